@@ -1,0 +1,298 @@
+//! Private bodies: `{0: schema, 1: record id, 2..: typed fields, 15: payload}`
+//! as deterministic CBOR, zero-padded by Padmé before encryption.
+//!
+//! Field and schema numbers stand in `spec/bodies.yaml`; they are never reused.
+//! Fields that a version does not know are kept as they are.
+
+use crate::canon::{Value, padme, too_long};
+use crate::{Code, Error, Result, limits};
+use mirrordna_verify::cbor::{Reader, Writer};
+use zeroize::Zeroizing;
+
+/// Schema numbers: which record type a body describes.
+pub mod schema {
+    /// `identity.profile`: name, description and metadata of an identity.
+    pub const PROFILE: u64 = 1;
+    /// A session.
+    pub const SESSION: u64 = 2;
+    /// A memory.
+    pub const MEMORY: u64 = 3;
+    /// An entry of the timeline by the host application.
+    pub const EVENT: u64 = 4;
+    /// A snapshot.
+    pub const SNAPSHOT: u64 = 5;
+}
+
+/// Field numbers that mean the same in every schema.
+pub mod field {
+    /// Record id (text).
+    pub const ID: u64 = 1;
+    /// Whose data this is (text).
+    pub const SUBJECT: u64 = 2;
+    /// When it happened, milliseconds since 1970-01-01 UTC.
+    pub const OCCURRED_AT: u64 = 3;
+    /// Keyed tag that makes a repeated append return the first result (bytes).
+    pub const DEDUPE: u64 = 4;
+    /// Session id (text).
+    pub const SESSION: u64 = 5;
+    /// The caller's payload.
+    pub const PAYLOAD: u64 = 15;
+    /// Caller's metadata: JSON, verbatim (bytes).
+    pub const METADATA: u64 = 16;
+    /// Id that the record had where it was imported from (text).
+    pub const SOURCE_ID: u64 = 17;
+    /// Conversation or vault it was imported from (text).
+    pub const SOURCE_NS: u64 = 18;
+    /// Flags: bit 0 = the time named no zone and UTC was assumed.
+    pub const FLAGS: u64 = 19;
+    /// The agent, where it is not the actor (text).
+    pub const AGENT: u64 = 20;
+    /// The user (text).
+    pub const USER: u64 = 21;
+}
+
+/// Bit of [`field::FLAGS`]: UTC was assumed.
+pub const FLAG_ASSUMED_UTC: i64 = 1;
+
+/// Media type of a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Media {
+    /// A number of the IANA CoAP Content-Formats registry (RFC 7252 section 12.3).
+    Registered(u16),
+    /// Any other media type.
+    Named(String),
+}
+
+impl Media {
+    /// `text/plain; charset=utf-8`
+    pub const TEXT: Self = Self::Registered(0);
+    /// `application/octet-stream`
+    pub const BYTES: Self = Self::Registered(42);
+    /// `application/json`
+    pub const JSON: Self = Self::Registered(50);
+
+    /// The media type as text.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Registered(0) => "text/plain; charset=utf-8",
+            Self::Registered(42) => "application/octet-stream",
+            Self::Registered(50) => "application/json",
+            Self::Registered(_) => "application/octet-stream",
+            Self::Named(name) => name,
+        }
+    }
+}
+
+/// Bytes of the caller, kept verbatim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// What the bytes are.
+    pub media: Media,
+    /// The bytes as they came.
+    pub bytes: Vec<u8>,
+}
+
+/// A private body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// Record type and its version.
+    pub schema: u64,
+    /// Typed fields by number, ascending; without 0 and 15.
+    fields: Vec<(u64, Value)>,
+    /// The caller's payload.
+    pub payload: Option<Payload>,
+}
+
+impl Body {
+    /// A body of `schema` for the record `id`.
+    #[must_use]
+    pub fn new(schema: u64, id: &str) -> Self {
+        Self { schema, fields: vec![(field::ID, id.into())], payload: None }
+    }
+
+    /// Sets a field; `None` leaves it away.
+    #[must_use]
+    pub fn with(mut self, number: u64, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            self.set(number, value.into());
+        }
+        self
+    }
+
+    /// Sets the payload.
+    #[must_use]
+    pub fn with_payload(mut self, media: Media, bytes: impl Into<Vec<u8>>) -> Self {
+        self.payload = Some(Payload { media, bytes: bytes.into() });
+        self
+    }
+
+    /// Sets or replaces a field.
+    pub fn set(&mut self, number: u64, value: Value) {
+        match self.fields.binary_search_by_key(&number, |(n, _)| *n) {
+            Ok(at) => self.fields[at].1 = value,
+            Err(at) => self.fields.insert(at, (number, value)),
+        }
+    }
+
+    /// Removes a field.
+    pub fn remove(&mut self, number: u64) {
+        self.fields.retain(|(n, _)| *n != number);
+    }
+
+    /// All fields, ascending.
+    #[must_use]
+    pub fn fields(&self) -> &[(u64, Value)] {
+        &self.fields
+    }
+
+    /// A field.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<&Value> {
+        self.fields.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &self.fields[at].1)
+    }
+
+    /// A text field.
+    #[must_use]
+    pub fn text(&self, number: u64) -> Option<&str> {
+        self.get(number)?.as_text()
+    }
+
+    /// An integer field.
+    #[must_use]
+    pub fn int(&self, number: u64) -> Option<i64> {
+        self.get(number)?.as_int()
+    }
+
+    /// The record id; empty if the body has none.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.text(field::ID).unwrap_or_default()
+    }
+
+    /// The payload as text, where it is text.
+    #[must_use]
+    pub fn payload_text(&self) -> Option<&str> {
+        let payload = self.payload.as_ref().filter(|p| matches!(p.media, Media::TEXT | Media::JSON))?;
+        std::str::from_utf8(&payload.bytes).ok()
+    }
+
+    /// Metadata JSON, verbatim.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&str> {
+        std::str::from_utf8(self.get(field::METADATA)?.as_bytes()?).ok()
+    }
+
+    /// The bytes to encrypt: CBOR, then zeros up to the Padmé length.
+    ///
+    /// # Errors
+    /// `limit.exceeded` for a payload or body that is too long.
+    pub fn encode_padded(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let payload = self.payload.as_ref().map_or(0, |p| p.bytes.len());
+        if payload > limits::PAYLOAD {
+            return Err(too_long("the payload", payload, limits::PAYLOAD));
+        }
+        let mut w = Writer::with_capacity(payload + 256);
+        w.map(1 + self.fields.len() + usize::from(self.payload.is_some())).uint(0).uint(self.schema);
+        let split = self.fields.partition_point(|(n, _)| *n < field::PAYLOAD);
+        let (low, high) = self.fields.split_at(split);
+        let put = |w: &mut Writer, (n, v): &(u64, Value)| {
+            w.uint(*n);
+            v.encode(w);
+        };
+        low.iter().for_each(|f| put(&mut w, f));
+        if let Some(Payload { media, bytes }) = &self.payload {
+            w.uint(field::PAYLOAD).array(2);
+            match media {
+                Media::Registered(n) => w.uint(u64::from(*n)),
+                Media::Named(name) => w.text(name),
+            };
+            w.bytes(bytes);
+        }
+        high.iter().for_each(|f| put(&mut w, f));
+        let mut out = Zeroizing::new(w.into_bytes());
+        if out.len() > limits::BODY {
+            return Err(too_long("the record", out.len(), limits::BODY));
+        }
+        let padded = padme(out.len());
+        out.resize(padded, 0);
+        Ok(out)
+    }
+
+    /// Reads what [`Body::encode_padded`] wrote.
+    ///
+    /// # Errors
+    /// `log.altered` if the bytes have another form.
+    pub fn decode_padded(bytes: &[u8]) -> Result<Self> {
+        let bad = |why: &'static str| Error::new(Code::Altered, why);
+        let mut r = Reader::new(bytes);
+        let pairs = r.map()?;
+        let mut last = None;
+        if pairs == 0 || r.key(&mut last)? != 0 {
+            return Err(bad("body: has no schema"));
+        }
+        let mut body = Self { schema: r.uint()?, fields: Vec::with_capacity(pairs), payload: None };
+        for _ in 1..pairs {
+            match r.key(&mut last)? {
+                field::PAYLOAD => body.payload = Some(read_payload(&mut r)?),
+                n => body.fields.push((n, Value::decode(&mut r)?)),
+            }
+        }
+        let padding = r.rest();
+        if padding.iter().any(|b| *b != 0) || padme(bytes.len() - padding.len()) != bytes.len() {
+            return Err(bad("body: has wrong padding"));
+        }
+        Ok(body)
+    }
+}
+
+fn read_payload(r: &mut Reader<'_>) -> Result<Payload> {
+    use mirrordna_verify::cbor::Type;
+    if r.array()? != 2 {
+        return Err(Error::new(Code::Altered, "body: has a malformed payload"));
+    }
+    let media = if r.peek()? == Type::Text {
+        Media::Named(r.text()?.to_owned())
+    } else {
+        let n = u16::try_from(r.uint()?).map_err(|_| Error::new(Code::Altered, "body: has an unknown media type"))?;
+        Media::Registered(n)
+    };
+    Ok(Payload { media, bytes: r.bytes()?.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(Value::Int),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(Value::Bytes),
+            ".{0,20}".prop_map(Value::Text),
+            any::<bool>().prop_map(Value::Bool),
+            Just(Value::Null),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Value::List))
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_round_trip(schema in 0u64..300, fields in prop::collection::btree_map(2u64..40, value(), 0..8),
+                             payload in prop::option::of(prop::collection::vec(any::<u8>(), 0..300)), named in any::<bool>()) {
+            let mut body = Body::new(schema, "mem_x");
+            fields.into_iter().filter(|(n, _)| *n != field::PAYLOAD).for_each(|(n, v)| body.set(n, v));
+            if let Some(bytes) = payload {
+                let media = if named { Media::Named("image/png".into()) } else { Media::JSON };
+                body = body.with_payload(media, bytes);
+            }
+            let bytes = body.encode_padded().unwrap();
+            prop_assert_eq!(Body::decode_padded(&bytes).unwrap(), body);
+        }
+
+        #[test]
+        fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
+            let _ = Body::decode_padded(&bytes);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Ed25519 signing keys and the port through which keys held elsewhere sign.
+
+use crate::{Entropy, PublicKey, Result};
+use ed25519_dalek::{Signer as _, SigningKey};
+use zeroize::Zeroizing;
+
+/// Something that signs with one Ed25519 key: a key in memory, a vault, a
+/// callback of the host.
+pub trait Signer: Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> PublicKey;
+
+    /// Signs `message`.
+    ///
+    /// # Errors
+    /// If the key is not at hand.
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]>;
+}
+
+/// A signing key in this process. It is wiped when dropped and never printed.
+pub struct SecretKey {
+    key: SigningKey,
+    public: PublicKey,
+}
+
+impl SecretKey {
+    /// A new random key.
+    ///
+    /// # Errors
+    /// If the source of randomness fails.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self> {
+        let seed = Zeroizing::new(crate::random::<32>(entropy)?);
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// The key with this seed (RFC 8032 section 5.1.5).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = SigningKey::from_bytes(seed);
+        let public = key.verifying_key().to_bytes();
+        // A public key derived from a seed is canonical and of the prime order
+        // subgroup by construction; only a broken curve library would differ.
+        #[allow(clippy::expect_used)]
+        let public = PublicKey::new(&public).expect("derived public keys are always acceptable");
+        Self { key, public }
+    }
+
+    /// The seed, for a keyring that stores it encrypted.
+    #[must_use]
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs `message`.
+    #[must_use]
+    pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+}
+
+impl Signer for SecretKey {
+    fn public_key(&self) -> PublicKey {
+        self.public.clone()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
+        Ok(self.sign_bytes(message))
+    }
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey({})", self.public.multikey())
+    }
+}

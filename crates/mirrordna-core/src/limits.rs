@@ -1,0 +1,25 @@
+//! Every limit of the engine, in one place. Going past one is an error with
+//! code `limit.exceeded`, never a truncation.
+
+/// Longest payload of one event, bytes.
+pub const PAYLOAD: usize = 64 * 1024;
+/// Longest private body with all its fields, bytes.
+pub const BODY: usize = 128 * 1024;
+/// Most events in one atomic append.
+pub const BATCH_EVENTS: usize = 1_024;
+/// Most body bytes in one atomic append.
+pub const BATCH_BYTES: usize = 8 << 20;
+/// Most references of one event.
+pub const REFS: usize = mirrordna_verify::header::MAX_REFS;
+/// Longest name, id, tag or speaker, bytes.
+pub const NAME: usize = 512;
+/// Most tags on one record.
+pub const TAGS: usize = 64;
+/// Deepest nesting of caller JSON.
+pub const JSON_DEPTH: usize = mirrordna_verify::json::MAX_DEPTH;
+/// Longest line of an import file, bytes.
+pub const IMPORT_LINE: usize = 1 << 20;
+/// Most results one query returns.
+pub const RESULTS: usize = 10_000;
+/// Most sessions in a chain of parents.
+pub const LINEAGE: usize = 10_000;

@@ -1,0 +1,249 @@
+//! Public bodies: fixed templates in clear, without caller text, that a
+//! verifier must understand without any key. Each is a deterministic CBOR map
+//! `{0: schema, 1..: fields}`; `spec/bodies.yaml` lists them.
+
+use crate::cbor::{Reader, Writer};
+use crate::hash::Hash;
+use crate::{Kind, Malformed};
+use alloc::vec::Vec;
+
+/// Schema number of every public body of protocol v1.
+const SCHEMA: u64 = 1;
+
+const fn bad(why: &'static str) -> Malformed {
+    Malformed::new("public body", why)
+}
+
+/// A decoded public body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicBody<'a> {
+    /// `log.genesis`
+    Genesis {
+        /// DID log of the system actor: one line.
+        did_log: &'a [u8],
+        /// Public key that signs the log's checkpoints.
+        log_key: [u8; 32],
+        /// The database the log was made in.
+        database: [u8; 16],
+        /// HMAC of the tenant's name under a key outside the log.
+        tenant: Hash,
+    },
+    /// `identity.entry`
+    Entry {
+        /// The actor's whole DID log so far.
+        did_log: &'a [u8],
+    },
+    /// `epoch.open`
+    EpochOpen {
+        /// The key that will sign.
+        key: [u8; 32],
+        /// Version of the DID log whose actor key signed the certificate.
+        version: u64,
+        /// Last millisecond at which the key speaks.
+        not_after: u64,
+        /// Signature of the actor key over [`epoch_certificate`].
+        certificate: [u8; 64],
+        /// Epochs (by `aseq`) of processes that are proven to be gone.
+        ends: Vec<u64>,
+    },
+    /// `epoch.close`
+    EpochClose,
+    /// `erase`
+    Erase {
+        /// Why.
+        reason: u64,
+        /// How many events lost their content; the header's refs name them.
+        count: u64,
+    },
+    /// `import.open`
+    ImportOpen {
+        /// Keyed tag of the source.
+        source: Hash,
+        /// Length of the source in bytes.
+        bytes: u64,
+        /// Format number.
+        format: u64,
+    },
+    /// `import`
+    Import {
+        /// Keyed tag of the source.
+        source: Hash,
+        /// Records kept as they were.
+        kept: u64,
+        /// Records kept after a repair.
+        repaired: u64,
+        /// Records refused.
+        refused: u64,
+        /// Events appended.
+        events: u64,
+    },
+}
+
+/// The bytes an actor key signs to let an epoch key speak for it.
+#[must_use]
+pub fn epoch_certificate(log: &[u8; 16], actor: &Hash, key: &[u8; 32], version: u64, not_after: u64) -> Vec<u8> {
+    let mut w = Writer::with_capacity(128);
+    w.array(6).text("mdna.v1.epoch").bytes(log).bytes(actor).bytes(key).uint(version).uint(not_after);
+    w.into_bytes()
+}
+
+impl<'a> PublicBody<'a> {
+    /// The kind whose body this is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Genesis { .. } => Kind::LOG_GENESIS,
+            Self::Entry { .. } => Kind::IDENTITY_ENTRY,
+            Self::EpochOpen { .. } => Kind::EPOCH_OPEN,
+            Self::EpochClose => Kind::EPOCH_CLOSE,
+            Self::Erase { .. } => Kind::ERASE,
+            Self::ImportOpen { .. } => Kind::IMPORT_OPEN,
+            Self::Import { .. } => Kind::IMPORT,
+        }
+    }
+
+    /// The only byte form.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        let start = |w: &mut Writer, fields: usize| {
+            w.map(fields + 1).uint(0).uint(SCHEMA);
+        };
+        match self {
+            Self::Genesis { did_log, log_key, database, tenant } => {
+                start(&mut w, 4);
+                w.uint(1).bytes(did_log).uint(2).bytes(log_key).uint(3).bytes(database).uint(4).bytes(tenant);
+            }
+            Self::Entry { did_log } => {
+                start(&mut w, 1);
+                w.uint(1).bytes(did_log);
+            }
+            Self::EpochOpen { key, version, not_after, certificate, ends } => {
+                start(&mut w, 5);
+                w.uint(1).bytes(key).uint(2).uint(*version).uint(3).uint(*not_after).uint(4).bytes(certificate);
+                w.uint(5).array(ends.len());
+                ends.iter().for_each(|e| {
+                    w.uint(*e);
+                });
+            }
+            Self::EpochClose => start(&mut w, 0),
+            Self::Erase { reason, count } => {
+                start(&mut w, 2);
+                w.uint(1).uint(*reason).uint(2).uint(*count);
+            }
+            Self::ImportOpen { source, bytes, format } => {
+                start(&mut w, 3);
+                w.uint(1).bytes(source).uint(2).uint(*bytes).uint(3).uint(*format);
+            }
+            Self::Import { source, kept, repaired, refused, events } => {
+                start(&mut w, 5);
+                w.uint(1).bytes(source).uint(2).uint(*kept).uint(3).uint(*repaired);
+                w.uint(4).uint(*refused).uint(5).uint(*events);
+            }
+        }
+        w.into_bytes()
+    }
+
+    /// Reads the body of an event of `kind`; `None` for a kind whose template
+    /// this version does not know.
+    ///
+    /// # Errors
+    /// If the bytes are not of the kind's template.
+    pub fn decode(kind: Kind, bytes: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        let mut r = Fields { reader: Reader::new(bytes), left: 0, last: None };
+        r.left = r.reader.map()?;
+        if r.field(0)?.uint()? != SCHEMA {
+            return Err(bad("is of an unknown schema"));
+        }
+        let body = match kind {
+            Kind::LOG_GENESIS => Self::Genesis {
+                did_log: r.field(1)?.bytes()?,
+                log_key: r.field(2)?.array_of()?,
+                database: r.field(3)?.array_of()?,
+                tenant: r.field(4)?.array_of()?,
+            },
+            Kind::IDENTITY_ENTRY => Self::Entry { did_log: r.field(1)?.bytes()? },
+            Kind::EPOCH_OPEN => Self::EpochOpen {
+                key: r.field(1)?.array_of()?,
+                version: r.field(2)?.uint()?,
+                not_after: r.field(3)?.uint()?,
+                certificate: r.field(4)?.array_of()?,
+                ends: {
+                    let list = r.field(5)?;
+                    let n = list.array()?;
+                    (0..n).map(|_| list.uint()).collect::<Result<_, _>>()?
+                },
+            },
+            Kind::EPOCH_CLOSE => Self::EpochClose,
+            Kind::ERASE => Self::Erase { reason: r.field(1)?.uint()?, count: r.field(2)?.uint()? },
+            Kind::IMPORT_OPEN => Self::ImportOpen {
+                source: r.field(1)?.array_of()?,
+                bytes: r.field(2)?.uint()?,
+                format: r.field(3)?.uint()?,
+            },
+            Kind::IMPORT => Self::Import {
+                source: r.field(1)?.array_of()?,
+                kept: r.field(2)?.uint()?,
+                repaired: r.field(3)?.uint()?,
+                refused: r.field(4)?.uint()?,
+                events: r.field(5)?.uint()?,
+            },
+            _ => return Ok(None),
+        };
+        if r.left != 0 {
+            return Err(bad("has fields its template does not have"));
+        }
+        r.reader.end()?;
+        Ok(Some(body))
+    }
+}
+
+/// Walks the numbered fields of a template.
+struct Fields<'a> {
+    reader: Reader<'a>,
+    left: usize,
+    last: Option<u64>,
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self, number: u64) -> Result<&mut Reader<'a>, Malformed> {
+        if self.left == 0 || self.reader.key(&mut self.last)? != number {
+            return Err(bad("lacks a field of its template"));
+        }
+        self.left -= 1;
+        Ok(&mut self.reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_template_round_trips() {
+        let all = [
+            PublicBody::Genesis { did_log: b"x\n", log_key: [1; 32], database: [2; 16], tenant: [3; 32] },
+            PublicBody::Entry { did_log: b"{}\n" },
+            PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 9, certificate: [4; 64], ends: alloc::vec![3, 9] },
+            PublicBody::EpochClose,
+            PublicBody::Erase { reason: 1, count: 2 },
+            PublicBody::ImportOpen { source: [7; 32], bytes: 10, format: 1 },
+            PublicBody::Import { source: [7; 32], kept: 1, repaired: 2, refused: 3, events: 4 },
+        ];
+        for body in all {
+            let bytes = body.encode();
+            assert_eq!(PublicBody::decode(body.kind(), &bytes), Ok(Some(body.clone())));
+            let mut longer = bytes.clone();
+            longer.push(0);
+            assert!(PublicBody::decode(body.kind(), &longer).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics(kind in 0u64..24, bytes in prop::collection::vec(any::<u8>(), 0..96)) {
+            let _ = PublicBody::decode(Kind(kind), &bytes);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! did:webvh 1.0 logs, as mirrordna writes them: JSON Lines, each line in
+//! canonical form, Ed25519 only, with mandatory pre-rotation.
+//!
+//! Source: didwebvh 1.0 (SCID, entry hash, `nextKeyHashes`) and W3C
+//! eddsa-jcs-2022 (proof). Digests are taken over slices of the stored line,
+//! so nothing is re-encoded.
+
+use crate::hash::{sha256, Hash};
+use crate::json::{Json, Value};
+use crate::{multibase, Malformed, PublicKey};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The longest DID log that is read, in bytes.
+pub const MAX_LOG: usize = 1 << 20;
+/// What stands for the SCID before it is known.
+pub const PLACEHOLDER: &str = "{SCID}";
+
+const fn bad(why: &'static str) -> Malformed {
+    Malformed::new("DID log", why)
+}
+
+/// The keys that one version of an identity names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Version number, from 1.
+    pub number: u64,
+    /// Keys of the document's verification methods: the actor keys.
+    pub actor_keys: Vec<PublicKey>,
+    /// Multihashes of the keys that may sign the next version.
+    pub next_key_hashes: Vec<String>,
+    /// SHA-256 of the line, without its newline.
+    pub line: Hash,
+}
+
+/// A verified DID log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DidLog {
+    /// The digest inside the SCID: what event headers carry as actor.
+    pub digest: Hash,
+    /// Type segment of the DID: `agt`, `usr` or `sys`.
+    pub label: String,
+    /// All versions, oldest first; never empty.
+    pub versions: Vec<Version>,
+}
+
+impl DidLog {
+    /// Verifies a whole log: SCID, entry hashes, pre-rotation and proofs.
+    ///
+    /// # Errors
+    /// With the first rule that an entry breaks.
+    pub fn verify(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > MAX_LOG {
+            return Err(bad("is longer than 1 MiB"));
+        }
+        let text = core::str::from_utf8(bytes).map_err(|_| bad("is not UTF-8"))?;
+        let text = text.strip_suffix('\n').ok_or(bad("does not end with a newline"))?;
+        let mut log: Option<Self> = None;
+        let mut previous_id = String::new();
+        for line in text.split('\n') {
+            let entry = Entry::read(line)?;
+            entry.check(log.as_ref(), &previous_id)?;
+            previous_id = String::from(entry.version_id);
+            let version = entry.version(line);
+            match &mut log {
+                None => {
+                    let digest = multibase::digest_of(entry.scid).ok_or(bad("has a SCID that is no SHA-256 multihash"))?;
+                    log = Some(Self { digest, label: String::from(entry.label), versions: alloc::vec![version] });
+                }
+                Some(log) if log.label == entry.label => log.versions.push(version),
+                Some(_) => return Err(bad("changes the type of the identity")),
+            }
+        }
+        log.ok_or(bad("is empty"))
+    }
+
+    /// The newest version.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+}
+
+/// One parsed line.
+struct Entry<'a> {
+    version_id: &'a str,
+    number: u64,
+    entry_hash: &'a str,
+    scid: &'a str,
+    label: &'a str,
+    update_keys: Vec<&'a str>,
+    next_key_hashes: Vec<&'a str>,
+    actor_keys: Vec<PublicKey>,
+    /// The line without its proof member.
+    unproven: String,
+    proof: Proof<'a>,
+}
+
+struct Proof<'a> {
+    /// The proof configuration: the proof without its value.
+    config: String,
+    key: &'a str,
+    value: [u8; 64],
+}
+
+/// A string member; the canonical reader leaves plain strings borrowed from the line.
+fn text<'a>(of: &Json<'a>, key: &str, why: &'static str) -> Result<&'a str, Malformed> {
+    let node = of.get(key).ok_or(bad(why))?;
+    plain(node).ok_or(bad(why))
+}
+
+/// The content of a string that needs no escapes, as a slice of the line.
+fn plain<'a>(node: &Json<'a>) -> Option<&'a str> {
+    match &node.value {
+        Value::String(s) if s.len() + 2 == node.raw.len() => node.raw.get(1..node.raw.len() - 1),
+        _ => None,
+    }
+}
+
+fn list<'a>(of: &Json<'a>, key: &str, why: &'static str) -> Result<Vec<&'a str>, Malformed> {
+    let items = of.get(key).and_then(Json::items).ok_or(bad(why))?;
+    items.iter().map(|i| plain(i).ok_or(bad(why))).collect()
+}
+
+/// An object's text without one member.
+fn without(object: &Json<'_>, key: &str) -> Option<String> {
+    let Value::Object(members) = &object.value else { return None };
+    let mut out = String::with_capacity(object.raw.len());
+    out.push('{');
+    for (i, (k, v)) in members.iter().filter(|(k, _)| k != key).enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        // Keys of the members read here are plain ASCII without escapes.
+        out.push('"');
+        out.push_str(k);
+        out.push_str("\":");
+        out.push_str(v.raw);
+    }
+    out.push('}');
+    Some(out)
+}
+
+impl<'a> Entry<'a> {
+    fn read(line: &'a str) -> Result<Self, Malformed> {
+        let top = Json::parse_canonical(line).map_err(|e| Malformed::new("DID log", e.why))?;
+        let Value::Object(members) = &top.value else { return Err(bad("has a line that is no object")) };
+        let known = ["parameters", "proof", "state", "versionId", "versionTime"];
+        if !members.iter().map(|(k, _)| &**k).eq(known) {
+            return Err(bad("has a line without exactly parameters, proof, state, versionId and versionTime"));
+        }
+        let version_id = text(&top, "versionId", "has no versionId")?;
+        let (number, entry_hash) = version_id.split_once('-').ok_or(bad("has a malformed versionId"))?;
+        let number: u64 = number.parse().map_err(|_| bad("has a malformed versionId"))?;
+        let state = top.get("state").ok_or(bad("has no state"))?;
+        let id = text(state, "id", "has a document without id")?;
+        let (scid, label) = id
+            .strip_prefix("did:webvh:")
+            .and_then(|rest| rest.split_once(":local.invalid:"))
+            .filter(|(_, label)| matches!(*label, "agt" | "usr" | "sys"))
+            .ok_or(bad("has a document whose id is not did:webvh:<SCID>:local.invalid:<agt|usr|sys>"))?;
+        let parameters = top.get("parameters").ok_or(bad("has no parameters"))?;
+        if number == 1 {
+            let method = text(parameters, "method", "has no method")?;
+            if method != "did:webvh:1.0" || text(parameters, "scid", "has no scid")? != scid {
+                return Err(bad("has another method or SCID than its document"));
+            }
+        } else if parameters.get("scid").is_some_and(|s| s.str() != Some(scid)) {
+            return Err(bad("changes its SCID"));
+        }
+        let update_keys = list(parameters, "updateKeys", "has no updateKeys")?;
+        let next_key_hashes = list(parameters, "nextKeyHashes", "has no nextKeyHashes")?;
+        if next_key_hashes.is_empty() {
+            return Err(bad("has no key committed for the next version"));
+        }
+        let methods = state.get("verificationMethod").and_then(Json::items).ok_or(bad("has no verificationMethod"))?;
+        let actor_keys = methods
+            .iter()
+            .map(|m| text(m, "publicKeyMultibase", "has a verification method without key"))
+            .map(|key| key.and_then(|k| PublicKey::from_multikey(k).ok_or(bad("has an unacceptable key"))))
+            .collect::<Result<_, _>>()?;
+        let proof = Proof::read(top.get("proof").ok_or(bad("has no proof"))?)?;
+        let unproven = without(&top, "proof").ok_or(bad("has a line that is no object"))?;
+        Ok(Self { version_id, number, entry_hash, scid, label, update_keys, next_key_hashes, actor_keys, unproven, proof })
+    }
+
+    fn check(&self, before: Option<&DidLog>, previous_id: &str) -> Result<(), Malformed> {
+        let count = before.map_or(0, |l| l.versions.len() as u64);
+        if self.number != count + 1 {
+            return Err(bad("has version numbers that are not consecutive"));
+        }
+        // The entry hash is taken with the previous versionId in place of its own.
+        let own = alloc::format!("\"versionId\":\"{}\"", self.version_id);
+        // The last occurrence: the document before it is free to hold the same text.
+        let at = self.unproven.rfind(&own).ok_or(bad("has a malformed versionId"))?;
+        let (head, tail) = (&self.unproven[..at], &self.unproven[at + own.len()..]);
+        let with = |id: &str| alloc::format!("{head}\"versionId\":\"{id}\"{tail}");
+        let anchor = if before.is_none() { self.scid } else { previous_id };
+        if multibase::multihash(&sha256(&[with(anchor).as_bytes()])) != self.entry_hash {
+            return Err(bad("has an entry whose hash does not match"));
+        }
+        match before {
+            None => {
+                let genesis = with(PLACEHOLDER).replace(self.scid, PLACEHOLDER);
+                if multibase::multihash(&sha256(&[genesis.as_bytes()])) != self.scid {
+                    return Err(bad("has a SCID that does not match its first entry"));
+                }
+            }
+            Some(log) => {
+                let committed = log.latest().map(|v| v.next_key_hashes.as_slice()).unwrap_or_default();
+                let was_committed = |k: &&str| {
+                    let h = multibase::multihash(&sha256(&[k.as_bytes()]));
+                    committed.contains(&h)
+                };
+                if multibase::digest_of(self.scid) != Some(log.digest) {
+                    return Err(bad("changes its SCID"));
+                }
+                if self.update_keys.is_empty() || !self.update_keys.iter().all(was_committed) {
+                    return Err(bad("uses an update key that the version before did not commit to"));
+                }
+            }
+        }
+        if !self.update_keys.contains(&self.proof.key) {
+            return Err(bad("is signed by a key that is no update key of it"));
+        }
+        let key = PublicKey::from_multikey(self.proof.key).ok_or(bad("has an unacceptable key"))?;
+        let mut message = [0u8; 64];
+        message[..32].copy_from_slice(&sha256(&[self.proof.config.as_bytes()]));
+        message[32..].copy_from_slice(&sha256(&[self.unproven.as_bytes()]));
+        if !key.verifies(&message, &self.proof.value) {
+            return Err(bad("has an entry whose signature does not verify"));
+        }
+        Ok(())
+    }
+
+    fn version(&self, line: &str) -> Version {
+        Version {
+            number: self.number,
+            actor_keys: self.actor_keys.clone(),
+            next_key_hashes: self.next_key_hashes.iter().map(|s| String::from(*s)).collect(),
+            line: sha256(&[line.as_bytes()]),
+        }
+    }
+}
+
+impl<'a> Proof<'a> {
+    fn read(member: &Json<'a>) -> Result<Self, Malformed> {
+        let [proof] = member.items().ok_or(bad("has a proof that is no list"))? else {
+            return Err(bad("has more or less than one proof"));
+        };
+        let fixed = [("type", "DataIntegrityProof"), ("cryptosuite", "eddsa-jcs-2022"), ("proofPurpose", "assertionMethod")];
+        for (key, want) in fixed {
+            if text(proof, key, "has an incomplete proof")? != want {
+                return Err(bad("has a proof of another type, suite or purpose"));
+            }
+        }
+        let method = text(proof, "verificationMethod", "has an incomplete proof")?;
+        let (did, key) = method.split_once('#').ok_or(bad("has a proof by something that is no did:key"))?;
+        if did.strip_prefix("did:key:") != Some(key) {
+            return Err(bad("has a proof by something that is no did:key"));
+        }
+        let value = multibase::decode_z(text(proof, "proofValue", "has an incomplete proof")?, 64);
+        let value = value.and_then(|v| v.try_into().ok()).ok_or(bad("has a proof value that is no signature"))?;
+        let config = without(proof, "proofValue").ok_or(bad("has an incomplete proof"))?;
+        Ok(Self { config, key, value })
+    }
+}

@@ -1,0 +1,43 @@
+//! SHA-256 and the domain-separated digests of the protocol.
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// The digest that stands for "no body" in a header.
+pub const NONE: Hash = [0; 32];
+
+/// SHA-256 over the concatenation of `parts`.
+#[must_use]
+pub fn sha256(parts: &[&[u8]]) -> Hash {
+    let mut state = Sha256::new();
+    for part in parts {
+        state.update(part);
+    }
+    state.finalize().into()
+}
+
+/// RFC 6962 section 2.1 leaf hash: `SHA-256(0x00 || data)`.
+#[must_use]
+pub fn leaf(data: &[u8]) -> Hash {
+    sha256(&[&[0], data])
+}
+
+/// RFC 6962 section 2.1 node hash: `SHA-256(0x01 || left || right)`.
+#[must_use]
+pub fn node(left: &Hash, right: &Hash) -> Hash {
+    sha256(&[&[1], left, right])
+}
+
+/// Commitment to the stored row of a private (encrypted) body.
+#[must_use]
+pub fn private_body(row: &[u8]) -> Hash {
+    sha256(&[b"mdna.v1.body", row])
+}
+
+/// Commitment to the bytes of a public body.
+#[must_use]
+pub fn public_body(bytes: &[u8]) -> Hash {
+    sha256(&[b"mdna.v1.public", bytes])
+}

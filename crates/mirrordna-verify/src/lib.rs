@@ -1,0 +1,38 @@
+//! The offline verifier of mirrordna: everything a stranger needs to decide
+//! whether a log was altered, and nothing else.
+//!
+//! This crate **owns** the byte formats that evidence consists of (event
+//! header, signed leaf, Merkle tree, signed note, DID log, public bodies) and
+//! the [`ledger`] that walks a log and accounts for every leaf. It **never**
+//! reads a clock, a file or the network, never holds a private key, and never
+//! re-encodes what it was given: hashes and signatures are checked over the
+//! stored bytes.
+//!
+//! It is `no_std` (it needs `alloc`) and depends on `sha2` and `ed25519-dalek`
+//! only.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod body;
+pub mod cbor;
+pub mod did;
+pub mod hash;
+pub mod header;
+pub mod json;
+pub mod key;
+pub mod leaf;
+pub mod ledger;
+pub mod merkle;
+pub mod multibase;
+pub mod note;
+
+mod problem;
+
+pub use header::{Header, Kind};
+pub use key::PublicKey;
+pub use leaf::Leaf;
+pub use ledger::{Ledger, Report, Trust, Verdict};
+pub use problem::{Malformed, Problem};
