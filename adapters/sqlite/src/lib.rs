@@ -1,0 +1,346 @@
+//! The embedded default store: one SQLite database in WAL mode.
+//!
+//! This crate **owns** the schema (store format 1), the connections and the
+//! lock files. It **never** interprets rows. A commit is one transaction with
+//! `synchronous = FULL` under an exclusive lock on `<database>.lock`, so several
+//! processes on one host can write; a store whose commit failed on I/O, or
+//! whose files were replaced under it, refuses further writes until reopened.
+
+mod error;
+mod files;
+mod tx;
+
+use error::{from_io, from_sqlite};
+use files::{FileId, LockFile, beside, check_local};
+use mirrordna_core::{Code, Error, Result};
+use mirrordna_storage::{ReadTx, Store, WriteTx};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tx::Tx;
+
+/// `PRAGMA application_id`: "MDNA".
+pub const APPLICATION_ID: i32 = 0x4d44_4e41;
+/// `PRAGMA user_version`: the store format.
+pub const FORMAT: i32 = 1;
+
+const SCHEMA: &str = include_str!("schema.sql");
+/// Idle read connections that are kept.
+const POOL: usize = 4;
+/// WAL length at which a commit folds it back itself, should nobody else.
+const WAL_LIMIT: u64 = 64 << 20;
+
+/// How a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Make a new database; it must not exist.
+    Create,
+    /// Open an existing database for reading and writing.
+    Write,
+    /// Open an existing database for reading.
+    Read,
+}
+
+/// When a commit counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After the write-ahead log was synced: survives power loss.
+    #[default]
+    Full,
+    /// After it was written: survives a crash of the process, not power loss.
+    Normal,
+}
+
+/// A SQLite database as a [`Store`].
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Option<Mutex<Connection>>,
+    readers: Mutex<Vec<Connection>>,
+    /// Held exclusively during each commit.
+    lock: Option<LockFile>,
+    /// Held shared for the life of the store.
+    open: Option<LockFile>,
+    database: Option<FileId>,
+    wal: Mutex<Option<FileId>>,
+    poisoned: AtomicBool,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SqliteStore({})", self.path.display())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`.
+    ///
+    /// # Errors
+    /// `store.not_found`, `store.not_a_database`, `store.newer_format`,
+    /// `store.read_only`, `store.url` for a network file system, `store.io`.
+    pub fn open(path: &Path, mode: Mode, durability: Durability) -> Result<Self> {
+        let folder = match path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        check_local(folder)?;
+        match std::fs::metadata(path) {
+            Ok(m) if !m.is_file() => {
+                return Err(Error::new(Code::StoreNotDatabase, format!("{} is not a file", path.display())));
+            }
+            Ok(_) if mode == Mode::Create => {
+                return Err(Error::new(Code::StoreInUse, format!("{} exists already", path.display()))
+                    .with_hint("Choose another path, or open the database that is there."));
+            }
+            Err(_) if mode == Mode::Create => {
+                std::fs::create_dir_all(folder).map_err(|e| from_io(folder, "cannot create the folder", e))?;
+            }
+            Ok(_) => {}
+            Err(e) => return Err(from_io(path, "there is no database at", e)),
+        }
+        let (lock, open) = match mode {
+            Mode::Read => (None, LockFile::open(beside(path, ".open")).ok()),
+            _ => (Some(LockFile::open(beside(path, ".lock"))?), Some(LockFile::open(beside(path, ".open"))?)),
+        };
+        if let Some(open) = &open {
+            open.shared()?;
+        }
+        let mut store = Self {
+            path: path.to_owned(),
+            writer: None,
+            readers: Mutex::new(Vec::new()),
+            lock,
+            open,
+            database: None,
+            wal: Mutex::new(None),
+            poisoned: AtomicBool::new(false),
+        };
+        if mode == Mode::Read {
+            let connection = store.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            store.check_format(&connection)?;
+            locked(&store.readers).push(connection);
+        } else {
+            let create = if mode == Mode::Create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+            let connection = store.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | create)?;
+            if mode == Mode::Create {
+                store.initialise(&connection)?;
+            }
+            store.check_format(&connection)?;
+            let sync = if durability == Durability::Full { "FULL" } else { "NORMAL" };
+            store.sql(&connection, &format!("PRAGMA synchronous = {sync}; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 0;"))?;
+            store.writer = Some(Mutex::new(connection));
+        }
+        store.database = FileId::of(path);
+        *locked(&store.wal) = FileId::of(&store.wal_path());
+        Ok(store)
+    }
+
+    fn wal_path(&self) -> PathBuf {
+        beside(&self.path, "-wal")
+    }
+
+    fn err(&self, doing: &str, e: rusqlite::Error) -> Error {
+        from_sqlite(&self.path, doing, e)
+    }
+
+    fn sql(&self, connection: &Connection, sql: &str) -> Result<()> {
+        connection.execute_batch(sql).map_err(|e| self.err("cannot set up", e))
+    }
+
+    fn connect(&self, flags: OpenFlags) -> Result<Connection> {
+        let opened = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+        let connection = opened.map_err(|e| self.err("cannot open", e))?;
+        let set = || -> rusqlite::Result<()> {
+            connection.busy_timeout(Duration::from_secs(5))?;
+            connection.set_prepared_statement_cache_capacity(64);
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+            connection.execute_batch("PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")
+        };
+        set().map_err(|e| self.err("cannot open", e))?;
+        Ok(connection)
+    }
+
+    fn initialise(&self, connection: &Connection) -> Result<()> {
+        self.sql(connection, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        self.sql(
+            connection,
+            &format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"),
+        )
+    }
+
+    fn check_format(&self, connection: &Connection) -> Result<()> {
+        let pragma = |name: &str| connection.pragma_query_value(None, name, |r| r.get::<_, i32>(0));
+        let application = pragma("application_id").map_err(|e| self.err("cannot read", e))?;
+        let format = pragma("user_version").map_err(|e| self.err("cannot read", e))?;
+        let place = self.path.display();
+        if application != APPLICATION_ID {
+            return Err(Error::new(Code::StoreNotDatabase, format!("{place} is a SQLite file, but no mirrordna database")));
+        }
+        if format > FORMAT {
+            return Err(Error::new(Code::StoreNewer, format!("{place} has store format {format}, this build knows {FORMAT}")));
+        }
+        if format != FORMAT {
+            return Err(Error::new(Code::Altered, format!("{place} has store format {format}, which never existed")));
+        }
+        Ok(())
+    }
+
+    /// Whether the paths still name the files that were opened.
+    fn in_place(&self) -> Result<()> {
+        let mut wal = locked(&self.wal);
+        let now = FileId::of(&self.wal_path());
+        let same_wal = match (*wal, now) {
+            // The WAL comes into being with the first use of the database.
+            (None, now) => {
+                *wal = now;
+                true
+            }
+            (opened, now) => opened == now,
+        };
+        if same_wal && FileId::of(&self.path) == self.database {
+            return Ok(());
+        }
+        self.poisoned.store(true, Ordering::Release);
+        let what = if same_wal { "the database" } else { "the write-ahead log" };
+        Err(Error::new(Code::StoreReplaced, format!("{what} at {} was deleted or replaced while it was open", self.path.display())))
+    }
+
+    fn commit(&self, connection: &Connection, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()> {
+        self.in_place()?;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.err("cannot write", e))?;
+        let done = work(&mut Tx { db: connection, path: &self.path });
+        if let Err(e) = done {
+            // If even the rollback fails, the next BEGIN does, and says why.
+            let _reported_by_next_begin = connection.execute_batch("ROLLBACK");
+            return Err(e);
+        }
+        if let Err(e) = connection.execute_batch("COMMIT") {
+            let still_open = !connection.is_autocommit();
+            let rolled_back = still_open && connection.execute_batch("ROLLBACK").is_ok();
+            let error = self.err("cannot commit to", e);
+            // A full disk is refused before anything is synced; any other
+            // failure may have come from the sync itself, which is never retried.
+            if error.code() == Code::StoreFull && rolled_back {
+                return Err(error);
+            }
+            self.poisoned.store(true, Ordering::Release);
+            return Err(Error::new(Code::StorePoisoned, "a commit failed; whether it reached the disk is unknown").caused_by(error));
+        }
+        self.in_place()
+    }
+
+    fn fold_wal(&self, connection: &Connection, how: &str) -> Result<()> {
+        let folded = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |r| r.get::<_, i64>(0));
+        folded.map(drop).map_err(|e| self.err("cannot fold the write-ahead log into", e))
+    }
+
+    fn wal_len(&self) -> u64 {
+        std::fs::metadata(self.wal_path()).map_or(0, |m| m.len())
+    }
+}
+
+impl Store for SqliteStore {
+    fn read(&self, work: &mut dyn FnMut(&dyn ReadTx) -> Result<()>) -> Result<()> {
+        let idle = locked(&self.readers).pop();
+        let connection = match idle {
+            Some(c) => c,
+            None => self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        };
+        connection.execute_batch("BEGIN").map_err(|e| self.err("cannot read", e))?;
+        let done = work(&Tx { db: &connection, path: &self.path });
+        connection.execute_batch("COMMIT").map_err(|e| self.err("cannot read", e))?;
+        let mut pool = locked(&self.readers);
+        if pool.len() < POOL {
+            pool.push(connection);
+        }
+        done
+    }
+
+    fn write(&self, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()> {
+        let (Some(writer), Some(lock)) = (&self.writer, &self.lock) else {
+            return Err(Error::new(Code::StoreReadOnly, format!("{} is open for reading only", self.path.display())));
+        };
+        let connection = locked(writer);
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::new(Code::StorePoisoned, format!("{} refuses writes after an earlier failure", self.path.display())));
+        }
+        lock.exclusive()?;
+        let outcome = self.commit(&connection, work);
+        lock.unlock()?;
+        if outcome.is_ok() && self.wal_len() > WAL_LIMIT {
+            self.fold_wal(&connection, "PASSIVE")?;
+        }
+        outcome
+    }
+
+    fn check(&self) -> Result<Vec<String>> {
+        let mut findings = Vec::new();
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut check = || -> rusqlite::Result<()> {
+            let mut statement = connection.prepare("PRAGMA integrity_check(50)")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let line: String = row.get(0)?;
+                if line != "ok" {
+                    findings.push(line);
+                }
+            }
+            let expected = Connection::open_in_memory()?;
+            expected.execute_batch(SCHEMA)?;
+            if described(&connection)? != described(&expected)? {
+                findings.push("the tables, indexes and views are not those of store format 1".to_owned());
+            }
+            Ok(())
+        };
+        match check() {
+            Ok(()) => Ok(findings),
+            Err(e) => {
+                findings.push(e.to_string());
+                Ok(findings)
+            }
+        }
+    }
+
+    fn maintain(&self) -> Result<()> {
+        match &self.writer {
+            Some(writer) if !self.poisoned.load(Ordering::Acquire) && self.wal_len() > 0 => {
+                self.fold_wal(&locked(writer), "PASSIVE")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// Names and definitions of everything in a schema, without `cache_*`.
+fn described(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let sql = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'cache!_%' ESCAPE '!' ORDER BY name";
+    connection.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+}
+
+impl Drop for SqliteStore {
+    /// The last user of the database folds the write-ahead log back and lets
+    /// SQLite remove it. Anybody else only lets go.
+    fn drop(&mut self) {
+        locked(&self.readers).clear();
+        let (Some(writer), Some(open)) = (self.writer.take(), &self.open) else { return };
+        let connection = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let alone = open.try_exclusive().unwrap_or(false);
+        if alone && !self.poisoned.load(Ordering::Acquire) {
+            // A failure here loses nothing: the WAL stays and is replayed.
+            let _wal_is_kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        }
+    }
+}

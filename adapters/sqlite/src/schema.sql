@@ -1,0 +1,65 @@
+-- Store format 1. Every column is evidence that verification recomputes or
+-- checks by signature; derived data may only live in tables named cache_*,
+-- which can be dropped at any time.
+--
+-- pos = log number * 2^40 + leaf index. One integer key keeps each log's rows
+-- together, makes an append touch the right edge only, and needs no index.
+
+CREATE TABLE log (
+  n          INTEGER PRIMARY KEY,   -- local number, from 1
+  id         BLOB NOT NULL,         -- 16 bytes, field 1 of every header
+  size       INTEGER NOT NULL,      -- number of leaves
+  time       INTEGER NOT NULL,      -- header time of the last leaf, ms
+  frontier   BLOB NOT NULL,         -- right edge of the Merkle tree
+  checkpoint TEXT NOT NULL,         -- newest signed checkpoint (C2SP note)
+  signed_frontier BLOB NOT NULL     -- right edge of the tree it signs
+) STRICT;
+
+CREATE TABLE head (
+  n     INTEGER PRIMARY KEY,
+  log   INTEGER NOT NULL,
+  actor BLOB NOT NULL,              -- SCID digest, 32 bytes
+  last  INTEGER NOT NULL            -- leaf index of the actor's last event
+) STRICT;
+CREATE UNIQUE INDEX head_actor ON head(log, actor);
+
+CREATE TABLE leaf (
+  pos  INTEGER PRIMARY KEY,
+  data BLOB NOT NULL                -- event header, or COSE_Sign1 around it
+) STRICT;
+
+CREATE TABLE body (
+  pos  INTEGER PRIMARY KEY,
+  data BLOB NOT NULL                -- public: template; private: commitment and ciphertext
+) STRICT;
+
+CREATE TABLE secret (
+  pos     INTEGER PRIMARY KEY,
+  subject INTEGER NOT NULL,
+  wrapped BLOB NOT NULL             -- the body's secret under the subject's key (RFC 3394)
+) STRICT;
+
+CREATE TABLE subject (
+  n   INTEGER PRIMARY KEY,
+  log INTEGER NOT NULL,
+  tag BLOB NOT NULL,                -- keyed tag of the subject's name
+  key BLOB NOT NULL                 -- the subject's key under the store key
+) STRICT;
+CREATE UNIQUE INDEX subject_tag ON subject(log, tag);
+
+CREATE TABLE tile (
+  id   INTEGER PRIMARY KEY,         -- log number * 2^43 + level * 2^40 + number
+  data BLOB NOT NULL                -- 256 hashes (C2SP tlog-tiles)
+) STRICT;
+
+-- For people with the sqlite3 shell.
+CREATE VIEW logs AS
+  SELECT n, lower(hex(id)) AS log, size, datetime(time / 1000, 'unixepoch') AS last_event, checkpoint FROM log;
+CREATE VIEW leaves AS
+  SELECT leaf.pos >> 40 AS log, leaf.pos & 1099511627775 AS idx,
+         CASE substr(leaf.data, 1, 1) WHEN x'd2' THEN 1 ELSE 0 END AS signed,
+         length(leaf.data) AS leaf_bytes, length(body.data) AS body_bytes,
+         lower(hex(leaf.data)) AS leaf
+  FROM leaf LEFT JOIN body ON body.pos = leaf.pos;
+CREATE VIEW actors AS
+  SELECT log, lower(hex(actor)) AS actor, last FROM head;

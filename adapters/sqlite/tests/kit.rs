@@ -1,0 +1,94 @@
+//! The conformance kit over SQLite, and what only files can do to a store.
+
+use mirrordna_core::Code;
+use mirrordna_storage::{Store, kit};
+use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
+use std::path::Path;
+
+fn create(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Mode::Create, Durability::Full).unwrap()
+}
+
+#[test]
+fn passes_the_kit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut n = 0;
+    kit::run(&mut || {
+        n += 1;
+        Box::new(create(&dir.path().join(format!("{n}.db"))))
+    });
+}
+
+#[test]
+fn refuses_what_is_not_its_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let open = |mode| SqliteStore::open(&path, mode, Durability::Full).map(drop).map_err(|e| e.code());
+    assert_eq!(open(Mode::Write), Err(Code::StoreNotFound));
+    std::fs::write(&path, "this is a text file, and a long enough one at that; it has more than one hundred bytes, as a database header does").unwrap();
+    assert_eq!(open(Mode::Write), Err(Code::StoreNotDatabase));
+    assert_eq!(open(Mode::Create), Err(Code::StoreInUse));
+    std::fs::remove_file(&path).unwrap();
+    let foreign = rusqlite::Connection::open(&path).unwrap();
+    foreign.execute_batch("CREATE TABLE t(x)").unwrap();
+    assert_eq!(open(Mode::Read), Err(Code::StoreNotDatabase));
+    foreign.execute_batch("PRAGMA application_id = 0x4d444e41; PRAGMA user_version = 2").unwrap();
+    assert_eq!(open(Mode::Write), Err(Code::StoreNewer));
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    let e = SqliteStore::open(&folder, Mode::Write, Durability::Full).unwrap_err();
+    assert_eq!(e.code(), Code::StoreNotDatabase);
+}
+
+#[test]
+fn a_replaced_file_is_noticed_and_ends_writing() {
+    for victim in ["", "-wal"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let store = create(&path);
+        store.write(&mut |tx| tx.put_leaf(1, 0, b"a")).unwrap();
+        std::fs::remove_file(format!("{}{victim}", path.display())).unwrap();
+        let e = store.write(&mut |tx| tx.put_leaf(1, 1, b"b")).unwrap_err();
+        assert_eq!(e.code(), Code::StoreReplaced, "{victim}");
+        let e = store.write(&mut |tx| tx.put_leaf(1, 2, b"c")).unwrap_err();
+        assert_eq!(e.code(), Code::StorePoisoned, "{victim}");
+    }
+}
+
+#[test]
+fn the_last_user_leaves_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let (one, two) = (create(&path), SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap());
+    one.write(&mut |tx| tx.put_leaf(1, 0, b"a")).unwrap();
+    drop(one);
+    assert!(dir.path().join("x.db-wal").exists());
+    two.write(&mut |tx| tx.put_leaf(1, 1, b"b")).unwrap();
+    drop(two);
+    assert!(!dir.path().join("x.db-wal").exists());
+    let reader = SqliteStore::open(&path, Mode::Read, Durability::Full).unwrap();
+    reader.read(&mut |tx| Ok(assert_eq!(tx.leaf(1, 1)?.unwrap(), b"b"))).unwrap();
+    assert_eq!(reader.write(&mut |_| Ok(())).unwrap_err().code(), Code::StoreReadOnly);
+}
+
+#[test]
+fn every_hot_query_is_a_key_look_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    drop(create(&path));
+    let db = rusqlite::Connection::open(&path).unwrap();
+    for (sql, plan) in [
+        ("SELECT last FROM head INDEXED BY head_actor WHERE log = 1 AND actor = x'00'", "SEARCH head USING INDEX head_actor (log=? AND actor=?)"),
+        ("SELECT data FROM leaf WHERE pos = 1", "SEARCH leaf USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("SELECT n FROM subject INDEXED BY subject_tag WHERE log = 1 AND tag = x'00'", "SEARCH subject USING COVERING INDEX subject_tag (log=? AND tag=?)"),
+        ("SELECT data FROM tile WHERE id = 1", "SEARCH tile USING INTEGER PRIMARY KEY (rowid=?)"),
+        (
+            "SELECT leaf.data, body.data, secret.wrapped FROM leaf LEFT JOIN body ON body.pos = leaf.pos LEFT JOIN secret ON secret.pos = leaf.pos WHERE leaf.pos >= 1 AND leaf.pos <= 9 ORDER BY leaf.pos",
+            "SEARCH leaf USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)|SEARCH body USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN|SEARCH secret USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+        ),
+    ] {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let got: Vec<String> = statement.query_map([], |r| r.get(3)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(got.join("|"), plan, "{sql}");
+    }
+}

@@ -1,0 +1,200 @@
+//! The conformance kit: what every adapter must do, as assertions over the
+//! port. An adapter's test calls [`run`] with a function that makes an empty
+//! store.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
+use crate::{LogRow, ReadTx, Store, WriteTx};
+use mirrordna_core::{Code, Error};
+
+/// Runs the whole kit; panics where the store does not conform.
+///
+/// # Panics
+/// With the rule that the store breaks.
+pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
+    an_empty_store_has_nothing(&*make());
+    what_was_written_is_read(&*make());
+    an_error_leaves_nothing_behind(&*make());
+    places_are_taken_once(&*make());
+    logs_do_not_see_each_other(&*make());
+    deleting_removes_body_and_secret(&*make());
+    strays_are_found(&*make());
+    writers_exclude_each_other(&*make());
+}
+
+fn log(number: u32, size: u64) -> LogRow {
+    LogRow { number, id: [number as u8; 16], size, time: 5, frontier: vec![1; 32], checkpoint: "c".into(), signed_frontier: vec![2; 64] }
+}
+
+fn read<T>(store: &dyn Store, mut f: impl FnMut(&dyn ReadTx) -> T) -> T {
+    let mut out = None;
+    store
+        .read(&mut |tx| {
+            out = Some(f(tx));
+            Ok(())
+        })
+        .unwrap();
+    out.unwrap()
+}
+
+fn fill(tx: &mut dyn WriteTx, number: u32, leaves: u64) {
+    tx.put_log(&log(number, leaves)).unwrap();
+    let subject = tx.put_subject(number, &[9; 32], &[8; 40]).unwrap();
+    for i in 0..leaves {
+        tx.put_leaf(number, i, &[number as u8, i as u8]).unwrap();
+        if i % 2 == 0 {
+            tx.put_body(number, i, &[i as u8; 3]).unwrap();
+            tx.put_secret(number, i, subject, &[i as u8; 40]).unwrap();
+        }
+    }
+    tx.put_head(number, &[7; 32], leaves - 1).unwrap();
+    tx.put_tile(number, 0, 0, &[3; 64]).unwrap();
+}
+
+fn an_empty_store_has_nothing(store: &dyn Store) {
+    read(store, |tx| {
+        assert!(tx.logs().unwrap().is_empty() && tx.log(1).unwrap().is_none());
+        assert!(tx.leaf(1, 0).unwrap().is_none() && tx.head(1, &[0; 32]).unwrap().is_none());
+        assert!(tx.strays().unwrap().is_empty());
+    });
+    assert!(store.check().unwrap().is_empty());
+}
+
+fn what_was_written_is_read(store: &dyn Store) {
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 6);
+            assert_eq!(tx.leaf(1, 3).unwrap().unwrap(), [1, 3], "a transaction sees its own writes");
+            Ok(())
+        })
+        .unwrap();
+    read(store, |tx| {
+        assert_eq!(tx.log(1).unwrap(), Some(log(1, 6)));
+        assert_eq!(tx.head(1, &[7; 32]).unwrap(), Some(5));
+        assert_eq!(tx.tile(1, 0, 0).unwrap().unwrap(), [3; 64]);
+        let subject = tx.subject(1, &[9; 32]).unwrap().unwrap();
+        assert_eq!((subject.log, subject.tag.as_slice(), subject.key.as_slice()), (1, &[9u8; 32][..], &[8u8; 40][..]));
+        assert_eq!(tx.secret(1, 4).unwrap().unwrap().wrapped, [4; 40]);
+        let mut seen = Vec::new();
+        tx.scan(1, 1..5, &mut |row| {
+            seen.push((row.index, row.leaf.to_vec(), row.body.map(<[u8]>::to_vec), row.secret.map(|(s, _)| s)));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen.iter().map(|r| r.0).collect::<Vec<_>>(), [1, 2, 3, 4], "a scan is in order");
+        assert_eq!(seen[1], (2, vec![1, 2], Some(vec![2; 3]), Some(subject.number)));
+        assert_eq!((&seen[0].2, seen[0].3), (&None, None));
+        let stop = tx.scan(1, 0..6, &mut |_| Err(Error::new(Code::InputInvalid, "enough")));
+        assert_eq!(stop.unwrap_err().code(), Code::InputInvalid, "a scan stops where it is told to");
+        let mut heads = Vec::new();
+        tx.heads(1, &mut |a, i| {
+            heads.push((a.to_vec(), i));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(heads, [(vec![7; 32], 5)]);
+    });
+    store.maintain().unwrap();
+    read(store, |tx| assert_eq!(tx.logs().unwrap().len(), 1));
+}
+
+fn an_error_leaves_nothing_behind(store: &dyn Store) {
+    store.write(&mut |tx| Ok(fill(tx, 1, 2))).unwrap();
+    let failed = store.write(&mut |tx| {
+        fill(tx, 2, 4);
+        tx.put_log(&log(1, 99)).unwrap();
+        tx.put_head(1, &[7; 32], 77).unwrap();
+        tx.delete_body(1, 0).unwrap();
+        Err(Error::new(Code::InputInvalid, "on purpose"))
+    });
+    assert_eq!(failed.unwrap_err().code(), Code::InputInvalid);
+    read(store, |tx| {
+        assert_eq!(tx.log(2).unwrap(), None);
+        assert_eq!(tx.log(1).unwrap(), Some(log(1, 2)));
+        assert_eq!(tx.head(1, &[7; 32]).unwrap(), Some(1));
+        assert!(tx.leaf(2, 0).unwrap().is_none() && tx.subject(2, &[9; 32]).unwrap().is_none());
+        assert!(tx.body(1, 0).unwrap().is_some() && tx.secret(1, 0).unwrap().is_some());
+    });
+}
+
+fn places_are_taken_once(store: &dyn Store) {
+    store.write(&mut |tx| Ok(fill(tx, 1, 2))).unwrap();
+    assert!(store.write(&mut |tx| tx.put_leaf(1, 1, b"again")).is_err());
+    assert!(store.write(&mut |tx| tx.put_body(1, 0, b"again")).is_err());
+    assert!(store.write(&mut |tx| tx.put_subject(1, &[9; 32], &[0; 40]).map(drop)).is_err());
+    read(store, |tx| assert_eq!(tx.leaf(1, 1).unwrap().unwrap(), [1, 1]));
+}
+
+fn logs_do_not_see_each_other(store: &dyn Store) {
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 3);
+            fill(tx, 2, 5);
+            Ok(())
+        })
+        .unwrap();
+    read(store, |tx| {
+        let count = |n| {
+            let mut c = 0;
+            tx.scan(n, 0..u64::from(u32::MAX), &mut |row| {
+                assert_eq!(u32::from(row.leaf[0]), n);
+                c += 1;
+                Ok(())
+            })
+            .unwrap();
+            c
+        };
+        assert_eq!((count(1), count(2), count(3)), (3, 5, 0));
+    });
+}
+
+fn deleting_removes_body_and_secret(store: &dyn Store) {
+    store.write(&mut |tx| Ok(fill(tx, 1, 4))).unwrap();
+    store
+        .write(&mut |tx| {
+            let subject = tx.subject(1, &[9; 32]).unwrap().unwrap().number;
+            tx.delete_body(1, 2)?;
+            tx.delete_subject(subject)
+        })
+        .unwrap();
+    read(store, |tx| {
+        assert!(tx.leaf(1, 2).unwrap().is_some());
+        assert!(tx.body(1, 2).unwrap().is_none() && tx.secret(1, 2).unwrap().is_none());
+        assert!(tx.body(1, 0).unwrap().is_some() && tx.subject(1, &[9; 32]).unwrap().is_none());
+    });
+}
+
+fn strays_are_found(store: &dyn Store) {
+    store
+        .write(&mut |tx| {
+            tx.put_log(&log(1, 1))?;
+            tx.put_leaf(1, 0, b"a leaf")?;
+            tx.put_body(1, 9, b"no leaf")?;
+            tx.put_leaf(1, 1, b"beyond the size")?;
+            tx.put_leaf(7, 0, b"no log")?;
+            tx.put_secret(1, 0, 1, &[0; 40])
+        })
+        .unwrap();
+    read(store, |tx| assert_eq!(tx.strays().unwrap().len(), 4));
+}
+
+fn writers_exclude_each_other(store: &dyn Store) {
+    store.write(&mut |tx| tx.put_log(&log(1, 0))).unwrap();
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                for _ in 0..25 {
+                    store
+                        .write(&mut |tx| {
+                            let mut row = tx.log(1)?.unwrap();
+                            tx.put_leaf(1, row.size, &[1])?;
+                            row.size += 1;
+                            tx.put_log(&row)
+                        })
+                        .unwrap();
+                }
+            });
+        }
+    });
+    read(store, |tx| assert_eq!(tx.log(1).unwrap().unwrap().size, 100));
+}

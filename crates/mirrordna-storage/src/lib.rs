@@ -1,0 +1,244 @@
+//! The port between the engine and whatever keeps its rows.
+//!
+//! This crate **owns** the [`Store`] trait, an in-memory store and the
+//! conformance [`kit`] that every adapter passes. It **never** interprets what
+//! is stored: leaves, bodies and wrapped secrets are bytes here, and no row is
+//! trusted because a store returned it.
+//!
+//! The port is blocking and small. A write is one closure run inside one
+//! exclusive, durable transaction, so that the engine reads heads and appends
+//! leaves under the same lock; there is no second way to write.
+
+pub mod kit;
+mod memory;
+
+pub use memory::MemoryStore;
+
+use mirrordna_core::cipher::Wrapped;
+use mirrordna_core::{Hash, Result};
+use std::fmt;
+use std::ops::Range;
+
+/// Local number of a log in its store, from 1.
+pub type LogNumber = u32;
+
+/// The one mutable row of a log. Everything in it is recomputed or checked by
+/// signature when the log is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRow {
+    /// Local number.
+    pub number: LogNumber,
+    /// The log's id: field 1 of its headers.
+    pub id: [u8; 16],
+    /// Number of leaves.
+    pub size: u64,
+    /// Header time of the last leaf, milliseconds.
+    pub time: u64,
+    /// Right edge of the tree: 32 bytes per perfect subtree, largest first.
+    pub frontier: Vec<u8>,
+    /// Newest signed checkpoint, a C2SP note.
+    pub checkpoint: String,
+    /// Right edge of the tree that the checkpoint signs.
+    pub signed_frontier: Vec<u8>,
+}
+
+/// A wrapped body secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretRow {
+    /// Number of the subject under whose key it is wrapped.
+    pub subject: u64,
+    /// The wrapped secret.
+    pub wrapped: Vec<u8>,
+}
+
+/// A subject's wrapped key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectRow {
+    /// Local number.
+    pub number: u64,
+    /// Log it belongs to.
+    pub log: LogNumber,
+    /// Keyed tag of the subject's name.
+    pub tag: Vec<u8>,
+    /// The wrapped key.
+    pub key: Vec<u8>,
+}
+
+/// One leaf with what is stored beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Index of the leaf.
+    pub index: u64,
+    /// Leaf data.
+    pub leaf: &'a [u8],
+    /// Stored body.
+    pub body: Option<&'a [u8]>,
+    /// Subject number and wrapped secret.
+    pub secret: Option<(u64, &'a [u8])>,
+}
+
+/// Reads of one consistent state.
+pub trait ReadTx {
+    /// All logs, by number.
+    ///
+    /// # Errors
+    /// As every method here: when the store cannot be read.
+    fn logs(&self) -> Result<Vec<LogRow>>;
+
+    /// One log.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn log(&self, number: LogNumber) -> Result<Option<LogRow>>;
+
+    /// Index of an actor's last leaf in a log.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn head(&self, log: LogNumber, actor: &Hash) -> Result<Option<u64>>;
+
+    /// All actors of a log with the index of their last leaf, in any order.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or what `each` returns.
+    fn heads(&self, log: LogNumber, each: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()>;
+
+    /// Leaf data.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn leaf(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Stored body.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn body(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Wrapped secret of a body.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn secret(&self, log: LogNumber, index: u64) -> Result<Option<SecretRow>>;
+
+    /// The leaves of a range that exist, in order, with bodies and secrets.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or what `each` returns.
+    fn scan(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()>;
+
+    /// A subject by the tag of its name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn subject(&self, log: LogNumber, tag: &Hash) -> Result<Option<SubjectRow>>;
+
+    /// All subjects of all logs, by number.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or what `each` returns.
+    fn subjects(&self, each: &mut dyn FnMut(SubjectRow) -> Result<()>) -> Result<()>;
+
+    /// The 256 hashes of a full tile (C2SP tlog-tiles).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn tile(&self, log: LogNumber, level: u8, number: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Rows that belong to nothing: bodies and tiles without a leaf, secrets
+    /// without a body, leaves of unknown logs. Each as a place for a report.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn strays(&self) -> Result<Vec<String>>;
+}
+
+/// Writes inside one exclusive transaction; reads see them.
+pub trait WriteTx: ReadTx {
+    /// Inserts or replaces the row of a log.
+    ///
+    /// # Errors
+    /// As every method here: when the store cannot be written.
+    fn put_log(&mut self, row: &LogRow) -> Result<()>;
+
+    /// Sets the index of an actor's last leaf.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn put_head(&mut self, log: LogNumber, actor: &Hash, index: u64) -> Result<()>;
+
+    /// Adds a leaf; its index must be free.
+    ///
+    /// # Errors
+    /// When the index is taken or the store cannot be written.
+    fn put_leaf(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()>;
+
+    /// Adds a body; its index must be free.
+    ///
+    /// # Errors
+    /// When the index is taken or the store cannot be written.
+    fn put_body(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()>;
+
+    /// Adds a wrapped secret; its index must be free.
+    ///
+    /// # Errors
+    /// When the index is taken or the store cannot be written.
+    fn put_secret(&mut self, log: LogNumber, index: u64, subject: u64, wrapped: &Wrapped) -> Result<()>;
+
+    /// Adds a subject and returns its number.
+    ///
+    /// # Errors
+    /// When the tag is taken or the store cannot be written.
+    fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64>;
+
+    /// Adds a full tile.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()>;
+
+    /// Destroys a body and its secret.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn delete_body(&mut self, log: LogNumber, index: u64) -> Result<()>;
+
+    /// Destroys a subject's key.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn delete_subject(&mut self, number: u64) -> Result<()>;
+}
+
+/// A place that keeps logs.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Runs `work` on one consistent state.
+    ///
+    /// # Errors
+    /// What `work` returns, or when the store cannot be read.
+    fn read(&self, work: &mut dyn FnMut(&dyn ReadTx) -> Result<()>) -> Result<()>;
+
+    /// Runs `work` in one exclusive transaction. `Ok` means that everything
+    /// it wrote is durable; after `Err` none of it is there, unless the code
+    /// is `store.poisoned` or `store.replaced`: then the outcome is open and
+    /// the store refuses further writes.
+    ///
+    /// # Errors
+    /// What `work` returns, or when the store cannot be written.
+    fn write(&self, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()>;
+
+    /// Physical findings of the store itself (page structure, indexes).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn check(&self) -> Result<Vec<String>>;
+
+    /// Housekeeping that the engine calls when it is idle.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn maintain(&self) -> Result<()>;
+
+    /// Where the store is, for messages.
+    fn location(&self) -> String;
+}

@@ -1,0 +1,228 @@
+//! A store in memory: for tests, for throw-away agents, and as the plain
+//! statement of what the port means.
+
+use crate::{LogNumber, LogRow, ReadTx, Row, SecretRow, Store, SubjectRow, WriteTx};
+use mirrordna_core::cipher::Wrapped;
+use mirrordna_core::{Code, Error, Hash, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Default)]
+struct State {
+    logs: BTreeMap<LogNumber, LogRow>,
+    heads: BTreeMap<(LogNumber, Hash), u64>,
+    leaves: BTreeMap<(LogNumber, u64), Vec<u8>>,
+    bodies: BTreeMap<(LogNumber, u64), Vec<u8>>,
+    secrets: BTreeMap<(LogNumber, u64), SecretRow>,
+    subjects: BTreeMap<u64, SubjectRow>,
+    tiles: BTreeMap<(LogNumber, u8, u64), Vec<u8>>,
+}
+
+/// How to take one change back.
+type Undo = Box<dyn FnOnce(&mut State)>;
+
+struct Tx<'a> {
+    state: &'a mut State,
+    undo: Vec<Undo>,
+}
+
+/// Keeps everything in memory; nothing survives the process.
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+impl Store for MemoryStore {
+    fn read(&self, work: &mut dyn FnMut(&dyn ReadTx) -> Result<()>) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&Tx { state: &mut state, undo: Vec::new() })
+    }
+
+    fn write(&self, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tx = Tx { state: &mut state, undo: Vec::new() };
+        let outcome = work(&mut tx);
+        if outcome.is_err() {
+            for undo in tx.undo.into_iter().rev() {
+                undo(tx.state);
+            }
+        }
+        outcome
+    }
+
+    fn check(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn maintain(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+impl ReadTx for Tx<'_> {
+    fn logs(&self) -> Result<Vec<LogRow>> {
+        Ok(self.state.logs.values().cloned().collect())
+    }
+
+    fn log(&self, number: LogNumber) -> Result<Option<LogRow>> {
+        Ok(self.state.logs.get(&number).cloned())
+    }
+
+    fn head(&self, log: LogNumber, actor: &Hash) -> Result<Option<u64>> {
+        Ok(self.state.heads.get(&(log, *actor)).copied())
+    }
+
+    fn heads(&self, log: LogNumber, each: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        let mut own = self.state.heads.iter().filter(|((l, _), _)| *l == log);
+        own.try_for_each(|((_, actor), index)| each(actor, *index))
+    }
+
+    fn leaf(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>> {
+        Ok(self.state.leaves.get(&(log, index)).cloned())
+    }
+
+    fn body(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>> {
+        Ok(self.state.bodies.get(&(log, index)).cloned())
+    }
+
+    fn secret(&self, log: LogNumber, index: u64) -> Result<Option<SecretRow>> {
+        Ok(self.state.secrets.get(&(log, index)).cloned())
+    }
+
+    fn scan(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()> {
+        for ((_, index), leaf) in self.state.leaves.range((log, range.start)..(log, range.end.max(range.start))) {
+            let body = self.state.bodies.get(&(log, *index)).map(Vec::as_slice);
+            let secret = self.state.secrets.get(&(log, *index)).map(|s| (s.subject, s.wrapped.as_slice()));
+            each(Row { index: *index, leaf, body, secret })?;
+        }
+        Ok(())
+    }
+
+    fn subject(&self, log: LogNumber, tag: &Hash) -> Result<Option<SubjectRow>> {
+        Ok(self.state.subjects.values().find(|s| s.log == log && s.tag == tag).cloned())
+    }
+
+    fn subjects(&self, each: &mut dyn FnMut(SubjectRow) -> Result<()>) -> Result<()> {
+        self.state.subjects.values().cloned().try_for_each(each)
+    }
+
+    fn tile(&self, log: LogNumber, level: u8, number: u64) -> Result<Option<Vec<u8>>> {
+        Ok(self.state.tiles.get(&(log, level, number)).cloned())
+    }
+
+    fn strays(&self) -> Result<Vec<String>> {
+        let s = &self.state;
+        let bodies = s.bodies.keys().filter(|k| !s.leaves.contains_key(*k)).map(|k| format!("body {k:?}"));
+        let secrets = s.secrets.keys().filter(|k| !s.bodies.contains_key(*k)).map(|k| format!("secret {k:?}"));
+        let leaves = s.leaves.keys().filter(|(l, i)| s.logs.get(l).is_none_or(|r| *i >= r.size)).map(|k| format!("leaf {k:?}"));
+        Ok(bodies.chain(secrets).chain(leaves).collect())
+    }
+}
+
+impl Tx<'_> {
+    fn insert<K: Clone + Ord + 'static, V: 'static>(&mut self, map: fn(&mut State) -> &mut BTreeMap<K, V>, key: K, value: V) {
+        let old = map(self.state).insert(key.clone(), value);
+        self.undo.push(Box::new(move |state| {
+            match old {
+                Some(old) => map(state).insert(key, old),
+                None => map(state).remove(&key),
+            };
+        }));
+    }
+
+    fn remove<K: Clone + Ord + 'static, V: 'static>(&mut self, map: fn(&mut State) -> &mut BTreeMap<K, V>, key: K) {
+        if let Some(old) = map(self.state).remove(&key) {
+            self.undo.push(Box::new(move |state| drop(map(state).insert(key, old))));
+        }
+    }
+
+    fn free<K: Ord, V>(map: &BTreeMap<K, V>, key: &K, what: &'static str) -> Result<()> {
+        if map.contains_key(key) {
+            return Err(Error::new(Code::Bug, format!("{what} is there already")));
+        }
+        Ok(())
+    }
+}
+
+impl WriteTx for Tx<'_> {
+    fn put_log(&mut self, row: &LogRow) -> Result<()> {
+        self.insert(|s| &mut s.logs, row.number, row.clone());
+        Ok(())
+    }
+
+    fn put_head(&mut self, log: LogNumber, actor: &Hash, index: u64) -> Result<()> {
+        self.insert(|s| &mut s.heads, (log, *actor), index);
+        Ok(())
+    }
+
+    fn put_leaf(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()> {
+        Self::free(&self.state.leaves, &(log, index), "a leaf")?;
+        self.insert(|s| &mut s.leaves, (log, index), data.to_vec());
+        Ok(())
+    }
+
+    fn put_body(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()> {
+        Self::free(&self.state.bodies, &(log, index), "a body")?;
+        self.insert(|s| &mut s.bodies, (log, index), data.to_vec());
+        Ok(())
+    }
+
+    fn put_secret(&mut self, log: LogNumber, index: u64, subject: u64, wrapped: &Wrapped) -> Result<()> {
+        Self::free(&self.state.secrets, &(log, index), "a secret")?;
+        self.insert(|s| &mut s.secrets, (log, index), SecretRow { subject, wrapped: wrapped.to_vec() });
+        Ok(())
+    }
+
+    fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64> {
+        if self.subject(log, tag)?.is_some() {
+            return Err(Error::new(Code::Bug, "a subject is there already"));
+        }
+        let number = self.state.subjects.last_key_value().map_or(1, |(n, _)| n + 1);
+        self.insert(|s| &mut s.subjects, number, SubjectRow { number, log, tag: tag.to_vec(), key: key.to_vec() });
+        Ok(number)
+    }
+
+    fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {
+        self.insert(|s| &mut s.tiles, (log, level, number), hashes.to_vec());
+        Ok(())
+    }
+
+    fn delete_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
+        self.remove(|s| &mut s.bodies, (log, index));
+        self.remove(|s| &mut s.secrets, (log, index));
+        Ok(())
+    }
+
+    fn delete_subject(&mut self, number: u64) -> Result<()> {
+        self.remove(|s| &mut s.subjects, number);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn passes_the_kit() {
+        crate::kit::run(&mut || Box::new(super::MemoryStore::new()));
+    }
+}
