@@ -100,6 +100,8 @@ codes! {
     StoreUrl = 4010, "store.url", false, "Use a path, sqlite:PATH or sqlite:///ABSOLUTE.";
     /// The source of randomness failed.
     Entropy = 4011, "system.entropy", true, "The operating system gave no randomness; nothing was created.";
+    /// The engine was closed.
+    StoreClosed = 4012, "store.closed", false, "Open the database again; a closed engine does nothing more.";
     /// A file to import cannot be read.
     ImportUnreadable = 7001, "import.unreadable", false, "Check the path and its permissions.";
     /// A file to import has a format that is not recognised.

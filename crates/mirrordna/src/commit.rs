@@ -1,0 +1,413 @@
+//! Group commit by leader and followers.
+//!
+//! Callers queue jobs. The first one becomes the leader and commits everything
+//! that is queued in one transaction; the others park and are handed their
+//! results. No thread hop for a single caller, no timer: while one commit
+//! syncs, the next group forms by itself.
+
+use crate::log::{Edge, Epoch, Head, Log, State, lock};
+use mirrordna_core::cipher::{Secret, Wrapped};
+use mirrordna_core::keys::SecretKey;
+use mirrordna_core::timeline::{Draft, DraftBody, Place, TILE, leaf_data};
+use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::{leaf, merkle};
+use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result, limits};
+use mirrordna_storage::{LogRow, Store, WriteTx};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Every how many events of an actor one is signed.
+const SIGN_EVERY: u64 = 64;
+
+/// Whose key speaks for an event.
+#[derive(Clone)]
+pub(crate) enum Speaker {
+    /// An epoch of this process.
+    Epoch(Arc<Epoch>),
+    /// The actor key itself, for the event that brings it; with the SHA-256 of
+    /// the last line of the DID log.
+    Entry(Arc<SecretKey>, Hash),
+    /// The actor key, for an event right after the one that brought it.
+    Actor(Arc<SecretKey>, u64),
+}
+
+/// One event to append.
+pub(crate) struct Item {
+    pub(crate) actor: Hash,
+    pub(crate) speaker: Speaker,
+    pub(crate) draft: Draft,
+    /// If an event with this tag exists already, it is the result.
+    pub(crate) once: Option<[u8; 16]>,
+}
+
+/// An event in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Index of the leaf in its log.
+    pub index: u64,
+    /// Leaf hash: the event's name in proofs and references.
+    pub leaf: Hash,
+    /// Header time, milliseconds.
+    pub time: u64,
+    /// An earlier append with the same idempotency key was found; nothing was
+    /// appended.
+    pub existed: bool,
+}
+
+/// Events of one log that are committed together or not at all.
+pub(crate) struct Job {
+    pub(crate) log: Arc<Log>,
+    pub(crate) items: Vec<Item>,
+    /// Also sign a checkpoint over the result.
+    pub(crate) checkpoint: bool,
+}
+
+type Outcome = Result<Vec<Appended>>;
+
+struct Ticket {
+    job: Job,
+    slot: Arc<Mutex<Option<Outcome>>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Ticket>,
+    led: bool,
+}
+
+/// The queue of one store.
+pub(crate) struct Committer {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// Sign every event instead of every 64th.
+    sign_all: bool,
+    queue: Mutex<Queue>,
+    done: Condvar,
+}
+
+impl Committer {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, sign_all: bool) -> Self {
+        Self { store, clock, entropy, sign_all, queue: Mutex::default(), done: Condvar::new() }
+    }
+
+    /// Appends the items of a job, durably, in one commit with whoever else is
+    /// waiting.
+    pub(crate) fn append(&self, job: Job) -> Outcome {
+        let rows: usize = job.items.iter().filter_map(|i| i.draft.row()).map(<[u8]>::len).sum();
+        if job.items.len() > limits::BATCH_EVENTS || rows > limits::BATCH_BYTES {
+            return Err(Error::new(
+                Code::LimitExceeded,
+                format!("a batch of {} events and {rows} bytes; the limits are {} and {}", job.items.len(), limits::BATCH_EVENTS, limits::BATCH_BYTES),
+            ));
+        }
+        let slot = Arc::new(Mutex::new(None));
+        let mut queue = lock(&self.queue);
+        queue.waiting.push_back(Ticket { job, slot: slot.clone() });
+        loop {
+            if let Some(outcome) = lock(&slot).take() {
+                return outcome;
+            }
+            if queue.led {
+                queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            queue.led = true;
+            let group = take_group(&mut queue.waiting);
+            drop(queue);
+            self.commit(group);
+            queue = lock(&self.queue);
+            queue.led = false;
+            self.done.notify_all();
+        }
+    }
+
+    fn commit(&self, group: Vec<Ticket>) {
+        let jobs: Vec<&Job> = group.iter().map(|t| &t.job).collect();
+        match self.transact(&jobs) {
+            Ok(outcomes) => group.iter().zip(outcomes).for_each(|(t, o)| *lock(&t.slot) = Some(Ok(o))),
+            Err(first) if group.len() == 1 => *lock(&group[0].slot) = Some(Err(first)),
+            // One bad job must not fail the others: each is tried alone.
+            Err(_) => {
+                for t in &group {
+                    *lock(&t.slot) = Some(self.transact(&[&t.job]).map(|mut o| o.pop().unwrap_or_default()));
+                }
+            }
+        }
+    }
+
+    fn transact(&self, jobs: &[&Job]) -> Result<Vec<Vec<Appended>>> {
+        if let Some(job) = jobs.iter().find(|j| j.log.poisoned.load(Ordering::Acquire)) {
+            return Err(Error::new(Code::Altered, format!("log {} refuses writes: its evidence was altered while it was open", job.log.number)));
+        }
+        let logs: BTreeMap<u32, Arc<Log>> = jobs.iter().map(|j| (j.log.number, j.log.clone())).collect();
+        // Only the leader gets here, so these locks are never contended by
+        // another commit, and their order cannot deadlock.
+        let mut states: BTreeMap<u32, _> = logs.iter().map(|(n, log)| (*n, lock(&log.state))).collect();
+        let mut staged: BTreeMap<u32, Staged<'_>> = BTreeMap::new();
+        let mut outcomes = Vec::new();
+        let (clock, entropy, sign_all) = (&*self.clock, &*self.entropy, self.sign_all);
+        self.store.write(&mut |tx| {
+            staged.clear();
+            outcomes.clear();
+            for (number, log) in &logs {
+                let Some(state) = states.get_mut(number) else { continue };
+                log.refresh(tx, state)?;
+                let once = jobs.iter().any(|j| j.log.number == *number && j.items.iter().any(|i| i.once.is_some()));
+                if once {
+                    lock(&log.view).catch_up(tx, log)?;
+                }
+                staged.insert(*number, Staged::new(log, state, clock.now_ms(), sign_all));
+            }
+            for job in jobs {
+                let (Some(staged), Some(state)) = (staged.get_mut(&job.log.number), states.get(&job.log.number)) else { continue };
+                let placed = job.items.iter().map(|item| staged.append(tx, state, item, entropy)).collect::<Result<Vec<_>>>()?;
+                staged.checkpoint |= job.checkpoint;
+                outcomes.push(placed);
+            }
+            staged.values_mut().try_for_each(|s| s.write_row(tx))
+        })?;
+        for (number, staged) in staged {
+            if let Some(state) = states.get_mut(&number) {
+                staged.install(state);
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Takes what fits one transaction.
+fn take_group(waiting: &mut VecDeque<Ticket>) -> Vec<Ticket> {
+    let (mut events, mut bytes) = (0, 0);
+    let mut group = Vec::new();
+    while let Some(next) = waiting.front() {
+        events += next.job.items.len();
+        bytes += next.job.items.iter().filter_map(|i| i.draft.row()).map(<[u8]>::len).sum::<usize>();
+        if !group.is_empty() && (events > limits::BATCH_EVENTS || bytes > limits::BATCH_BYTES) {
+            break;
+        }
+        group.extend(waiting.pop_front());
+    }
+    group
+}
+
+/// A log's state while a transaction is under way; installed if it commits.
+struct Staged<'a> {
+    log: &'a Log,
+    edge: Edge,
+    heads: HashMap<Hash, Head>,
+    subjects: HashMap<Hash, (u64, Secret)>,
+    once: HashMap<[u8; 16], Appended>,
+    /// Epochs opened in this transaction, with their `aseq`.
+    opened: Vec<(Arc<Epoch>, u64)>,
+    /// Per epoch: unsigned leaves that were added, and whether a signature
+    /// covered the earlier ones.
+    unsigned: Vec<(Arc<Epoch>, u64, Hash, bool)>,
+    now: u64,
+    sign_all: bool,
+    checkpoint: bool,
+    row: Option<LogRow>,
+}
+
+impl<'a> Staged<'a> {
+    fn new(log: &'a Log, state: &State, now: u64, sign_all: bool) -> Self {
+        Self {
+            log,
+            edge: state.edge.clone().unwrap_or_default(),
+            heads: HashMap::new(),
+            subjects: HashMap::new(),
+            once: HashMap::new(),
+            opened: Vec::new(),
+            unsigned: Vec::new(),
+            now,
+            sign_all,
+            checkpoint: false,
+            row: None,
+        }
+    }
+
+    fn append(&mut self, tx: &mut dyn WriteTx, state: &State, item: &Item, entropy: &dyn Entropy) -> Result<Appended> {
+        if let Some(tag) = &item.once {
+            if let Some(earlier) = self.once.get(tag).copied().or_else(|| lock(&self.log.view).once(tag)) {
+                return Ok(Appended { existed: true, ..earlier });
+            }
+        }
+        if let Speaker::Epoch(epoch) = &item.speaker {
+            if epoch.opened().is_none() && !self.opened.iter().any(|(e, _)| Arc::ptr_eq(e, epoch)) {
+                self.open_epoch(tx, state, epoch, entropy)?;
+            }
+        }
+        let head = match self.heads.get(&item.actor) {
+            Some(head) => Some(*head),
+            None => self.log.head(tx, state, &item.actor)?,
+        };
+        let placed = self.place(tx, state, item, head, entropy)?;
+        if let Some(tag) = item.once {
+            self.once.insert(tag, placed);
+        }
+        Ok(placed)
+    }
+
+    fn open_epoch(&mut self, tx: &mut dyn WriteTx, state: &State, epoch: &Arc<Epoch>, entropy: &dyn Entropy) -> Result<()> {
+        let head = match self.heads.get(&epoch.actor) {
+            Some(head) => Some(*head),
+            None => self.log.head(tx, state, &epoch.actor)?,
+        };
+        let aseq = head.map_or(0, |h| h.next);
+        let body = PublicBody::EpochOpen {
+            key: epoch.key.public().to_bytes(),
+            version: epoch.version,
+            not_after: epoch.not_after,
+            certificate: epoch.certificate,
+            ends: Vec::new(),
+        };
+        self.opened.push((epoch.clone(), aseq));
+        let item = Item { actor: epoch.actor, speaker: Speaker::Epoch(epoch.clone()), draft: Draft::public(&body), once: None };
+        self.place(tx, state, &item, head, entropy).map(drop)
+    }
+
+    fn place(&mut self, tx: &mut dyn WriteTx, state: &State, item: &Item, head: Option<Head>, entropy: &dyn Entropy) -> Result<Appended> {
+        let aseq = head.map_or(0, |h| h.next);
+        let (signer, key) = match &item.speaker {
+            Speaker::Epoch(epoch) => {
+                let opened = epoch.opened().or_else(|| self.opened.iter().find(|(e, _)| Arc::ptr_eq(e, epoch)).map(|(_, a)| *a));
+                (opened.unwrap_or(aseq), &epoch.key)
+            }
+            Speaker::Entry(key, _) => (aseq, &**key),
+            Speaker::Actor(key, signer) => (*signer, &**key),
+        };
+        let prev = match (head, &item.speaker) {
+            (Some(head), _) => head.last,
+            (None, Speaker::Entry(_, line)) => *line,
+            (None, _) => return Err(Error::new(Code::Bug, "an actor without an identity entry tried to append")),
+        };
+        self.edge.time = self.edge.time.max(self.now);
+        let place = Place { log: self.log.id, actor: item.actor, aseq, prev, signer, time: self.edge.time };
+        let header = item.draft.place(&place);
+        let sign = self.sign_all
+            || header.kind.must_be_signed()
+            || !matches!(item.speaker, Speaker::Epoch(_))
+            || aseq % SIGN_EVERY == SIGN_EVERY - 1;
+        let data = leaf_data(&header, sign.then_some(key));
+        let index = self.edge.tree.size();
+        let hash = leaf::hash(&data);
+        tx.put_leaf(self.log.number, index, &data)?;
+        self.put_body(tx, state, index, &item.draft.body, entropy)?;
+        if let Some((number, tile)) = self.edge.tree.push(hash) {
+            put_tiles(tx, self.log.number, number, &tile)?;
+        }
+        self.heads.insert(item.actor, Head { next: aseq + 1, last: hash, index });
+        if let Speaker::Epoch(epoch) = &item.speaker {
+            self.unsigned.push((epoch.clone(), index, hash, sign));
+        }
+        Ok(Appended { index, leaf: hash, time: self.edge.time, existed: false })
+    }
+
+    fn put_body(&mut self, tx: &mut dyn WriteTx, state: &State, index: u64, body: &DraftBody, entropy: &dyn Entropy) -> Result<()> {
+        match body {
+            DraftBody::None => Ok(()),
+            DraftBody::Public(bytes) => tx.put_body(self.log.number, index, bytes),
+            DraftBody::Private(sealed) => {
+                let (subject, wrapped) = self.wrap(tx, state, &sealed.subject, &sealed.secret, entropy)?;
+                tx.put_body(self.log.number, index, &sealed.row)?;
+                tx.put_secret(self.log.number, index, subject, &wrapped)
+            }
+        }
+    }
+
+    fn wrap(&mut self, tx: &mut dyn WriteTx, state: &State, tag: &Hash, secret: &Secret, entropy: &dyn Entropy) -> Result<(u64, Wrapped)> {
+        if let Some((number, key)) = self.subjects.get(tag).or_else(|| state.subjects.get(tag)) {
+            return Ok((*number, key.wrap(secret)));
+        }
+        let store = self.log.store.as_ref().ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
+        let wrapping = store.subject_wrapping(&self.log.id, tag);
+        let entry = match tx.subject(self.log.number, tag)? {
+            Some(row) => {
+                let key = wrapping.unwrap(&row.key);
+                (row.number, key.ok_or_else(|| Error::new(Code::Altered, format!("the key of subject {} does not unwrap", row.number)))?)
+            }
+            None => {
+                let key = Secret::generate(entropy)?;
+                (tx.put_subject(self.log.number, tag, &wrapping.wrap(&key))?, key)
+            }
+        };
+        let wrapped = (entry.0, entry.1.wrap(secret));
+        self.subjects.insert(*tag, entry);
+        Ok(wrapped)
+    }
+
+    /// Writes the log's row and the actors' heads.
+    fn write_row(&mut self, tx: &mut dyn WriteTx) -> Result<()> {
+        for (actor, head) in &self.heads {
+            tx.put_head(self.log.number, actor, head.index)?;
+        }
+        let old = tx.log(self.log.number)?.ok_or_else(|| Error::new(Code::Bug, "a log without a row"))?;
+        let frontier = self.edge.tree.frontier();
+        let mut row = LogRow { size: frontier.size(), time: self.edge.time, frontier: frontier.to_bytes(), ..old };
+        if self.checkpoint && self.edge.signed != row.size {
+            if let Some(note) = self.log.sign_checkpoint(frontier) {
+                row.checkpoint = note;
+                row.signed_frontier.clone_from(&row.frontier);
+                self.edge.signed = row.size;
+            }
+        }
+        tx.put_log(&row)?;
+        self.row = Some(row);
+        Ok(())
+    }
+
+    fn install(self, state: &mut State) {
+        state.edge = Some(self.edge);
+        state.heads.extend(self.heads);
+        state.subjects.extend(self.subjects);
+        for (epoch, aseq) in self.opened {
+            epoch.set_opened(aseq);
+        }
+        for (epoch, index, hash, signed) in self.unsigned {
+            let mut list = lock(&epoch.unsigned);
+            if signed {
+                list.clear();
+            } else {
+                list.push((index, hash));
+            }
+        }
+    }
+}
+
+/// Stores a full tile and the tiles above it that it completes.
+fn put_tiles(tx: &mut dyn WriteTx, log: u32, number: u64, hashes: &[u8]) -> Result<()> {
+    tx.put_tile(log, 0, number, hashes)?;
+    let (mut level, mut number) = (0u8, number);
+    while (number + 1) % TILE == 0 {
+        let mut above = Vec::with_capacity(8192);
+        for n in number + 1 - TILE..=number {
+            let tile = tx.tile(log, level, n)?.ok_or_else(|| Error::new(Code::Altered, format!("log {log} lacks tile {level}/{n}")))?;
+            let (nodes, _) = tile.as_chunks::<32>();
+            above.extend_from_slice(&merkle::root_of(nodes));
+        }
+        level += 1;
+        number /= TILE;
+        tx.put_tile(log, level, number, &above)?;
+    }
+    Ok(())
+}
+
+/// Writes the genesis of a new log: leaf 0, its head, its row with a first
+/// checkpoint.
+pub(crate) fn write_genesis(tx: &mut dyn WriteTx, log: &Log, item: &Item, now: u64) -> Result<()> {
+    let Speaker::Entry(key, line) = &item.speaker else {
+        return Err(Error::new(Code::Bug, "a genesis is signed by the actor key it brings"));
+    };
+    let place = Place { log: log.id, actor: item.actor, aseq: 0, prev: *line, signer: 0, time: now };
+    let data = leaf_data(&item.draft.place(&place), Some(key));
+    let mut tree = mirrordna_core::timeline::Tree::default();
+    tree.push(leaf::hash(&data));
+    let frontier = tree.frontier().to_bytes();
+    let checkpoint = log.sign_checkpoint(tree.frontier()).ok_or_else(|| Error::new(Code::Bug, "a new log without its key"))?;
+    debug_assert_eq!(item.draft.kind, Kind::LOG_GENESIS);
+    tx.put_leaf(log.number, 0, &data)?;
+    tx.put_body(log.number, 0, item.draft.row().unwrap_or_default())?;
+    tx.put_head(log.number, &item.actor, 0)?;
+    tx.put_log(&LogRow { number: log.number, id: log.id, size: 1, time: now, frontier: frontier.clone(), checkpoint, signed_frontier: frontier })
+}

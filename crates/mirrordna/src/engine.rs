@@ -1,0 +1,682 @@
+//! The engine: one open database, its keyring, its committer and its service
+//! thread.
+
+use crate::commit::{Appended, Committer, Item, Job, Speaker, write_genesis};
+use crate::identities::Identities;
+use crate::keyring::{Keyring, Keys, NewKey, NewRecovery, Role, hex, owner, passphrase_from_env};
+use crate::log::{Epoch, Genesis, Log, genesis, lock};
+use crate::memories::Memories;
+use crate::sessions::Sessions;
+use crate::system::{SystemClock, SystemEntropy};
+use crate::timeline::Timeline;
+use crate::url::StoreUrl;
+use crate::verify::VerifyReport;
+use crate::view::View;
+use mirrordna_core::body::{Body, field};
+use mirrordna_core::cipher::Secret;
+use mirrordna_core::identity::{self, IdentityType};
+use mirrordna_core::keys::SecretKey;
+use mirrordna_core::timeline::Draft;
+use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
+use mirrordna_core::verify::hash::sha256;
+use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
+use mirrordna_storage::{MemoryStore, ReadTx, Store};
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The tenant of those who name none.
+pub const DEFAULT_TENANT: &str = "default";
+/// How long an epoch key may speak, milliseconds.
+const EPOCH_LIFE: u64 = 24 * 60 * 60 * 1000;
+/// How often the service thread looks for something to seal or sign.
+const SERVICE: Duration = Duration::from_millis(1000);
+
+/// When an append counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives power loss (one sync per commit).
+    #[default]
+    Full,
+    /// It survives a crash of the process, not power loss.
+    Normal,
+}
+
+/// Which events are signed one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SealPolicy {
+    /// A signature every 64 events and one second after the last, which covers
+    /// all events before it.
+    #[default]
+    Bounded,
+    /// A signature on every event.
+    EveryEvent,
+}
+
+/// How to open a database.
+pub struct Builder {
+    url: String,
+    keys: Keys,
+    passphrase: Option<Zeroizing<String>>,
+    create: bool,
+    read_only: bool,
+    durability: Durability,
+    seals: SealPolicy,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("url", &self.url).field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Where the keyring is kept.
+    #[must_use]
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The passphrase of the keyring; otherwise `MIRRORDNA_PASSPHRASE` or
+    /// `MIRRORDNA_PASSPHRASE_FILE` is taken.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: impl Into<String>) -> Self {
+        self.passphrase = Some(Zeroizing::new(passphrase.into()));
+        self
+    }
+
+    /// Whether a missing database is created (it is by default).
+    #[must_use]
+    pub const fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Opens for reading only; nothing is created or written.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self.create = false;
+        self
+    }
+
+    /// When an append counts as durable.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Which events are signed one by one.
+    #[must_use]
+    pub const fn seals(mut self, seals: SealPolicy) -> Self {
+        self.seals = seals;
+        self
+    }
+
+    /// Another clock, for tests and replays.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another source of randomness, for tests and replays. Whoever can predict
+    /// it can forge every key.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// Codes `store.*` where it cannot be opened, `key.*` and `keyring.*` for
+    /// the keyring, `log.*` where its evidence does not hold.
+    pub fn open(self) -> Result<Engine> {
+        let url = StoreUrl::parse(&self.url)?;
+        match url {
+            StoreUrl::Memory => {
+                let inner = Inner::open(Arc::new(MemoryStore::new()), Builder { keys: Keys::Memory, ..self })?;
+                Ok(Engine { inner })
+            }
+            StoreUrl::Sqlite(path) => open_file(&path, self),
+        }
+    }
+}
+
+/// Device and inode of a database: one engine per file per process.
+type FileKey = (u64, u64);
+
+fn registry() -> &'static Mutex<HashMap<FileKey, Weak<Inner>>> {
+    static OPEN: OnceLock<Mutex<HashMap<FileKey, Weak<Inner>>>> = OnceLock::new();
+    OPEN.get_or_init(Mutex::default)
+}
+
+#[cfg(unix)]
+fn file_key(path: &Path) -> Option<FileKey> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+#[cfg(feature = "sqlite")]
+fn open_file(path: &Path, builder: Builder) -> Result<Engine> {
+    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
+    // One engine per file per process: SQLite's POSIX locks belong to the
+    // process, and a second set of connections would be a second cache.
+    let mut open = lock(registry());
+    open.retain(|_, engine| engine.strong_count() > 0);
+    if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()) {
+        return Ok(Engine { inner });
+    }
+    let mode = match (path.exists(), builder.read_only) {
+        (false, _) if builder.create => Mode::Create,
+        (_, true) => Mode::Read,
+        (_, false) => Mode::Write,
+    };
+    let sync = match builder.durability {
+        Durability::Full => Sync::Full,
+        Durability::Normal => Sync::Normal,
+    };
+    let store = SqliteStore::open(path, mode, sync)?;
+    let inner = Inner::open(Arc::new(store), builder)?;
+    if let Some(key) = file_key(path) {
+        open.insert(key, Arc::downgrade(&inner));
+    }
+    Ok(Engine { inner })
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn open_file(path: &Path, _builder: Builder) -> Result<Engine> {
+    Err(Error::new(Code::StoreUrl, format!("{}: this build has no store for files", path.display()))
+        .with_hint("Build with feature `sqlite`, or open `memory:`."))
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) committer: Committer,
+    pub(crate) keyring: Option<Keyring>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) read_only: bool,
+    database: [u8; 16],
+    /// Logs by the keyed tag of their tenant.
+    logs: Mutex<HashMap<Hash, Arc<Log>>>,
+    default: OnceLock<Arc<Log>>,
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    service: Mutex<Option<JoinHandle<()>>>,
+    closed: AtomicBool,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({})", self.store.location())
+    }
+}
+
+impl Inner {
+    fn open(store: Arc<dyn Store>, builder: Builder) -> Result<Arc<Self>> {
+        let Builder { keys, passphrase, read_only, seals, clock, entropy, .. } = builder;
+        let passphrase = match passphrase {
+            Some(p) => Some(p),
+            None => passphrase_from_env()?,
+        };
+        let passphrase = passphrase.as_deref().map(String::as_str);
+        let mut found = None;
+        store.read(&mut |tx| {
+            let rows = tx.logs()?;
+            if let Some(first) = rows.first() {
+                found = Some(genesis(tx, first)?.database);
+            }
+            Ok(())
+        })?;
+        let (database, keyring) = match found {
+            Some(database) => (database, Keyring::open(&keys, database, passphrase)?),
+            None if read_only => return Err(Error::new(Code::StoreNotDatabase, format!("{} holds no log yet", store.location()))),
+            None => {
+                let database = mirrordna_core::random(&*entropy)?;
+                let keyring = Keyring::create(&keys, database, passphrase, &*entropy)?;
+                let key = Zeroizing::new(*Secret::generate(&*entropy)?.expose());
+                keyring.add(vec![NewKey { role: Role::Store, owner: owner(&database), key }], &[], &*entropy)?;
+                (database, Some(keyring))
+            }
+        };
+        let committer = Committer::new(store.clone(), clock.clone(), entropy.clone(), seals == SealPolicy::EveryEvent);
+        let inner = Arc::new(Self {
+            store,
+            committer,
+            keyring,
+            clock,
+            entropy,
+            read_only,
+            database,
+            logs: Mutex::default(),
+            default: OnceLock::new(),
+            stop: Arc::default(),
+            service: Mutex::default(),
+            closed: AtomicBool::new(false),
+        });
+        let log = if found.is_none() { inner.create_log(DEFAULT_TENANT)? } else { inner.first_log()? };
+        inner.default.get_or_init(|| log);
+        if !read_only {
+            inner.start_service()?;
+        }
+        Ok(inner)
+    }
+
+    fn first_log(&self) -> Result<Arc<Log>> {
+        let mut log = None;
+        self.store.read(&mut |tx| {
+            let row = tx.logs()?.into_iter().next().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
+            log = Some(Log::new(row.number, row.id, genesis(tx, &row)?, self.keyring.as_ref())?);
+            Ok(())
+        })?;
+        let log = Arc::new(log.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?);
+        lock(&self.logs).insert(log.tenant, log.clone());
+        Ok(log)
+    }
+
+    /// Tag of a tenant's name; the same for all logs of a database.
+    fn tenant_tag(&self, name: &str) -> Result<Hash> {
+        let keyring = self.keyring.as_ref().ok_or_else(|| crate::log::missing("tenants are named by a key of the keyring, which is not here"))?;
+        let store = keyring.secret(Role::Store, &owner(&self.database));
+        let store = store.ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
+        Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
+    }
+
+    pub(crate) fn log_of(&self, tenant: &str) -> Result<Arc<Log>> {
+        if let (DEFAULT_TENANT, Some(log)) = (tenant, self.default.get()) {
+            return Ok(log.clone());
+        }
+        mirrordna_core::canon::check_name(tenant, "the tenant")?;
+        let tag = self.tenant_tag(tenant)?;
+        if let Some(log) = lock(&self.logs).get(&tag) {
+            return Ok(log.clone());
+        }
+        let mut found = None;
+        self.store.read(&mut |tx| {
+            for row in tx.logs()? {
+                let genesis = genesis(tx, &row)?;
+                if genesis.tenant == tag {
+                    found = Some(Log::new(row.number, row.id, genesis, self.keyring.as_ref())?);
+                }
+            }
+            Ok(())
+        })?;
+        match found {
+            Some(log) => Ok(lock(&self.logs).entry(tag).or_insert_with(|| Arc::new(log)).clone()),
+            None => self.create_log(tenant),
+        }
+    }
+
+    fn create_log(&self, tenant: &str) -> Result<Arc<Log>> {
+        let keyring = self.keyring.as_ref().ok_or_else(|| crate::log::missing("a new log needs the keyring"))?;
+        let (entropy, now) = (&*self.entropy, self.clock.now_ms());
+        let id: [u8; 16] = mirrordna_core::random(entropy)?;
+        let system = identity::create(IdentityType::System, now, entropy)?;
+        let log_key = SecretKey::generate(entropy)?;
+        let tags = Zeroizing::new(*Secret::generate(entropy)?.expose());
+        let tag = self.tenant_tag(tenant)?;
+        let body = PublicBody::Genesis { did_log: &system.did_log, log_key: log_key.public().to_bytes(), database: self.database, tenant: tag };
+        let draft = Draft::public(&body);
+        let mut new = identity_keys(&system);
+        new.push(NewKey { role: Role::Log, owner: owner(&id), key: log_key.seed() });
+        new.push(NewKey { role: Role::Tags, owner: owner(&id), key: tags });
+        keyring.add(new, &[recovery_of(&system)], entropy)?;
+        let line = last_line(&system.did_log);
+        let genesis = || Genesis { database: self.database, tenant: tag, system: system.digest, key: log_key.public().clone() };
+        let item = Item { actor: system.digest, speaker: Speaker::Entry(Arc::new(SecretKey::from_seed(&system.actor.seed())), line), draft, once: None };
+        let mut made = None;
+        self.store.write(&mut |tx| {
+            let number = tx.logs()?.last().map_or(1, |r| r.number + 1);
+            let log = Log::new(number, id, genesis(), Some(keyring))?;
+            write_genesis(tx, &log, &item, now)?;
+            made = Some(log);
+            Ok(())
+        })?;
+        let log = Arc::new(made.ok_or_else(|| Error::new(Code::Bug, "a write returned nothing"))?);
+        lock(&self.logs).insert(tag, log.clone());
+        Ok(log)
+    }
+
+    /// Runs `work` on a view that is caught up with the store.
+    pub(crate) fn view<T>(&self, log: &Log, work: &mut dyn FnMut(&mut View, &dyn ReadTx) -> Result<T>) -> Result<T> {
+        let mut out = None;
+        self.store.read(&mut |tx| {
+            let mut view = lock(&log.view);
+            view.catch_up(tx, log)?;
+            out = Some(work(&mut view, tx)?);
+            Ok(())
+        })?;
+        out.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))
+    }
+
+    /// The key that speaks for an actor in this process, opened at its first use.
+    pub(crate) fn epoch(&self, log: &Log, actor: &Hash) -> Result<Arc<Epoch>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Code::StoreClosed, format!("the database at {} was closed", self.store.location())));
+        }
+        let now = self.clock.now_ms();
+        let mut epochs = lock(&log.epochs);
+        if let Some(epoch) = epochs.get(actor).filter(|e| now < e.not_after) {
+            return Ok(epoch.clone());
+        }
+        let key = self.keyring.as_ref().and_then(|k| k.signing(Role::Actor, actor));
+        let key = key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
+        let epoch_key = SecretKey::generate(&*self.entropy)?;
+        let not_after = now.saturating_add(EPOCH_LIFE);
+        let message = epoch_certificate(&log.id, actor, &epoch_key.public().to_bytes(), 1, not_after);
+        let epoch = Arc::new(Epoch::new(*actor, epoch_key, 1, not_after, key.sign_bytes(&message)));
+        epochs.insert(*actor, epoch.clone());
+        Ok(epoch)
+    }
+
+    /// Encrypts a body for an actor's event.
+    pub(crate) fn draft(&self, log: &Log, actor: &Hash, kind: Kind, body: &Body) -> Result<Draft> {
+        let subject = body.text(field::SUBJECT).or_else(|| body.text(field::SESSION)).unwrap_or_else(|| body.id());
+        let tag = log.subject_tag(subject)?;
+        let draft = Draft::private(kind, &log.id, actor, body, tag, &*self.entropy)?;
+        match body.text(field::SESSION) {
+            Some(session) => Ok(draft.in_session(log.session_tag(session)?)),
+            None => Ok(draft),
+        }
+    }
+
+    /// Appends drafts of one actor in one commit.
+    pub(crate) fn append(&self, log: &Arc<Log>, actor: &Hash, drafts: Vec<(Draft, Option<[u8; 16]>)>) -> Result<Vec<Appended>> {
+        let epoch = self.epoch(log, actor)?;
+        let items = drafts
+            .into_iter()
+            .map(|(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once })
+            .collect();
+        self.committer.append(Job { log: log.clone(), items, checkpoint: false })
+    }
+
+    fn start_service(self: &Arc<Self>) -> Result<()> {
+        let (weak, stop) = (Arc::downgrade(self), self.stop.clone());
+        let run = move || {
+            loop {
+                let guard = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let (stopped, _) = stop.1.wait_timeout_while(guard, SERVICE, |s| !*s).unwrap_or_else(PoisonError::into_inner);
+                if *stopped {
+                    return;
+                }
+                drop(stopped);
+                let Some(inner) = weak.upgrade() else { return };
+                // What fails here fails again, with an error, at the next append.
+                let _reported_at_next_append = inner.tend();
+            }
+        };
+        let thread = std::thread::Builder::new().name("mirrordna".into()).spawn(run);
+        let thread = thread.map_err(|e| Error::new(Code::StoreIo, "cannot start the service thread").caused_by(e))?;
+        *lock(&self.service) = Some(thread);
+        Ok(())
+    }
+
+    /// Seals what is unsealed and signs checkpoints.
+    fn tend(&self) -> Result<()> {
+        let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
+        for log in logs {
+            let stale: Vec<Arc<Epoch>> = lock(&log.epochs).values().filter(|e| !lock(&e.unsigned).is_empty()).cloned().collect();
+            let items: Vec<Item> = stale.into_iter().map(|e| seal(&e, Kind::SEAL)).collect();
+            let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());
+            if behind || !items.is_empty() {
+                self.committer.append(Job { log, items, checkpoint: true })?;
+            }
+        }
+        self.store.maintain()
+    }
+
+    /// Ends the epochs of this process and signs a last checkpoint.
+    fn close(&self) -> Result<()> {
+        if self.read_only || self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        *lock(&self.stop.0) = true;
+        self.stop.1.notify_all();
+        let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
+        for log in logs {
+            let open: Vec<Arc<Epoch>> = lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some()).collect();
+            let mut chunks = open.chunks(mirrordna_core::limits::BATCH_EVENTS / 2).peekable();
+            while let Some(chunk) = chunks.next() {
+                let items = chunk.iter().map(|e| close_item(e)).collect();
+                self.committer.append(Job { log: log.clone(), items, checkpoint: chunks.peek().is_none() })?;
+            }
+            let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());
+            if behind {
+                self.committer.append(Job { log, items: Vec::new(), checkpoint: true })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // `Engine::close` reports; a drop has nobody to report to, and what was
+        // acknowledged is durable either way.
+        let _unreported = self.close();
+        *lock(&self.stop.0) = true;
+        self.stop.1.notify_all();
+        let thread = lock(&self.service).take();
+        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn seal(epoch: &Arc<Epoch>, kind: Kind) -> Item {
+    Item { actor: epoch.actor, speaker: Speaker::Epoch(epoch.clone()), draft: Draft::empty(kind), once: None }
+}
+
+fn close_item(epoch: &Arc<Epoch>) -> Item {
+    Item { draft: Draft::public(&PublicBody::EpochClose), ..seal(epoch, Kind::EPOCH_CLOSE) }
+}
+
+/// SHA-256 of the last line of a DID log, without its newline.
+pub(crate) fn last_line(did_log: &[u8]) -> Hash {
+    let text = did_log.strip_suffix(b"\n").unwrap_or(did_log);
+    let line = text.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    sha256(&[line])
+}
+
+pub(crate) fn identity_keys(made: &identity::Created) -> Vec<NewKey> {
+    vec![
+        NewKey { role: Role::Actor, owner: made.digest, key: made.actor.seed() },
+        NewKey { role: Role::Update, owner: made.digest, key: made.next_update.seed() },
+    ]
+}
+
+pub(crate) fn recovery_of(made: &identity::Created) -> NewRecovery {
+    NewRecovery { identity: made.id.clone(), seed: made.recovery.seed() }
+}
+
+/// An open database. Clones share it; it closes with the last of them.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Engine {
+    /// Opens the database at a path or URL, creating it if it is missing.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(url: impl AsRef<str>) -> Result<Self> {
+        Self::builder(url).open()
+    }
+
+    /// How to open a database with other than the default options.
+    pub fn builder(url: impl AsRef<str>) -> Builder {
+        Builder {
+            url: url.as_ref().to_owned(),
+            keys: Keys::Default,
+            passphrase: None,
+            create: true,
+            read_only: false,
+            durability: Durability::Full,
+            seals: SealPolicy::Bounded,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+
+    /// What belongs to one tenant. The handle is the only way to its data.
+    ///
+    /// # Errors
+    /// `key.missing` without the keyring, or where its log cannot be created.
+    pub fn tenant(&self, name: &str) -> Result<Tenant> {
+        Ok(Tenant { inner: self.inner.clone(), log: self.inner.log_of(name)? })
+    }
+
+    fn default_tenant(&self) -> Tenant {
+        // Set before an engine is handed out.
+        let log = self.inner.default.get().cloned();
+        #[allow(clippy::expect_used)]
+        let log = log.expect("an open engine has its default log");
+        Tenant { inner: self.inner.clone(), log }
+    }
+
+    /// Identities of the default tenant.
+    #[must_use]
+    pub fn identities(&self) -> Identities {
+        self.default_tenant().identities()
+    }
+
+    /// Sessions of the default tenant.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        self.default_tenant().sessions()
+    }
+
+    /// Memories of the default tenant.
+    #[must_use]
+    pub fn memories(&self) -> Memories {
+        self.default_tenant().memories()
+    }
+
+    /// Timeline of the default tenant.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.default_tenant().timeline()
+    }
+
+    /// The default tenant itself.
+    #[must_use]
+    pub fn main(&self) -> Tenant {
+        self.default_tenant()
+    }
+
+    /// Checks everything: every leaf, body, secret, signature and row.
+    ///
+    /// # Errors
+    /// Only where the store cannot be read at all; what was altered is in the
+    /// report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[])
+    }
+
+    /// Id of the database, 32 hex digits; it names the keyring file.
+    #[must_use]
+    pub fn database_id(&self) -> String {
+        hex(&self.inner.database)
+    }
+
+    /// The keyring file, where there is one.
+    #[must_use]
+    pub fn keyring_path(&self) -> Option<PathBuf> {
+        self.inner.keyring.as_ref().and_then(|k| k.path().map(Path::to_owned))
+    }
+
+    /// The file with recovery keys, to be moved to another place.
+    #[must_use]
+    pub fn recovery_path(&self) -> Option<PathBuf> {
+        self.inner.keyring.as_ref().and_then(Keyring::recovery_path)
+    }
+
+    /// Whether a passphrase protects the keyring; `None` without a keyring.
+    #[must_use]
+    pub fn has_passphrase(&self) -> Option<bool> {
+        self.inner.keyring.as_ref().map(Keyring::has_passphrase)
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.inner.store.location()
+    }
+
+    /// Fingerprint of the key that signs checkpoints of the default tenant's
+    /// log: what an auditor must be told by another way than the database.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex(&self.default_tenant().log.key.fingerprint())
+    }
+
+    /// Signs what is unsigned and lets go of the database. Dropping the last
+    /// handle does the same, without telling of errors.
+    ///
+    /// # Errors
+    /// If the last signatures cannot be written; what was acknowledged before
+    /// is safe.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+/// What belongs to one tenant: a log of its own.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) log: Arc<Log>,
+}
+
+impl Tenant {
+    /// Identities.
+    #[must_use]
+    pub fn identities(&self) -> Identities {
+        Identities { tenant: self.clone() }
+    }
+
+    /// Sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions { tenant: self.clone() }
+    }
+
+    /// Memories.
+    #[must_use]
+    pub fn memories(&self) -> Memories {
+        Memories { tenant: self.clone(), actor: None, session: None, subject: None, user: None }
+    }
+
+    /// Timeline.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        Timeline { tenant: self.clone(), actor: None, session: None, subject: None }
+    }
+
+    pub(crate) fn new_id(&self, prefix: &str) -> Result<String> {
+        mirrordna_core::id::fresh(prefix, self.inner.clock.now_ms(), &*self.inner.entropy)
+    }
+
+    pub(crate) fn view<T>(&self, mut work: impl FnMut(&mut View, &dyn ReadTx) -> Result<T>) -> Result<T> {
+        self.inner.view(&self.log, &mut work)
+    }
+
+    /// Appends one private event.
+    pub(crate) fn append(&self, actor: &Hash, kind: Kind, body: &Body, once: Option<[u8; 16]>) -> Result<Appended> {
+        let draft = self.inner.draft(&self.log, actor, kind, body)?;
+        let placed = self.inner.append(&self.log, actor, vec![(draft, once)])?;
+        placed.first().copied().ok_or_else(|| Error::new(Code::Bug, "an append returned nothing"))
+    }
+}

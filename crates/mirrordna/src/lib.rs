@@ -1,0 +1,82 @@
+//! mirrordna gives an AI agent an identity it can prove, sessions with
+//! lineage, memory it can recall, and a timeline that anybody can verify
+//! offline. It is embedded: one file, no server.
+//!
+//! ```
+//! use mirrordna::{Engine, IdentityType, Tier};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("mirrordna.db");
+//! # let engine = Engine::builder(path.to_str().unwrap()).keys(mirrordna::Keys::Folder(dir.path().join("keys"))).open()?;
+//! # if false {
+//! let engine = Engine::open("./mirrordna.db")?;
+//! # }
+//! let agent = engine.identities().create(IdentityType::Agent)?;
+//! let user = engine.identities().create(IdentityType::User)?;
+//!
+//! let session = engine.sessions().start(&agent, &user)?;
+//! session.memories().add("Prefers trains to planes").tier(Tier::LongTerm).tag("travel").send()?;
+//! session.timeline().append("booking.requested", &serde_json::json!({"from": "Basel", "to": "Lyon"}))?;
+//!
+//! for hit in agent.memories().search("does she prefer the train?").limit(5).run()? {
+//!     println!("{:.2} {} {}", hit.score, hit.record.text(), hit.record.id);
+//! }
+//! session.end()?;
+//! assert!(engine.verify()?.is_intact());
+//! # Ok::<(), mirrordna::Error>(())
+//! ```
+//!
+//! The modules follow the nouns: an [`Engine`] holds tenants; a [`Tenant`] has
+//! [`Identities`], [`Sessions`], [`Memories`] and a [`Timeline`].
+
+mod commit;
+mod engine;
+mod identities;
+pub mod import;
+mod keyring;
+mod log;
+mod memories;
+mod sessions;
+mod system;
+mod timeline;
+mod url;
+mod verify;
+mod view;
+
+pub use commit::Appended;
+pub use engine::{Builder, DEFAULT_TENANT, Durability, Engine, SealPolicy, Tenant};
+pub use identities::{Identities, Identity, IdentityManager, NewIdentity, Profile};
+pub use keyring::{Keys, passphrase_from_env};
+pub use memories::{Add, Hit, Memories, Search, Step, Written};
+pub use mirrordna_core::identity::IdentityType;
+pub use mirrordna_core::memory::{Content, Memory, MemoryPatch, NewMemory, Tier};
+pub use mirrordna_core::session::{NewSession, Session};
+pub use mirrordna_core::{Clock, Code, Entropy, Error, Result, limits};
+pub use sessions::{SessionHandle, Sessions};
+pub use system::{SystemClock, SystemEntropy};
+pub use timeline::{Timeline, TimelineEvent};
+pub use url::{StoreUrl, default_store};
+pub use verify::{BodyCounts, Finding, VerifyReport};
+
+/// Verifies a database without changing anything, trusting the keyring of
+/// this machine (where it has one for the database) and the given log key
+/// fingerprints (SHA-256 of the key).
+///
+/// # Errors
+/// Where there is no database or it cannot be read at all.
+#[cfg(feature = "sqlite")]
+pub fn verify_file(path: &std::path::Path, keys: &Keys, passphrase: Option<&str>, fingerprints: &[[u8; 32]]) -> Result<VerifyReport> {
+    use mirrordna_storage::Store;
+    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
+    let store = SqliteStore::open(path, Mode::Read, Sync::Full)?;
+    let mut database = None;
+    store.read(&mut |tx| {
+        database = tx.logs()?.first().and_then(|row| log::genesis(tx, row).ok()).map(|g| g.database);
+        Ok(())
+    })?;
+    let keyring = match database {
+        Some(id) => keyring::Keyring::open(keys, id, passphrase)?,
+        None => None,
+    };
+    verify::database(&store, keyring.as_ref(), fingerprints)
+}

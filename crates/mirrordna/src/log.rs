@@ -1,0 +1,317 @@
+//! One log of a database in this process: its keys, its right edge, who signs
+//! in it.
+//!
+//! What is in memory is a checked cache. Every commit compares it with the
+//! log's row under the store's lock, and what other processes appended in
+//! between is hashed onto the own right edge, never taken from the row.
+
+use crate::keyring::{Keyring, Role, owner};
+use crate::view::View;
+use mirrordna_core::cipher::Secret;
+use mirrordna_core::keys::SecretKey;
+use mirrordna_core::timeline::{TILE, Tree};
+use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::merkle::Frontier;
+use mirrordna_core::verify::note::{self, Checkpoint, Note};
+use mirrordna_core::verify::{did::DidLog, leaf};
+use mirrordna_core::{Code, Error, Hash, Leaf, PublicKey, Result};
+use mirrordna_storage::{LogNumber, LogRow, ReadTx};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Heads kept in memory before the cache starts over.
+const HEADS: usize = 65_536;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The end of an actor's chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// Number of the next event.
+    pub(crate) next: u64,
+    /// Leaf hash of the last.
+    pub(crate) last: Hash,
+    /// Its index.
+    pub(crate) index: u64,
+}
+
+/// The right edge of a log, as this process knows it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Edge {
+    pub(crate) tree: Tree,
+    pub(crate) time: u64,
+    /// Size of the newest checkpoint in the store.
+    pub(crate) signed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// `None` until first used.
+    pub(crate) edge: Option<Edge>,
+    pub(crate) heads: HashMap<Hash, Head>,
+    /// Tag of a subject -> its number and key.
+    pub(crate) subjects: HashMap<Hash, (u64, Secret)>,
+}
+
+/// A key that speaks for an actor in this process.
+pub(crate) struct Epoch {
+    pub(crate) actor: Hash,
+    pub(crate) key: SecretKey,
+    pub(crate) version: u64,
+    pub(crate) not_after: u64,
+    pub(crate) certificate: [u8; 64],
+    /// `aseq` of its `epoch.open` plus one; 0 while there is none.
+    opened: AtomicU64,
+    /// Index and hash of the leaves that no signature of this epoch covers yet.
+    pub(crate) unsigned: Mutex<Vec<(u64, Hash)>>,
+}
+
+impl Epoch {
+    pub(crate) fn new(actor: Hash, key: SecretKey, version: u64, not_after: u64, certificate: [u8; 64]) -> Self {
+        Self { actor, key, version, not_after, certificate, opened: AtomicU64::new(0), unsigned: Mutex::default() }
+    }
+
+    pub(crate) fn opened(&self) -> Option<u64> {
+        self.opened.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    pub(crate) fn set_opened(&self, aseq: u64) {
+        self.opened.store(aseq + 1, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Epoch({:?})", self.key)
+    }
+}
+
+/// A log of the open database.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) number: LogNumber,
+    pub(crate) id: [u8; 16],
+    pub(crate) database: [u8; 16],
+    pub(crate) tenant: Hash,
+    pub(crate) system: Hash,
+    /// The key the genesis names for checkpoints.
+    pub(crate) key: PublicKey,
+    /// Its private half, where this process holds it.
+    pub(crate) signing: Option<SecretKey>,
+    /// Key of the keyed tags.
+    pub(crate) tags: Option<Secret>,
+    /// Key that wraps subjects' keys.
+    pub(crate) store: Option<Secret>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) epochs: Mutex<HashMap<Hash, Arc<Epoch>>>,
+    pub(crate) view: Mutex<View>,
+    /// Set when evidence contradicted what this process wrote.
+    pub(crate) poisoned: AtomicBool,
+}
+
+/// What a genesis says, checked.
+pub(crate) struct Genesis {
+    pub(crate) database: [u8; 16],
+    pub(crate) tenant: Hash,
+    pub(crate) system: Hash,
+    pub(crate) key: PublicKey,
+}
+
+/// Reads and checks leaf 0 of a log.
+pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
+    let place = |why: &str| Error::new(Code::Altered, format!("log {}: {why}", row.number));
+    let data = tx.leaf(row.number, 0)?.ok_or_else(|| place("has no genesis"))?;
+    let body = tx.body(row.number, 0)?.ok_or_else(|| place("has a genesis without body"))?;
+    let leaf = Leaf::decode(&data)?;
+    let public = PublicBody::decode(leaf.header.kind, &body)?;
+    let Some(PublicBody::Genesis { did_log, log_key, database, tenant }) = public else {
+        return Err(place("does not begin with a genesis"));
+    };
+    let did = DidLog::verify(did_log)?;
+    let commits = mirrordna_core::verify::hash::public_body(&body) == leaf.header.body;
+    let own = did.digest == leaf.header.actor && leaf.header.log == row.id && commits;
+    let signed = match (&leaf.signature, did.versions.first().and_then(|v| v.actor_keys.first())) {
+        (Some((id, signature)), Some(key)) => *id == key.id() && key.verifies(&leaf::signed_bytes(leaf.header_bytes, id), signature),
+        _ => false,
+    };
+    let key = PublicKey::new(&log_key).filter(|_| own && signed);
+    let key = key.ok_or_else(|| place("has a genesis that does not verify"))?;
+    Ok(Genesis { database, tenant, system: did.digest, key })
+}
+
+impl Log {
+    /// A log whose genesis was read.
+    pub(crate) fn new(number: LogNumber, id: [u8; 16], genesis: Genesis, keyring: Option<&Keyring>) -> Result<Self> {
+        let own = owner(&id);
+        let signing = keyring.and_then(|k| k.signing(Role::Log, &own));
+        if signing.as_ref().is_some_and(|s| *s.public() != genesis.key) {
+            return Err(Error::new(Code::Altered, format!("log {number} names another checkpoint key than this machine's keyring")));
+        }
+        Ok(Self {
+            number,
+            id,
+            database: genesis.database,
+            tenant: genesis.tenant,
+            system: genesis.system,
+            key: genesis.key,
+            signing,
+            tags: keyring.and_then(|k| k.secret(Role::Tags, &own)),
+            store: keyring.and_then(|k| k.secret(Role::Store, &owner(&genesis.database))),
+            state: Mutex::default(),
+            epochs: Mutex::default(),
+            view: Mutex::default(),
+            poisoned: AtomicBool::new(false),
+        })
+    }
+
+    /// `key.missing`, unless the keys for tags and subjects are here.
+    pub(crate) fn tag_key(&self) -> Result<&Secret> {
+        self.tags.as_ref().ok_or_else(|| missing(&format!("the keyring of database {} is not here", crate::keyring::hex(&self.database))))
+    }
+
+    /// Tag of a subject's name.
+    pub(crate) fn subject_tag(&self, name: &str) -> Result<Hash> {
+        Ok(self.tag_key()?.tag("mdna.v1.subject", &[name.as_bytes()]))
+    }
+
+    /// Idempotency tag of something with a name of its own elsewhere.
+    pub(crate) fn once_tag(&self, parts: &[&str]) -> Result<[u8; 16]> {
+        let parts: Vec<&[u8]> = parts.iter().map(|p| p.as_bytes()).collect();
+        let tag = self.tag_key()?.tag("mdna.v1.once", &parts);
+        let mut out = [0; 16];
+        out.copy_from_slice(&tag[..16]);
+        Ok(out)
+    }
+
+    /// The 16 bytes that stand for a session in headers.
+    pub(crate) fn session_tag(&self, id: &str) -> Result<[u8; 16]> {
+        match mirrordna_core::id::raw(id, mirrordna_core::session::PREFIX) {
+            Some(raw) => Ok(raw),
+            None => self.once_tag(&["session", id]),
+        }
+    }
+
+    /// The note that signs a tree.
+    pub(crate) fn sign_checkpoint(&self, frontier: &Frontier) -> Option<String> {
+        let key = self.signing.as_ref()?;
+        let origin = note::origin(&self.id);
+        let text = Checkpoint { origin: &origin, size: frontier.size(), root: frontier.root() }.text();
+        let signature = key.sign_bytes(text.as_bytes());
+        Some(note::assemble(&text, &origin, key.public(), &signature))
+    }
+
+    /// Checks the row's checkpoint and returns the tree it signs.
+    pub(crate) fn signed_frontier(&self, row: &LogRow) -> Result<Frontier> {
+        let bad = |why: &str| Error::new(Code::Altered, format!("log {}: its checkpoint {why}", row.number));
+        let note = Note::parse(row.checkpoint.as_bytes()).map_err(|e| bad("is malformed").caused_by(e))?;
+        let checkpoint = Checkpoint::parse(note.text).map_err(|e| bad("is malformed").caused_by(e))?;
+        let origin = note::origin(&self.id);
+        if checkpoint.origin != origin || !note.signed_by(&origin, &self.key) {
+            return Err(bad("is not signed by the log's key"));
+        }
+        let frontier = Frontier::from_bytes(checkpoint.size, &row.signed_frontier).map_err(|e| bad("has another tree beside it").caused_by(e))?;
+        if frontier.root() != checkpoint.root {
+            return Err(bad("has another tree beside it"));
+        }
+        Ok(frontier)
+    }
+
+    /// Makes `state` agree with the store, checking everything that is new.
+    pub(crate) fn refresh(&self, tx: &dyn ReadTx, state: &mut State) -> Result<()> {
+        let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
+        let known = state.edge.as_ref();
+        if known.is_some_and(|e| e.tree.size() == row.size && e.tree.frontier().to_bytes() == row.frontier) {
+            return Ok(());
+        }
+        let mut edge = match known {
+            Some(edge) => edge.clone(),
+            None => self.first_edge(tx, &row)?,
+        };
+        if row.size < edge.tree.size() {
+            return Err(Error::new(
+                Code::RolledBack,
+                format!("log {} has {} events in the store, this process has seen {}", self.number, row.size, edge.tree.size()),
+            ));
+        }
+        let from = edge.tree.size();
+        let mut next = from;
+        tx.scan(self.number, from..row.size, &mut |found| {
+            if found.index != next {
+                return Err(Error::new(Code::Altered, format!("log {} lacks leaf {next}", self.number)));
+            }
+            next += 1;
+            let header = Leaf::decode(found.leaf)?.header;
+            let hash = leaf::hash(found.leaf);
+            edge.tree.push(hash);
+            edge.time = edge.time.max(header.time);
+            if let Some(head) = state.heads.get_mut(&header.actor) {
+                *head = Head { next: header.aseq + 1, last: hash, index: found.index };
+            }
+            Ok(())
+        })?;
+        edge.time = edge.time.max(row.time);
+        if edge.tree.size() != row.size || edge.tree.frontier().to_bytes() != row.frontier {
+            return Err(Error::new(Code::Forked, format!("log {}: its leaves do not lead to the tree its row claims", self.number)));
+        }
+        self.remember(tx)?;
+        // Others may have erased subjects.
+        state.subjects.clear();
+        if state.heads.len() > HEADS {
+            state.heads.clear();
+        }
+        edge.signed = self.signed_frontier(&row)?.size();
+        state.edge = Some(edge);
+        Ok(())
+    }
+
+    /// The edge at the checkpoint, so that only leaves after it must be hashed.
+    fn first_edge(&self, tx: &dyn ReadTx, row: &LogRow) -> Result<Edge> {
+        let frontier = self.signed_frontier(row)?;
+        let size = frontier.size();
+        let start = size / TILE * TILE;
+        let mut tail = Vec::new();
+        tx.scan(self.number, start..size, &mut |found| {
+            tail.push(leaf::hash(found.leaf));
+            Ok(())
+        })?;
+        Ok(Edge { tree: Tree::resume(frontier, tail)?, time: 0, signed: size })
+    }
+
+    /// Before anything of ours is signed over leaves that others could have
+    /// touched: they must be what we wrote.
+    fn remember(&self, tx: &dyn ReadTx) -> Result<()> {
+        for epoch in lock(&self.epochs).values() {
+            for (index, hash) in lock(&epoch.unsigned).iter() {
+                let stored = tx.leaf(self.number, *index)?;
+                if stored.is_none_or(|data| leaf::hash(&data) != *hash) {
+                    self.poisoned.store(true, Ordering::Release);
+                    return Err(Error::new(Code::Altered, format!("log {}: leaf {index} is not what this process wrote", self.number)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of an actor's chain; `None` for an actor without one.
+    pub(crate) fn head(&self, tx: &dyn ReadTx, state: &State, actor: &Hash) -> Result<Option<Head>> {
+        if let Some(head) = state.heads.get(actor) {
+            return Ok(Some(*head));
+        }
+        let Some(index) = tx.head(self.number, actor)? else { return Ok(None) };
+        let bad = || Error::new(Code::Altered, format!("log {}: an actor's last leaf is not its own", self.number));
+        let data = tx.leaf(self.number, index)?.ok_or_else(bad)?;
+        let header = Leaf::decode(&data)?.header;
+        if header.actor != *actor || header.log != self.id {
+            return Err(bad());
+        }
+        Ok(Some(Head { next: header.aseq + 1, last: leaf::hash(&data), index }))
+    }
+}
+
+/// `key.missing` with a message.
+pub(crate) fn missing(message: &str) -> Error {
+    Error::new(Code::KeyMissing, message.to_owned())
+}

@@ -1,0 +1,278 @@
+//! Memories: add, get, search, list, update, archive, history.
+
+use crate::commit::Appended;
+use crate::engine::Tenant;
+use crate::view::{Content as Stored, Page, Scope};
+use mirrordna_core::body::{field, schema};
+use mirrordna_core::canon::Value;
+use mirrordna_core::memory::{Content, Memory, MemoryPatch, NewMemory, PREFIX, Tier};
+use mirrordna_core::{Code, Error, Hash, Kind, Result, limits, time};
+use serde::Serialize;
+
+/// Memories of a tenant, of an agent, or of a session, depending on where the
+/// handle came from.
+#[derive(Debug, Clone)]
+pub struct Memories {
+    pub(crate) tenant: Tenant,
+    pub(crate) actor: Option<Hash>,
+    pub(crate) session: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) user: Option<String>,
+}
+
+/// A memory that was written: its id and its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Record id.
+    pub id: String,
+    /// Where its event is.
+    pub event: Appended,
+}
+
+/// A memory about to be added.
+#[derive(Debug)]
+#[must_use = "nothing is written before `send`"]
+pub struct Add {
+    memories: Memories,
+    new: NewMemory,
+    once: Option<String>,
+}
+
+impl Add {
+    /// Its tier; episodic if nothing is said.
+    pub fn tier(mut self, tier: Tier) -> Self {
+        self.new.tier = tier;
+        self
+    }
+
+    /// A label.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.new.tags.push(tag.into());
+        self
+    }
+
+    /// Who said it.
+    pub fn speaker(mut self, speaker: impl Into<String>) -> Self {
+        self.new.speaker = Some(speaker.into());
+        self
+    }
+
+    /// Role of the speaker.
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.new.role = Some(role.into());
+        self
+    }
+
+    /// Whose data it is; the session's user if nothing is said.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.new.subject = Some(subject.into());
+        self
+    }
+
+    /// JSON metadata, kept verbatim.
+    pub fn metadata(mut self, json: impl Into<String>) -> Self {
+        self.new.metadata = Some(json.into());
+        self
+    }
+
+    /// When it happened, milliseconds since 1970-01-01 UTC.
+    pub fn occurred_at(mut self, ms: i64) -> Self {
+        self.new.occurred_at = Some(ms);
+        self
+    }
+
+    /// A key of the caller: a second append with the same key appends nothing
+    /// and returns the first result.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.once = Some(key.into());
+        self
+    }
+
+    /// Writes it, durably.
+    ///
+    /// # Errors
+    /// `input.invalid`, `json.invalid`, `limit.exceeded`, `key.missing`, `store.*`.
+    pub fn send(self) -> Result<Written> {
+        let Self { memories, mut new, once } = self;
+        let actor = memories.actor()?;
+        new.session = memories.session.clone();
+        new.user = memories.user.clone();
+        new.subject = new.subject.or_else(|| memories.subject.clone());
+        let once = once.map(|key| memories.tenant.log.once_tag(&["memory", &key])).transpose()?;
+        let id = memories.tenant.new_id(PREFIX)?;
+        let mut body = new.into_body(&id)?;
+        if let Some(tag) = once {
+            body.set(field::DEDUPE, Value::Bytes(tag.to_vec()));
+        }
+        let event = memories.tenant.append(&actor, Kind::RECORD_PUT, &body, once)?;
+        let id = if event.existed { memories.id_at(event.index)? } else { id };
+        Ok(Written { id, event })
+    }
+}
+
+/// A memory found by a search.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hit {
+    /// Its score; only its order means something.
+    pub score: f64,
+    /// The memory.
+    pub record: Memory,
+}
+
+/// A search about to run.
+#[derive(Debug)]
+#[must_use = "nothing is searched before `run`"]
+pub struct Search {
+    memories: Memories,
+    query: String,
+    limit: usize,
+}
+
+impl Search {
+    /// At most this many hits; 10 if nothing is said.
+    pub const fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The hits, best first.
+    ///
+    /// # Errors
+    /// Where the log cannot be read, or its evidence does not hold.
+    pub fn run(self) -> Result<Vec<Hit>> {
+        let Self { memories, query, limit } = self;
+        let scope = Scope { actor: memories.actor, session: memories.session.clone() };
+        let limit = limit.min(limits::RESULTS);
+        let found = memories.tenant.view(|view, tx| view.search(tx, &memories.tenant.log, &query, limit, &scope))?;
+        Ok(found.into_iter().map(|(record, score)| Hit { score, record }).collect())
+    }
+}
+
+/// One step in the life of a memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Leaf of the event.
+    pub leaf: u64,
+    /// Header time, RFC 3339.
+    pub time: String,
+    /// `record.put`, `record.patch` or `record.archive`.
+    pub kind: &'static str,
+    /// Content that this event brought, where it did and where it is readable.
+    pub content: Option<String>,
+}
+
+impl Memories {
+    fn actor(&self) -> Result<Hash> {
+        self.actor.ok_or_else(|| {
+            Error::new(Code::InputInvalid, "a memory belongs to an agent")
+                .with_hint("Write through an agent's or a session's memories: agent.memories().add(…).")
+        })
+    }
+
+    /// Adds a text.
+    pub fn add(&self, text: impl Into<String>) -> Add {
+        self.adding(Content::Text(text.into()))
+    }
+
+    /// Adds a JSON document.
+    pub fn add_json(&self, json: impl Into<String>) -> Add {
+        self.adding(Content::Json(json.into()))
+    }
+
+    fn adding(&self, content: Content) -> Add {
+        Add { memories: self.clone(), new: NewMemory { content, ..NewMemory::default() }, once: None }
+    }
+
+    /// Searches the memories of this scope.
+    pub fn search(&self, query: impl Into<String>) -> Search {
+        Search { memories: self.clone(), query: query.into(), limit: 10 }
+    }
+
+    /// The memory with this id.
+    ///
+    /// # Errors
+    /// `id.invalid`, `record.not_found`.
+    pub fn get(&self, id: &str) -> Result<Memory> {
+        mirrordna_core::id::check(id, PREFIX)?;
+        let found = self.tenant.view(|view, tx| view.record(tx, &self.tenant.log, schema::MEMORY, id))?;
+        let (record, agent) = found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no memory {id}")))?;
+        Ok(Memory::from_record(&record, &agent))
+    }
+
+    /// Memories of this scope in order of writing, a page at a time; archived
+    /// ones are left out.
+    ///
+    /// # Errors
+    /// Where the log cannot be read, or its evidence does not hold.
+    pub fn list(&self, offset: usize, limit: usize) -> Result<Vec<Memory>> {
+        let session = self.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
+        let page = Page { actor: self.actor, session, archived: false, offset, limit: limit.min(limits::RESULTS) };
+        let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::MEMORY, &page))?;
+        Ok(found.iter().map(|(r, a)| Memory::from_record(r, a)).collect())
+    }
+
+    /// Number of memories of the tenant, archived ones included.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        self.tenant.view(|view, _| Ok(view.count(schema::MEMORY)))
+    }
+
+    /// Changes content, tier, tags or metadata; the old state stays in the
+    /// history.
+    ///
+    /// # Errors
+    /// `record.not_found`, `input.invalid`, `json.invalid`, `key.missing`, `store.*`.
+    pub fn update(&self, id: &str, patch: MemoryPatch) -> Result<Appended> {
+        self.change(id, Kind::RECORD_PATCH, patch)
+    }
+
+    /// Puts a memory out of ordinary view; it stays readable by its id.
+    ///
+    /// # Errors
+    /// `record.not_found`, `key.missing`, `store.*`.
+    pub fn archive(&self, id: &str) -> Result<Appended> {
+        self.change(id, Kind::RECORD_ARCHIVE, MemoryPatch::default())
+    }
+
+    fn change(&self, id: &str, kind: Kind, patch: MemoryPatch) -> Result<Appended> {
+        let old = self.get(id)?;
+        let actor = crate::identities::Identities { tenant: self.tenant.clone() }.get(&old.agent)?.digest;
+        let mut body = patch.into_body(id)?;
+        for (number, value) in [(field::SUBJECT, &old.subject), (field::SESSION, &old.session)] {
+            if let Some(value) = value {
+                body.set(number, value.as_str().into());
+            }
+        }
+        self.tenant.append(&actor, kind, &body, None)
+    }
+
+    /// All events of a memory, oldest first.
+    ///
+    /// # Errors
+    /// `record.not_found`, or where its evidence does not hold.
+    pub fn history(&self, id: &str) -> Result<Vec<Step>> {
+        self.get(id)?;
+        self.tenant.view(|view, tx| {
+            let mut steps = Vec::new();
+            for index in view.history(id) {
+                let Some(event) = view.event(tx, &self.tenant.log, index)? else { continue };
+                let content = match &event.content {
+                    Stored::Private(body) => body.payload_text().map(str::to_owned),
+                    _ => None,
+                };
+                let at = i64::try_from(event.header.time).unwrap_or(i64::MAX);
+                steps.push(Step { leaf: index, time: time::rfc3339(at), kind: event.header.kind.name().unwrap_or("unknown"), content });
+            }
+            Ok(steps)
+        })
+    }
+
+    fn id_at(&self, index: u64) -> Result<String> {
+        self.tenant.view(|view, tx| match view.event(tx, &self.tenant.log, index)?.map(|e| e.content) {
+            Some(Stored::Private(body)) => Ok(body.id().to_owned()),
+            _ => Err(Error::new(Code::Erased, "the first result of this idempotency key was erased")),
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! The timeline: appending and reading events.
+
+use crate::commit::Appended;
+use crate::engine::Tenant;
+use crate::keyring::hex;
+use crate::view::{Content, Event};
+use mirrordna_core::body::field;
+use mirrordna_core::canon::Value;
+use mirrordna_core::timeline::{NewEvent, PREFIX, event_type};
+use mirrordna_core::{Code, Error, Hash, Kind, Result, limits, time};
+use serde::Serialize;
+
+/// The timeline of a tenant, of an actor, or of a session, depending on where
+/// the handle came from.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    pub(crate) tenant: Tenant,
+    pub(crate) actor: Option<Hash>,
+    pub(crate) session: Option<String>,
+    pub(crate) subject: Option<String>,
+}
+
+/// One event as interfaces show it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TimelineEvent {
+    /// Index of the leaf in its log.
+    pub leaf: u64,
+    /// Leaf hash, hex: the event's name in proofs.
+    pub hash: String,
+    /// Header time, RFC 3339.
+    pub time: String,
+    /// Kind: `record.put`, `seal`, `event`, …
+    pub kind: String,
+    /// Display id of the actor.
+    pub actor: String,
+    /// Number in the actor's chain.
+    pub aseq: u64,
+    /// Whether the leaf itself is signed.
+    pub signed: bool,
+    /// `clear`, `readable`, `locked`, `erased` or `none`.
+    pub body: &'static str,
+    /// Record id, where there is one and it can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// Type of an application event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Session id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// When it happened, where that was said, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<String>,
+    /// Payload as text, where it is text or JSON and can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+impl Timeline {
+    /// Appends an application event with a JSON payload.
+    ///
+    /// # Errors
+    /// `input.invalid`, `limit.exceeded`, `key.missing`, `store.*`.
+    pub fn append(&self, event_type: &str, payload: &serde_json::Value) -> Result<Appended> {
+        self.append_json(event_type, Some(&payload.to_string()), None)
+    }
+
+    /// Appends an application event whose payload is kept byte for byte.
+    ///
+    /// # Errors
+    /// As [`Timeline::append`], and `json.invalid`.
+    pub fn append_json(&self, event_type: &str, payload: Option<&str>, idempotency_key: Option<&str>) -> Result<Appended> {
+        let actor = self.actor.ok_or_else(|| {
+            Error::new(Code::InputInvalid, "an event belongs to an actor")
+                .with_hint("Append through an identity's or a session's timeline: agent.timeline().append(…).")
+        })?;
+        let once = idempotency_key.map(|key| self.tenant.log.once_tag(&["event", key])).transpose()?;
+        let new = NewEvent {
+            event_type: event_type.to_owned(),
+            payload: payload.map(str::to_owned),
+            session: self.session.clone(),
+            subject: self.subject.clone(),
+            occurred_at: None,
+        };
+        let mut body = new.into_body(&self.tenant.new_id(PREFIX)?)?;
+        if let Some(tag) = once {
+            body.set(field::DEDUPE, Value::Bytes(tag.to_vec()));
+        }
+        self.tenant.append(&actor, Kind::EVENT, &body, once)
+    }
+
+    /// Number of events in the log.
+    ///
+    /// # Errors
+    /// Where the log cannot be read, or its evidence does not hold.
+    pub fn len(&self) -> Result<u64> {
+        self.tenant.view(|view, _| Ok(view.size()))
+    }
+
+    /// Whether the log is empty; it never is, it begins with its genesis.
+    ///
+    /// # Errors
+    /// As [`Timeline::len`].
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// `record.not_found` beyond the end, or where its evidence does not hold.
+    pub fn get(&self, leaf: u64) -> Result<TimelineEvent> {
+        let found = self.list(leaf, 1)?.into_iter().find(|e| e.leaf == leaf);
+        found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no event {leaf}")))
+    }
+
+    /// Events of this scope from a leaf on, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Where the log cannot be read, or its evidence does not hold.
+    pub fn list(&self, from: u64, limit: usize) -> Result<Vec<TimelineEvent>> {
+        let session = self.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
+        self.tenant.view(|view, tx| {
+            let mut out = Vec::new();
+            let mut index = from;
+            while out.len() < limit.min(limits::RESULTS) {
+                let Some(event) = view.event(tx, &self.tenant.log, index)? else { break };
+                index += 1;
+                let mine = self.actor.is_none_or(|a| event.header.actor == a) && session.is_none_or(|s| event.header.session == s);
+                if mine {
+                    let actor = view.actor(&event.header.actor).map_or_else(|| hex(&event.header.actor), |a| a.id.clone());
+                    out.push(describe(&event, actor));
+                }
+            }
+            Ok(out)
+        })
+    }
+}
+
+fn describe(event: &Event, actor: String) -> TimelineEvent {
+    let (state, body) = match &event.content {
+        Content::None => ("none", None),
+        Content::Public(_) => ("clear", None),
+        Content::Private(body) => ("readable", Some(body)),
+        Content::Locked => ("locked", None),
+        Content::Erased => ("erased", None),
+    };
+    let text = |n| body.and_then(|b| b.text(n)).map(str::to_owned);
+    let kind = event.header.kind;
+    TimelineEvent {
+        leaf: event.index,
+        hash: hex(&event.hash),
+        time: time::rfc3339(i64::try_from(event.header.time).unwrap_or(i64::MAX)),
+        kind: kind.name().map_or_else(|| format!("kind-{}", kind.0), str::to_owned),
+        actor,
+        aseq: event.header.aseq,
+        signed: event.signed,
+        body: state,
+        record: text(field::ID),
+        event_type: body.and_then(event_type).map(str::to_owned),
+        session: text(field::SESSION),
+        occurred_at: body.and_then(|b| b.int(field::OCCURRED_AT)).map(time::rfc3339),
+        payload: body.and_then(|b| b.payload_text()).map(str::to_owned),
+    }
+}

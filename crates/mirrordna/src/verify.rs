@@ -1,0 +1,344 @@
+//! Verification of a whole database: each log walked by the ledger, and every
+//! other row held against what the walk recomputed.
+
+use crate::keyring::{Keyring, Role, hex, owner};
+use mirrordna_core::cipher::{self, Secret};
+use mirrordna_core::timeline::TILE;
+use mirrordna_core::verify::ledger::Stored;
+use mirrordna_core::verify::note::{Checkpoint, Note};
+use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, hash, leaf, merkle};
+use mirrordna_core::{Hash, Leaf, Result};
+use mirrordna_storage::{LogRow, ReadTx, Store};
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable dotted name.
+    pub code: String,
+    /// Log, leaf, or table and row.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What was found.
+    pub message: String,
+}
+
+/// Accounting of bodies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BodyCounts {
+    /// Stored, matching their commitment, and readable here.
+    pub present: u64,
+    /// Stored and matching, but their key is not here.
+    pub locked: u64,
+    /// Absent, and an erase event says so.
+    pub erased: u64,
+    /// Absent without an erase event.
+    pub missing: u64,
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// `intact`, `altered` or `unproven`.
+    pub verdict: &'static str,
+    /// Whether the verdict is `intact`.
+    pub ok: bool,
+    /// Number of events in all logs.
+    pub events: u64,
+    /// Number of identities with a chain, without the engine's own.
+    pub identities: u64,
+    /// Accounting of bodies.
+    pub bodies: BodyCounts,
+    /// Events that no later signature of their own signer covers.
+    pub unsigned: u64,
+    /// `current`, `behind`, `unproven` or `forked`.
+    pub freshness: &'static str,
+    /// Root over the first log, hex.
+    pub head: String,
+    /// Fingerprint of the first log's checkpoint key, hex.
+    pub log_key: Option<String>,
+    /// What was found; empty unless altered.
+    pub problems: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub unlisted: u64,
+}
+
+impl VerifyReport {
+    /// Whether everything is as it was signed, by a key that is trusted here.
+    #[must_use]
+    pub const fn is_intact(&self) -> bool {
+        self.ok
+    }
+}
+
+/// Verifies the database in a store. `fingerprints` are log keys that the
+/// caller accepts besides those of the keyring.
+pub(crate) fn database(store: &dyn Store, keyring: Option<&Keyring>, fingerprints: &[Hash]) -> Result<VerifyReport> {
+    let mut findings: Vec<Problem> = Vec::new();
+    let mut add = |code, place: &str, message: String| findings.push(Problem { code, place: place.to_owned(), message });
+    for line in store.check()? {
+        add("store.damaged", "database", line);
+    }
+    let mut totals = Totals::default();
+    let walked = store.read(&mut |tx| {
+        totals = Totals::default();
+        let logs = tx.logs()?;
+        if logs.is_empty() {
+            totals.problems.push(problem("log.genesis", "database", "the database holds no log"));
+        }
+        for stray in tx.strays()? {
+            totals.problems.push(problem("store.stray_row", &stray, "belongs to no leaf or log"));
+        }
+        let subjects = Subjects::load(tx, keyring, &logs, &mut totals.problems)?;
+        for row in &logs {
+            LogWalk::new(row, keyring, &subjects, fingerprints).run(tx, &mut totals)?;
+        }
+        Ok(())
+    });
+    if let Err(e) = walked {
+        // A row that cannot even be read is a finding, not a failure to verify.
+        add("store.unreadable", "database", e.to_string());
+    }
+    findings.append(&mut totals.problems);
+    let verdict = if !findings.is_empty() {
+        Verdict::Altered
+    } else {
+        totals.verdict.unwrap_or(Verdict::Unproven)
+    };
+    Ok(VerifyReport {
+        verdict: verdict.name(),
+        ok: verdict == Verdict::Intact,
+        events: totals.events,
+        identities: totals.identities,
+        bodies: totals.bodies,
+        unsigned: totals.unsigned,
+        freshness: "unproven",
+        head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
+        log_key: totals.log_key.map(|h| hex(&h)),
+        problems: findings
+            .into_iter()
+            .map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message })
+            .collect(),
+        unlisted: totals.unlisted,
+    })
+}
+
+fn problem(code: &'static str, place: &str, message: &str) -> Problem {
+    Problem { code, place: place.to_owned(), message: message.to_owned() }
+}
+
+#[derive(Default)]
+struct Totals {
+    verdict: Option<Verdict>,
+    events: u64,
+    identities: u64,
+    bodies: BodyCounts,
+    unsigned: u64,
+    head: Option<Hash>,
+    log_key: Option<Hash>,
+    problems: Vec<Problem>,
+    unlisted: u64,
+}
+
+/// The keys of subjects, as far as the keyring unwraps them.
+struct Subjects {
+    keys: HashMap<(u32, u64), Secret>,
+    readable: bool,
+}
+
+impl Subjects {
+    fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
+        let mut keys = HashMap::new();
+        let database = logs.first().and_then(|row| crate::log::genesis(tx, row).ok()).map(|g| g.database);
+        let store = database.and_then(|d| keyring.and_then(|k| k.secret(Role::Store, &owner(&d))));
+        let Some(store) = store else { return Ok(Self { keys, readable: false }) };
+        let ids: HashMap<u32, [u8; 16]> = logs.iter().map(|l| (l.number, l.id)).collect();
+        tx.subjects(&mut |row| {
+            let tag = Hash::try_from(row.tag.as_slice()).ok();
+            let key = ids.get(&row.log).zip(tag).and_then(|(id, tag)| store.subject_wrapping(id, &tag).unwrap(&row.key));
+            match key {
+                Some(key) => drop(keys.insert((row.log, row.number), key)),
+                None => problems.push(problem("subject.altered", &format!("table subject row {}", row.number), "its key does not unwrap for its tag")),
+            }
+            Ok(())
+        })?;
+        Ok(Self { keys, readable: true })
+    }
+}
+
+/// The walk through one log.
+struct LogWalk<'a> {
+    row: &'a LogRow,
+    subjects: &'a Subjects,
+    ledger: Ledger,
+    tile: Vec<Hash>,
+    level_one: Vec<Hash>,
+    locked: u64,
+}
+
+impl<'a> LogWalk<'a> {
+    fn new(row: &'a LogRow, keyring: Option<&Keyring>, subjects: &'a Subjects, fingerprints: &[Hash]) -> Self {
+        let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id))).map(|k| k.public().fingerprint());
+        let trust = fingerprints.iter().copied().chain(own).fold(Trust::none(), Trust::and);
+        Self { row, subjects, ledger: Ledger::new(trust), tile: Vec::new(), level_one: Vec::new(), locked: 0 }
+    }
+
+    fn place(&self, what: &str) -> String {
+        format!("log {} {what}", self.row.number)
+    }
+
+    fn run(mut self, tx: &dyn ReadTx, totals: &mut Totals) -> Result<()> {
+        let signed = signed_size(self.row);
+        let mut signed_frontier = None;
+        tx.scan(self.row.number, 0..u64::MAX, &mut |found| {
+            if found.index != self.ledger.size() {
+                let gap = format!("leaves {} to {} are not there", self.ledger.size(), found.index.saturating_sub(1));
+                let place = self.place("leaves");
+                self.ledger.problem("leaf.missing", place, gap);
+                return Err(mirrordna_core::Error::new(mirrordna_core::Code::Altered, "a leaf is missing"));
+            }
+            let stored = found.body.map_or(Stored::Nothing, Stored::Bytes);
+            self.secret(found.index, found.leaf, found.body, found.secret);
+            self.ledger.leaf(found.leaf, stored);
+            if found.index == 0 {
+                self.ledger.checkpoint(self.row.checkpoint.as_bytes());
+            }
+            if Some(self.ledger.size()) == signed {
+                signed_frontier = Some(self.ledger.frontier().to_bytes());
+            }
+            self.tile(tx, leaf::hash(found.leaf))
+        })
+        .or_else(|e| if self.ledger.size() == self.row.size { Err(e) } else { self.unreadable(&e) })?;
+        if signed_frontier.is_some_and(|f| f != self.row.signed_frontier) {
+            let place = self.place("row");
+            self.ledger.problem("log.row", place, "the tree beside the checkpoint is not the one it signs".to_owned());
+        }
+        self.row_matches();
+        self.heads(tx)?;
+        self.finish(totals);
+        Ok(())
+    }
+
+    fn unreadable(&mut self, e: &mirrordna_core::Error) -> Result<()> {
+        let place = self.place(&format!("leaf {}", self.ledger.size()));
+        self.ledger.problem("leaf.unreadable", place, e.to_string());
+        Ok(())
+    }
+
+    /// Checks that the secret beside a private body is the body's own.
+    fn secret(&mut self, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &[u8])>) {
+        let private = Leaf::decode(leaf).is_ok_and(|l| !l.header.kind.is_public() && l.header.body != hash::NONE);
+        let wrong = match (private, body, secret) {
+            (true, Some(_), None) => Some(("secret.missing", "its body is there, but not the secret that opens it")),
+            (false, _, Some(_)) | (true, None, Some(_)) => Some(("secret.stray", "has a secret, but no private body")),
+            (true, Some(_), Some(_)) if !self.subjects.readable => {
+                self.locked += 1;
+                None
+            }
+            (true, Some(body), Some((subject, wrapped))) => {
+                let key = self.subjects.keys.get(&(self.row.number, subject));
+                let opened = key.and_then(|k| k.unwrap(wrapped)).is_some_and(|r| cipher::commits(&r, body));
+                (!opened).then_some(("secret.altered", "its secret does not open its body"))
+            }
+            _ => None,
+        };
+        if let Some((code, message)) = wrong {
+            let place = self.place(&format!("leaf {index}"));
+            self.ledger.problem(code, place, message.to_owned());
+        }
+    }
+
+    /// Compares the stored tiles with the hashes as they fill up.
+    fn tile(&mut self, tx: &dyn ReadTx, hash: Hash) -> Result<()> {
+        self.tile.push(hash);
+        if (self.tile.len() as u64) < TILE {
+            return Ok(());
+        }
+        let number = self.ledger.size() / TILE - 1;
+        let hashes = std::mem::take(&mut self.tile);
+        self.compare_tile(tx, 0, number, &hashes)?;
+        self.level_one.push(merkle::root_of(&hashes));
+        if self.level_one.len() as u64 == TILE {
+            let hashes = std::mem::take(&mut self.level_one);
+            self.compare_tile(tx, 1, number / TILE, &hashes)?;
+        }
+        Ok(())
+    }
+
+    fn compare_tile(&mut self, tx: &dyn ReadTx, level: u8, number: u64, hashes: &[Hash]) -> Result<()> {
+        if tx.tile(self.row.number, level, number)?.is_none_or(|t| t != hashes.concat()) {
+            let place = self.place(&format!("tile {level}/{number}"));
+            self.ledger.problem("tile.altered", place, "is not the hashes of its leaves".to_owned());
+        }
+        Ok(())
+    }
+
+    fn row_matches(&mut self) {
+        let (size, time) = (self.ledger.size(), self.ledger.time());
+        let place = self.place("row");
+        if self.row.size != size {
+            self.ledger.problem("log.row", place.clone(), format!("says {} events, there are {size}", self.row.size));
+        } else if self.row.frontier != self.ledger.frontier().to_bytes() {
+            self.ledger.problem("log.row", place.clone(), "its tree is not that of the leaves".to_owned());
+        }
+        if self.row.time != time {
+            self.ledger.problem("log.row", place, "its time is not that of the last event".to_owned());
+        }
+    }
+
+    fn heads(&mut self, tx: &dyn ReadTx) -> Result<()> {
+        let mut count = 0usize;
+        let mut wrong = Vec::new();
+        let number = self.row.number;
+        tx.heads(number, &mut |actor, last| {
+            count += 1;
+            let head = Hash::try_from(actor).ok().and_then(|a| self.ledger.head(&a));
+            let own = tx.leaf(number, last)?.map(|data| leaf::hash(&data));
+            if head.is_none() || own != head.map(|h| h.0) {
+                wrong.push(format!("the head of actor {} is not its last event", hex(actor)));
+            }
+            Ok(())
+        })?;
+        if count != self.ledger.actors().count() {
+            wrong.push(format!("{count} actors have a head, {} have events", self.ledger.actors().count()));
+        }
+        for message in wrong {
+            let place = self.place("heads");
+            self.ledger.problem("head.altered", place, message);
+        }
+        Ok(())
+    }
+
+    fn finish(self, totals: &mut Totals) {
+        let number = self.row.number;
+        let report = self.ledger.finish();
+        totals.events += report.size;
+        totals.identities += report.identities.saturating_sub(1);
+        totals.bodies.present += report.bodies.present.saturating_sub(self.locked);
+        totals.bodies.locked += self.locked;
+        totals.bodies.erased += report.bodies.erased;
+        totals.bodies.missing += report.bodies.missing;
+        totals.unsigned += report.unsigned;
+        totals.head.get_or_insert(report.root);
+        totals.log_key = totals.log_key.or(report.log_key);
+        totals.unlisted += report.unlisted;
+        let prefixed = report.problems.into_iter().map(|p| match p.place.starts_with("log ") {
+            true => p,
+            false => Problem { place: format!("log {number} {}", p.place), ..p },
+        });
+        totals.problems.extend(prefixed);
+        totals.verdict = match (totals.verdict, report.verdict) {
+            (None, v) => Some(v),
+            (Some(a), b) if a == b => Some(a),
+            (Some(Verdict::Altered), _) | (_, Verdict::Altered) => Some(Verdict::Altered),
+            _ => Some(Verdict::Unproven),
+        };
+    }
+}
+
+/// The size a row's checkpoint claims, if it can be read.
+fn signed_size(row: &LogRow) -> Option<u64> {
+    let note = Note::parse(row.checkpoint.as_bytes()).ok()?;
+    Some(Checkpoint::parse(note.text).ok()?.size)
+}

@@ -1,0 +1,49 @@
+//! What the tests share: a database in a folder of its own.
+
+#![allow(dead_code)]
+
+use mirrordna::{Engine, Keys};
+use std::path::PathBuf;
+
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join("m.db")
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        Keys::Folder(self.dir.path().join("keys"))
+    }
+
+    pub(crate) fn builder(&self) -> mirrordna::Builder {
+        Engine::builder(self.path().to_str().unwrap()).keys(self.keys())
+    }
+
+    pub(crate) fn open(&self) -> Engine {
+        self.builder().open().unwrap()
+    }
+
+    pub(crate) fn verify(&self) -> mirrordna::VerifyReport {
+        mirrordna::verify_file(&self.path(), &self.keys(), None, &[]).unwrap()
+    }
+}
+
+/// The folder with test data, or `None` where it is absent. With `CI=true` an
+/// absent folder is a failure.
+pub(crate) fn corpus() -> Option<PathBuf> {
+    let root = std::env::var_os("MIRRORDNA_CORPUS").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"));
+    if root.is_dir() {
+        return Some(root);
+    }
+    assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "CI needs the corpus at {}", root.display());
+    eprintln!("skipped: no corpus at {}", root.display());
+    None
+}

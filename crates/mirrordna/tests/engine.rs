@@ -1,0 +1,212 @@
+//! The engine through its public surface.
+
+mod common;
+
+use common::Place;
+use mirrordna::{Code, Content, Engine, IdentityManager, IdentityType, MemoryPatch, NewIdentity, NewSession, Tier};
+
+#[test]
+fn the_first_fifteen_lines() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    let written = session.memories().add("Prefers trains to planes").tier(Tier::LongTerm).tag("travel").send().unwrap();
+    session.timeline().append("booking.requested", &serde_json::json!({"from": "Basel", "to": "Lyon"})).unwrap();
+    let hits = agent.memories().search("does she prefer the train?").limit(5).run().unwrap();
+    assert_eq!(hits.len(), 1);
+    assert_eq!((hits[0].record.id.as_str(), hits[0].record.text()), (written.id.as_str(), "Prefers trains to planes"));
+    assert_eq!(hits[0].record.subject.as_deref(), Some(user.id()));
+    assert_eq!(hits[0].record.agent, agent.id());
+    session.end().unwrap();
+    let report = engine.verify().unwrap();
+    assert!(report.is_intact(), "{report:#?}");
+    engine.close().unwrap();
+    let report = place.verify();
+    assert!(report.is_intact() && report.unsigned == 0, "{report:#?}");
+    assert_eq!((report.identities, report.bodies.missing, report.bodies.locked), (2, 0, 0));
+}
+
+#[test]
+fn everything_is_there_after_reopening() {
+    let place = Place::new();
+    let engine = place.open();
+    let new = NewIdentity { name: Some("Ada".into()), metadata: Some(r#"{"v": 1.50}"#.into()), ..NewIdentity::default() };
+    let agent = engine.identities().create_with(IdentityType::Agent, new).unwrap();
+    let memory = agent.memories().add_json(r#"{"n": 1e400, "n2": 2}"#).send().unwrap();
+    agent.memories().update(&memory.id, MemoryPatch { content: Some(Content::Text("now text".into())), ..Default::default() }).unwrap();
+    drop((engine, agent.clone()));
+    let id = agent.id().to_owned();
+    drop(agent);
+    let engine = place.open();
+    let agent = engine.identities().find("Ada").unwrap();
+    assert_eq!(agent.id(), id);
+    assert_eq!(agent.profile().unwrap().metadata.as_deref(), Some(r#"{"v": 1.50}"#), "kept as it came");
+    let found = engine.memories().get(&memory.id).unwrap();
+    assert_eq!((found.content.as_str(), found.version), ("now text", 2));
+    let history = engine.memories().history(&memory.id).unwrap();
+    assert_eq!(history[0].content.as_deref(), Some(r#"{"n": 1e400, "n2": 2}"#));
+    engine.memories().archive(&memory.id).unwrap();
+    assert!(engine.memories().list(0, 10).unwrap().is_empty() && engine.memories().get(&memory.id).unwrap().archived);
+    assert!(engine.memories().search("text").run().unwrap().is_empty());
+    // The agent opened an epoch in each process.
+    let kinds: Vec<String> = engine.timeline().list(0, 100).unwrap().into_iter().map(|e| e.kind).collect();
+    assert_eq!(
+        kinds,
+        ["log.genesis", "identity.entry", "record.put", "epoch.open", "record.put", "record.patch", "epoch.close", "epoch.open", "record.archive"]
+    );
+}
+
+#[test]
+fn lineage_is_checked() {
+    let place = Place::new();
+    let engine = place.open();
+    let (agent, user) = (engine.identities().create(IdentityType::Agent).unwrap(), engine.identities().create(IdentityType::User).unwrap());
+    let first = engine.sessions().start(&agent, &user).unwrap();
+    let second = engine.sessions().continue_from(&first).unwrap();
+    let chain = engine.sessions().lineage(second.id()).unwrap();
+    assert_eq!(chain.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), [first.id(), second.id()]);
+    let new = NewSession { parent: Some("sess_00000000000000000000000000".into()), ..NewSession::default() };
+    assert_eq!(engine.sessions().start_with(&agent, new).unwrap_err().code(), Code::LineageInvalid);
+    let other = engine.identities().create(IdentityType::Agent).unwrap();
+    let new = NewSession { parent: Some(first.id().into()), ..NewSession::default() };
+    assert_eq!(engine.sessions().start_with(&other, new).unwrap_err().code(), Code::LineageInvalid);
+    assert_eq!(engine.sessions().start(&user, &agent).unwrap_err().code(), Code::InputInvalid);
+    let id = first.id().to_owned();
+    first.end().unwrap();
+    assert_eq!(engine.sessions().resume(&id).unwrap_err().code(), Code::SessionEnded);
+}
+
+#[test]
+fn a_repeated_append_returns_the_first_result() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let first = agent.memories().add("once").idempotency_key("k1").send().unwrap();
+    let again = agent.memories().add("once, differently").idempotency_key("k1").send().unwrap();
+    assert_eq!((again.id.as_str(), again.event.index, again.event.existed), (first.id.as_str(), first.event.index, true));
+    drop((engine, agent));
+    let engine = place.open();
+    let agent = engine.identities().list().unwrap().remove(0);
+    assert!(agent.memories().add("x").idempotency_key("k1").send().unwrap().event.existed);
+    assert_eq!(engine.memories().count().unwrap(), 1);
+}
+
+#[test]
+fn tenants_do_not_see_each_other() {
+    let place = Place::new();
+    let engine = place.open();
+    let (acme, zeta) = (engine.tenant("acme").unwrap(), engine.tenant("zeta").unwrap());
+    let (a, z) = (acme.identities().create(IdentityType::Agent).unwrap(), zeta.identities().create(IdentityType::Agent).unwrap());
+    let secret = a.memories().add("the acme secret is purple").send().unwrap();
+    z.memories().add("nothing to see").send().unwrap();
+    assert!(zeta.memories().search("secret purple").run().unwrap().is_empty());
+    assert_eq!(zeta.memories().get(&secret.id).unwrap_err().code(), Code::NotFound);
+    assert_eq!(engine.memories().get(&secret.id).unwrap_err().code(), Code::NotFound);
+    assert_eq!(engine.identities().list().unwrap().len(), 0);
+    drop((acme, zeta, a, z, engine));
+    let engine = place.open();
+    assert_eq!(engine.tenant("acme").unwrap().memories().get(&secret.id).unwrap().text(), "the acme secret is purple");
+    assert!(engine.verify().unwrap().is_intact());
+    drop(engine);
+    assert!(place.verify().is_intact());
+}
+
+#[test]
+fn without_the_keyring_everything_verifies_and_nothing_is_read() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let memory = agent.memories().add("for the agent only").send().unwrap();
+    let fingerprint = engine.fingerprint();
+    drop((agent, engine));
+    std::fs::rename(place.dir.path().join("keys"), place.dir.path().join("elsewhere")).unwrap();
+    let report = place.verify();
+    assert_eq!((report.verdict, report.bodies.locked, report.problems.len()), ("unproven", 2, 0), "{report:#?}");
+    let mut raw = [0u8; 32];
+    (0..32).for_each(|i| raw[i] = u8::from_str_radix(&fingerprint[2 * i..2 * i + 2], 16).unwrap());
+    let told = mirrordna::verify_file(&place.path(), &place.keys(), None, &[raw]).unwrap();
+    assert_eq!(told.verdict, "intact");
+    let engine = place.open();
+    assert_eq!(engine.memories().get(&memory.id).unwrap_err().code(), Code::NotFound);
+    let agent = engine.identities().list().unwrap().remove(0);
+    assert_eq!(agent.memories().add("x").send().unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.timeline().get(2).unwrap().body, "locked");
+}
+
+#[test]
+fn a_passphrase_is_asked_for_and_wrong_ones_are_refused() {
+    let place = Place::new();
+    drop(place.builder().passphrase("open sesame").open().unwrap());
+    assert_eq!(place.builder().passphrase("open barley").open().unwrap_err().code(), Code::KeyPassphrase);
+    assert!(place.builder().passphrase("open sesame").open().unwrap().verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_store_in_memory_and_the_managers_work() {
+    let engine = Engine::open("memory:").unwrap();
+    let identity = IdentityManager::of(&engine).create_identity("agent").unwrap();
+    assert!(identity.id().starts_with("mdna_agt_"));
+    identity.memories().add("kept for now").send().unwrap();
+    assert_eq!(identity.memories().search("kept").run().unwrap().len(), 1);
+    assert!(engine.verify().unwrap().is_intact());
+    let e = IdentityManager::of(&engine).create_identity("robot").unwrap_err();
+    assert_eq!((e.code(), e.message()), (Code::InputInvalid, "identity type 'robot' is none of user, agent, system"));
+}
+
+#[test]
+fn many_writers_group_and_nothing_is_lost() {
+    let place = Place::new();
+    let engine = place.open();
+    let agents: Vec<_> = (0..4).map(|_| engine.identities().create(IdentityType::Agent).unwrap()).collect();
+    std::thread::scope(|s| {
+        for n in 0..16 {
+            let agent = agents[n % 4].clone();
+            s.spawn(move || {
+                for i in 0..20 {
+                    agent.memories().add(format!("writer {n} memory {i}")).send().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(engine.memories().count().unwrap(), 320);
+    let report = engine.verify().unwrap();
+    assert!(report.is_intact(), "{report:#?}");
+}
+
+#[test]
+fn two_engines_on_one_file_are_one() {
+    let place = Place::new();
+    let (one, two) = (place.open(), place.open());
+    let agent = one.identities().create(IdentityType::Agent).unwrap();
+    assert_eq!(two.identities().list().unwrap()[0].id(), agent.id());
+    drop(one);
+    agent.memories().add("still open").send().unwrap();
+    assert_eq!(two.memories().count().unwrap(), 1);
+}
+
+#[test]
+fn bad_input_is_refused_with_a_code_and_loses_nothing() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let m = agent.memories();
+    let code = |r: Result<mirrordna::Written, mirrordna::Error>| r.unwrap_err().code();
+    assert_eq!(code(m.add("").send()), Code::InputInvalid);
+    assert_eq!(code(m.add("x".repeat(70_000)).send()), Code::LimitExceeded);
+    assert_eq!(code(m.add_json("{\"a\":1,\"a\":2}").send()), Code::JsonInvalid);
+    assert_eq!(code(m.add_json("[NaN]").send()), Code::JsonInvalid);
+    assert_eq!(code(m.add_json("\"\\ud800\"").send()), Code::JsonInvalid);
+    assert_eq!(code(m.add_json("[".repeat(500)).send()), Code::JsonInvalid);
+    assert_eq!(code(m.add("x").metadata("{").send()), Code::JsonInvalid);
+    assert_eq!(code(m.add("x").speaker("\u{7}").send()), Code::InputInvalid);
+    assert_eq!(code(engine.memories().add("x").send()), Code::InputInvalid);
+    assert_eq!(m.get("sess_x").unwrap_err().code(), Code::IdInvalid);
+    assert_eq!(engine.sessions().get("mem_x").unwrap_err().code(), Code::IdInvalid);
+    assert_eq!(m.get("mem_00000000000000000000000000").unwrap_err().code(), Code::NotFound);
+    assert_eq!(engine.timeline().append("x", &serde_json::json!(1)).unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(engine.tenant("").unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(engine.memories().count().unwrap(), 0);
+    assert!(engine.verify().unwrap().is_intact());
+}

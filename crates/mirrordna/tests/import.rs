@@ -1,0 +1,78 @@
+//! Importing chats.
+
+mod common;
+
+use common::{Place, corpus};
+use mirrordna::Engine;
+use mirrordna::import::{Format, ImportReport, import};
+use std::path::{Path, PathBuf};
+
+fn run(engine: &Engine, path: &Path) -> ImportReport {
+    import(&engine.main(), &[PathBuf::from(path)], Format::Chat, &mut |_, _| {}).unwrap()
+}
+
+#[test]
+fn a_real_chat_is_kept_whole_and_a_second_run_appends_nothing() {
+    let Some(corpus) = corpus() else { return };
+    let place = Place::new();
+    let engine = place.open();
+    let file = corpus.join("recall/locomo_dev/corpus.jsonl");
+    let first = run(&engine, &file);
+    assert_eq!((first.files, first.kept, first.repaired, first.refused, first.assumed_utc), (1, 2960, 0, 0, 2960));
+    let events = engine.timeline().len().unwrap();
+    let second = run(&engine, &file);
+    assert_eq!((second.kept, second.refused, second.events), (2960, 0, 0));
+    assert_eq!(engine.timeline().len().unwrap(), events);
+    assert_eq!(engine.memories().count().unwrap(), 2960);
+    let agent = engine.identities().find("conv-26").unwrap();
+    let hits = agent.memories().search("When did Caroline go to the LGBTQ support group?").limit(10).run().unwrap();
+    assert!(hits.iter().any(|h| h.record.source_id.as_deref() == Some("conv-26/D1:3")), "{hits:#?}");
+    assert!(hits.iter().all(|h| h.record.agent == agent.id()));
+    engine.close().unwrap();
+    let report = place.verify();
+    assert!(report.is_intact() && report.unsigned == 0, "{report:#?}");
+}
+
+#[test]
+fn damaged_lines_are_named_and_the_rest_is_kept() {
+    let place = Place::new();
+    let engine = place.open();
+    let file = place.dir.path().join("chat.jsonl");
+    let lines: [&[u8]; 12] = [
+        b"\xef\xbb\xbf{\"speaker\":\"Sam\",\"text\":\"first\",\"id\":\"1\",\"timestamp\":\"2026-01-01T00:00:00Z\"}",
+        b"{\"speaker\":\"Sam\",\"text\":\"torn",
+        b"{\"role\":\"assistant\",\"content\":\"second\",\"extra\":{\"deep\":[1.0,2]},\"n\":1e2}",
+        b"{\"speaker\":\"Sam\",\"text\":\"bad \xff byte\"}",
+        b"",
+        b"{\"text\":\"who said this?\"}",
+        b"{\"speaker\":\"Sam\",\"text\":\"third\",\"timestamp\":\"last tuesday\"}",
+        b"{\"speaker\":\"Sam\",\"text\":7}",
+        b"{\"speaker\":\"Sam\",\"text\":\"first\",\"id\":\"1\"}",
+        b"{\"speaker\":\"Sam\",\"text\":\"other\",\"id\":\"1\"}",
+        b"[1,2]",
+        b"{\"speaker\":\"Sam\",\"text\":\"NaN\",\"x\":NaN}",
+    ];
+    std::fs::write(&file, lines.join(&b"\n"[..])).unwrap();
+    let report = run(&engine, &file);
+    assert_eq!((report.kept, report.repaired, report.refused), (3, 2, 6), "{report:#?}");
+    let reasons: Vec<(u64, &str)> = report.notes.iter().map(|n| (n.line, n.reason)).collect();
+    assert_eq!(
+        reasons,
+        [
+            (2, "malformed_json"),
+            (4, "not_utf8"),
+            (6, "no_speaker"),
+            (7, "bad_timestamp"),
+            (8, "invalid_turn"),
+            (11, "invalid_turn"),
+            (12, "malformed_json"),
+            (10, "id_conflict"),
+        ]
+    );
+    let all = engine.memories().list(0, 100).unwrap();
+    assert_eq!(all.iter().map(|m| m.content.as_str()).collect::<Vec<_>>(), ["first", "second", "who said this?", "third"]);
+    assert_eq!(all[1].metadata.as_deref(), Some(r#"{"extra":{"deep":[1.0,2]},"n":1e2}"#), "verbatim");
+    assert_eq!(all[3].metadata.as_deref(), Some(r#"{"timestamp":"last tuesday"}"#));
+    assert_eq!(run(&engine, &file).events, 0);
+    assert!(engine.verify().unwrap().is_intact());
+}
