@@ -67,8 +67,7 @@ impl LockFile {
 }
 
 /// File systems on which SQLite's locks and shared memory do not work.
-const NETWORK: [(i64, &str); 5] =
-    [(0x6969, "NFS"), (0x517b, "SMB"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2"), (0x0102_1997, "9P")];
+const NETWORK: [(i64, &str); 5] = [(0x6969, "NFS"), (0x517b, "SMB"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2"), (0x0102_1997, "9P")];
 
 /// Refuses folders on network file systems.
 pub(crate) fn check_local(folder: &Path) -> Result<()> {

@@ -312,9 +312,7 @@ impl Store for SqliteStore {
 
     fn maintain(&self) -> Result<()> {
         match &self.writer {
-            Some(writer) if !self.poisoned.load(Ordering::Acquire) && self.wal_len() > 0 => {
-                self.fold_wal(&locked(writer), "PASSIVE")
-            }
+            Some(writer) if !self.poisoned.load(Ordering::Acquire) && self.wal_len() > 0 => self.fold_wal(&locked(writer), "PASSIVE"),
             _ => Ok(()),
         }
     }

@@ -16,12 +16,11 @@ CREATE TABLE log (
 ) STRICT;
 
 CREATE TABLE head (
-  n     INTEGER PRIMARY KEY,
   log   INTEGER NOT NULL,
   actor BLOB NOT NULL,              -- SCID digest, 32 bytes
-  last  INTEGER NOT NULL            -- leaf index of the actor's last event
-) STRICT;
-CREATE UNIQUE INDEX head_actor ON head(log, actor);
+  last  INTEGER NOT NULL,           -- leaf index of the actor's last event
+  PRIMARY KEY (log, actor)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE leaf (
   pos  INTEGER PRIMARY KEY,

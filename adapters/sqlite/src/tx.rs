@@ -75,12 +75,12 @@ impl ReadTx for Tx<'_> {
     }
 
     fn head(&self, log: LogNumber, actor: &Hash) -> Result<Option<u64>> {
-        let sql = "SELECT last FROM head INDEXED BY head_actor WHERE log = ?1 AND actor = ?2";
+        let sql = "SELECT last FROM head WHERE log = ?1 AND actor = ?2";
         self.one::<i64>(sql, params![log, actor])?.map(unsigned).transpose()
     }
 
     fn heads(&self, log: LogNumber, each: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
-        let mut statement = self.prepare("SELECT actor, last FROM head INDEXED BY head_actor WHERE log = ?1")?;
+        let mut statement = self.prepare("SELECT actor, last FROM head WHERE log = ?1")?;
         let mut rows = statement.query([log]).map_err(|e| self.err(e))?;
         while let Some(row) = rows.next().map_err(|e| self.err(e))? {
             let last = row.get(1).map_err(|e| self.err(e))?;
@@ -160,7 +160,7 @@ impl ReadTx for Tx<'_> {
             ("body", "SELECT pos FROM body WHERE NOT EXISTS (SELECT 1 FROM leaf WHERE leaf.pos = body.pos)"),
             ("secret", "SELECT pos FROM secret WHERE NOT EXISTS (SELECT 1 FROM body WHERE body.pos = secret.pos)"),
             ("subject", "SELECT n FROM subject WHERE log NOT IN (SELECT n FROM log)"),
-            ("head", "SELECT n FROM head WHERE log NOT IN (SELECT n FROM log)"),
+            ("head", "SELECT log FROM head WHERE log NOT IN (SELECT n FROM log)"),
             (
                 "tile",
                 "SELECT id FROM tile WHERE length(data) <> 8192 OR
@@ -192,9 +192,8 @@ impl Tx<'_> {
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(params).map_err(|e| self.err(e))?;
         while let Some(row) = rows.next().map_err(|e| self.err(e))? {
-            let get = || -> rusqlite::Result<(i64, LogNumber, Vec<u8>, Vec<u8>)> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            };
+            let get =
+                || -> rusqlite::Result<(i64, LogNumber, Vec<u8>, Vec<u8>)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)) };
             let (number, log, tag, key) = get().map_err(|e| self.err(e))?;
             each(SubjectRow { number: unsigned(number)?, log, tag, key })?;
         }
@@ -227,10 +226,7 @@ impl WriteTx for Tx<'_> {
     }
 
     fn put_secret(&mut self, log: LogNumber, index: u64, subject: u64, wrapped: &Wrapped) -> Result<()> {
-        self.run(
-            "INSERT INTO secret(pos, subject, wrapped) VALUES(?1, ?2, ?3)",
-            params![pos(log, index), subject as i64, wrapped],
-        )
+        self.run("INSERT INTO secret(pos, subject, wrapped) VALUES(?1, ?2, ?3)", params![pos(log, index), subject as i64, wrapped])
     }
 
     fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64> {

@@ -25,17 +25,17 @@ pub enum Value {
 impl Value {
     /// Writes the value.
     pub fn encode(&self, w: &mut Writer) {
+        if let Self::List(items) = self {
+            w.array(items.len());
+            items.iter().for_each(|i| i.encode(w));
+            return;
+        }
         match self {
             Self::Int(v) => w.int(*v),
             Self::Bytes(v) => w.bytes(v),
             Self::Text(v) => w.text(v),
             Self::Bool(v) => w.bool(*v),
-            Self::Null => w.null(),
-            Self::List(items) => {
-                w.array(items.len());
-                items.iter().for_each(|i| i.encode(w));
-                return;
-            }
+            Self::Null | Self::List(_) => w.null(),
         };
     }
 

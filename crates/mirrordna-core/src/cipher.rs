@@ -8,8 +8,8 @@
 //! subject's key, is what erasure means.
 
 use crate::{Code, Entropy, Error, Hash, Kind, Result};
-use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_kw::KwAes256;
 use chacha20poly1305::XChaCha20Poly1305;
 use hkdf::Hkdf;
@@ -183,7 +183,12 @@ pub fn open(secret: &Secret, binding: Binding<'_>, row: &[u8]) -> Result<Zeroizi
     let opened = if gcm {
         Aes256Gcm::new((&*key).into()).decrypt_inout_detached(&[0; 12].into(), &binding.aad(), body.as_mut_slice().into(), &tag.into())
     } else {
-        XChaCha20Poly1305::new((&*key).into()).decrypt_inout_detached(&[0; 24].into(), &binding.aad(), body.as_mut_slice().into(), &tag.into())
+        XChaCha20Poly1305::new((&*key).into()).decrypt_inout_detached(
+            &[0; 24].into(),
+            &binding.aad(),
+            body.as_mut_slice().into(),
+            &tag.into(),
+        )
     };
     opened.map_err(|_| refuse("a body does not decrypt for the event it is stored under"))?;
     Ok(body)

@@ -120,7 +120,12 @@ pub fn create(kind: IdentityType, now_ms: u64, entropy: &dyn Entropy) -> Result<
             r##""assertionMethod":["{did}#actor"],"authentication":["{did}#actor"],"id":"{did}","##,
             r##""verificationMethod":[{{"controller":"{did}","id":"{did}#actor","publicKeyMultibase":"{actor}","type":"Multikey"}}]}},"##,
         ),
-        n0 = next[0], n1 = next[1], scid = PLACEHOLDER, key = update_key, did = did, actor = actor.public().multikey(),
+        n0 = next[0],
+        n1 = next[1],
+        scid = PLACEHOLDER,
+        key = update_key,
+        did = did,
+        actor = actor.public().multikey(),
     );
     let entry = |body: &str, version: &str| format!(r#"{body}"versionId":"{version}","versionTime":"{when}"}}"#);
     let digest = sha256(&[entry(&before_id, PLACEHOLDER).as_bytes()]);

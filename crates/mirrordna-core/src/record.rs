@@ -53,15 +53,9 @@ pub fn apply(state: Option<Record>, change: Change) -> Result<Option<Record>> {
         return Ok(state.filter(|_| kind != Kind::RECORD_PUT).map(|r| touched(r, index, time)));
     };
     match (kind, state) {
-        (Kind::RECORD_PUT, None) => Ok(Some(Record {
-            body,
-            created: index,
-            created_at: time,
-            updated: index,
-            updated_at: time,
-            version: 1,
-            archived: false,
-        })),
+        (Kind::RECORD_PUT, None) => {
+            Ok(Some(Record { body, created: index, created_at: time, updated: index, updated_at: time, version: 1, archived: false }))
+        }
         (Kind::RECORD_PUT, Some(old)) => {
             same_schema(&old, &body)?;
             let mut record = touched(old, index, time);

@@ -73,14 +73,7 @@ impl Draft {
     ///
     /// # Errors
     /// `limit.exceeded`, or if the source of randomness fails.
-    pub fn private(
-        kind: Kind,
-        log: &[u8; 16],
-        actor: &Hash,
-        body: &Body,
-        subject: Hash,
-        entropy: &dyn Entropy,
-    ) -> Result<Self> {
+    pub fn private(kind: Kind, log: &[u8; 16], actor: &Hash, body: &Body, subject: Hash, entropy: &dyn Entropy) -> Result<Self> {
         let plain = body.encode_padded()?;
         let secret = Secret::generate(entropy)?;
         let row = cipher::seal(&secret, Binding { log, actor, kind }, &plain)?;

@@ -16,10 +16,10 @@ const B: f64 = 0.75;
 
 /// Words too common in English to tell documents apart.
 const STOP: [&str; 60] = [
-    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "did", "do", "does", "for", "from", "had", "has", "have",
-    "he", "her", "his", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our", "she", "so", "that",
-    "the", "their", "them", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "why",
-    "will", "with", "would", "you", "your", "am", "us",
+    "a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "did", "do", "does", "for", "from", "had", "has", "have", "he", "her",
+    "his", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our", "she", "so", "that", "the", "their", "them",
+    "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "why", "will", "with", "would", "you",
+    "your", "am", "us",
 ];
 
 /// Splits text into terms: lower-cased runs of letters and digits, stemmed
@@ -105,8 +105,7 @@ impl Index {
         let mut words = terms(query);
         words.sort_unstable();
         words.dedup();
-        let scope: HashMap<u32, f64> =
-            self.lengths.iter().filter(|(d, _)| in_scope(**d)).map(|(d, len)| (*d, f64::from(*len))).collect();
+        let scope: HashMap<u32, f64> = self.lengths.iter().filter(|(d, _)| in_scope(**d)).map(|(d, len)| (*d, f64::from(*len))).collect();
         if scope.is_empty() {
             return Vec::new();
         }

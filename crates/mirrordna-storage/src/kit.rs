@@ -99,7 +99,12 @@ fn what_was_written_is_read(store: &dyn Store) {
 }
 
 fn an_error_leaves_nothing_behind(store: &dyn Store) {
-    store.write(&mut |tx| Ok(fill(tx, 1, 2))).unwrap();
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 2);
+            Ok(())
+        })
+        .unwrap();
     let failed = store.write(&mut |tx| {
         fill(tx, 2, 4);
         tx.put_log(&log(1, 99)).unwrap();
@@ -118,7 +123,12 @@ fn an_error_leaves_nothing_behind(store: &dyn Store) {
 }
 
 fn places_are_taken_once(store: &dyn Store) {
-    store.write(&mut |tx| Ok(fill(tx, 1, 2))).unwrap();
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 2);
+            Ok(())
+        })
+        .unwrap();
     assert!(store.write(&mut |tx| tx.put_leaf(1, 1, b"again")).is_err());
     assert!(store.write(&mut |tx| tx.put_body(1, 0, b"again")).is_err());
     assert!(store.write(&mut |tx| tx.put_subject(1, &[9; 32], &[0; 40]).map(drop)).is_err());
@@ -149,7 +159,12 @@ fn logs_do_not_see_each_other(store: &dyn Store) {
 }
 
 fn deleting_removes_body_and_secret(store: &dyn Store) {
-    store.write(&mut |tx| Ok(fill(tx, 1, 4))).unwrap();
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 4);
+            Ok(())
+        })
+        .unwrap();
     store
         .write(&mut |tx| {
             let subject = tx.subject(1, &[9; 32]).unwrap().unwrap().number;

@@ -176,11 +176,9 @@ impl<'a> PublicBody<'a> {
             },
             Kind::EPOCH_CLOSE => Self::EpochClose,
             Kind::ERASE => Self::Erase { reason: r.field(1)?.uint()?, count: r.field(2)?.uint()? },
-            Kind::IMPORT_OPEN => Self::ImportOpen {
-                source: r.field(1)?.array_of()?,
-                bytes: r.field(2)?.uint()?,
-                format: r.field(3)?.uint()?,
-            },
+            Kind::IMPORT_OPEN => {
+                Self::ImportOpen { source: r.field(1)?.array_of()?, bytes: r.field(2)?.uint()?, format: r.field(3)?.uint()? }
+            }
             Kind::IMPORT => Self::Import {
                 source: r.field(1)?.array_of()?,
                 kept: r.field(2)?.uint()?,

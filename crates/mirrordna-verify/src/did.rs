@@ -5,9 +5,9 @@
 //! eddsa-jcs-2022 (proof). Digests are taken over slices of the stored line,
 //! so nothing is re-encoded.
 
-use crate::hash::{sha256, Hash};
+use crate::hash::{Hash, sha256};
 use crate::json::{Json, Value};
-use crate::{multibase, Malformed, PublicKey};
+use crate::{Malformed, PublicKey, multibase};
 use alloc::string::String;
 use alloc::vec::Vec;
 

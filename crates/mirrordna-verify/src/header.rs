@@ -2,9 +2,9 @@
 //! actor's chain and what it commits to. No field holds free text, so a header
 //! never has to be forgotten.
 
+use crate::Malformed;
 use crate::cbor::{Reader, Writer};
 use crate::hash::Hash;
-use crate::Malformed;
 use alloc::vec::Vec;
 
 /// First field of every header: the protocol and its version, which fixes the

@@ -372,9 +372,9 @@ impl<'a> Parser<'a> {
 
     fn hex4(&mut self) -> Result<u32, JsonError> {
         let digits = self.text.as_bytes().get(self.at..self.at + 4);
-        let value = digits.filter(|d| d.iter().all(u8::is_ascii_hexdigit)).map(|d| {
-            d.iter().fold(0, |v, b| v << 4 | char::from(*b).to_digit(16).unwrap_or(0))
-        });
+        let value = digits
+            .filter(|d| d.iter().all(u8::is_ascii_hexdigit))
+            .map(|d| d.iter().fold(0, |v, b| v << 4 | char::from(*b).to_digit(16).unwrap_or(0)));
         match value {
             Some(v) => {
                 self.at += 4;

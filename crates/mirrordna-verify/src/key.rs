@@ -5,7 +5,7 @@
 //! they are registered. Batch verification never decides: it accepts signatures
 //! that single verification refuses.
 
-use crate::hash::{sha256, Hash};
+use crate::hash::{Hash, sha256};
 use crate::multibase;
 use alloc::string::String;
 use ed25519_dalek::{Signature, VerifyingKey};

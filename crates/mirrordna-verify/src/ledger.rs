@@ -5,7 +5,7 @@
 //! and ends in a [`Report`]. It never decides on the basis of something the
 //! store claims about itself: stores hand over bytes, nothing else.
 
-use crate::body::{epoch_certificate, PublicBody};
+use crate::body::{PublicBody, epoch_certificate};
 use crate::did::DidLog;
 use crate::hash::{self, Hash, NONE};
 use crate::merkle::Frontier;
@@ -178,6 +178,12 @@ impl Ledger {
         self.frontier.size()
     }
 
+    /// Log id, once a leaf was read.
+    #[must_use]
+    pub const fn log(&self) -> Option<[u8; 16]> {
+        self.log
+    }
+
     /// The tree over the leaves taken so far.
     #[must_use]
     pub const fn frontier(&self) -> &Frontier {
@@ -256,7 +262,11 @@ impl Ledger {
             if root == own {
                 self.checkpoint = self.checkpoint.max(Some(size));
             } else {
-                self.problem("log.forked", format!("checkpoint of size {size}"), "the leaves have another root than the one that was signed".to_owned());
+                self.problem(
+                    "log.forked",
+                    format!("checkpoint of size {size}"),
+                    "the leaves have another root than the one that was signed".to_owned(),
+                );
             }
         }
     }
@@ -392,8 +402,7 @@ impl Ledger {
             None if header.kind.must_be_signed() => return fail("signature.missing", "an event of this kind must be signed"),
             None => {}
             Some((id, signature)) => {
-                let valid = *id == signer.key.id()
-                    && signer.key.verifies(&crate::leaf::signed_bytes(leaf.header_bytes, id), signature);
+                let valid = *id == signer.key.id() && signer.key.verifies(&crate::leaf::signed_bytes(leaf.header_bytes, id), signature);
                 if !valid {
                     return fail("signature.invalid", "its signature does not verify under the key of its signer");
                 }
@@ -453,7 +462,11 @@ impl Ledger {
             }
         }
         for (size, _) in core::mem::take(&mut self.expected) {
-            self.problem("log.rolled_back", format!("checkpoint of size {size}"), "the log is shorter than a checkpoint it signed".to_owned());
+            self.problem(
+                "log.rolled_back",
+                format!("checkpoint of size {size}"),
+                "the log is shorter than a checkpoint it signed".to_owned(),
+            );
         }
         if self.log_key.is_none() {
             self.problem("log.genesis", "leaf 0".to_owned(), "the log has no readable genesis".to_owned());

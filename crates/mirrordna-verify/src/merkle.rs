@@ -1,8 +1,8 @@
 //! RFC 6962 Merkle trees: the growing right edge of a tree, and the checks of
 //! inclusion and consistency proofs (RFC 9162 sections 2.1.3.2 and 2.1.4.2).
 
-use crate::hash::{node, sha256, Hash};
 use crate::Malformed;
+use crate::hash::{Hash, node, sha256};
 use alloc::vec::Vec;
 
 /// The roots of the perfect subtrees that make up a tree of some size, largest

@@ -1,6 +1,6 @@
 //! C2SP signed notes and checkpoints (`signed-note`, `tlog-checkpoint`).
 
-use crate::hash::{sha256, Hash};
+use crate::hash::{Hash, sha256};
 use crate::{Malformed, PublicKey};
 use alloc::format;
 use alloc::string::String;
@@ -23,9 +23,7 @@ const fn bad(why: &'static str) -> Malformed {
 pub fn base64(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let n = u32::from(chunk[0]) << 16
-            | u32::from(*chunk.get(1).unwrap_or(&0)) << 8
-            | u32::from(*chunk.get(2).unwrap_or(&0));
+        let n = u32::from(chunk[0]) << 16 | u32::from(*chunk.get(1).unwrap_or(&0)) << 8 | u32::from(*chunk.get(2).unwrap_or(&0));
         for i in 0..4 {
             out.push(if i <= chunk.len() { char::from(BASE64[(n >> (18 - 6 * i)) as usize & 63]) } else { '=' });
         }
@@ -125,9 +123,7 @@ impl<'a> Note<'a> {
     pub fn signed_by(&self, name: &str, key: &PublicKey) -> bool {
         let id = key_id(name, key);
         let mut mine = self.signatures.iter().filter(|s| s.name == name && s.id == id);
-        mine.next().is_some_and(|s| {
-            <&[u8; 64]>::try_from(s.signature.as_slice()).is_ok_and(|sig| key.verifies(self.text.as_bytes(), sig))
-        })
+        mine.next().is_some_and(|s| <&[u8; 64]>::try_from(s.signature.as_slice()).is_ok_and(|sig| key.verifies(self.text.as_bytes(), sig)))
     }
 }
 

@@ -99,7 +99,12 @@ impl Committer {
         if job.items.len() > limits::BATCH_EVENTS || rows > limits::BATCH_BYTES {
             return Err(Error::new(
                 Code::LimitExceeded,
-                format!("a batch of {} events and {rows} bytes; the limits are {} and {}", job.items.len(), limits::BATCH_EVENTS, limits::BATCH_BYTES),
+                format!(
+                    "a batch of {} events and {rows} bytes; the limits are {} and {}",
+                    job.items.len(),
+                    limits::BATCH_EVENTS,
+                    limits::BATCH_BYTES
+                ),
             ));
         }
         let slot = Arc::new(Mutex::new(None));
@@ -139,7 +144,10 @@ impl Committer {
 
     fn transact(&self, jobs: &[&Job]) -> Result<Vec<Vec<Appended>>> {
         if let Some(job) = jobs.iter().find(|j| j.log.poisoned.load(Ordering::Acquire)) {
-            return Err(Error::new(Code::Altered, format!("log {} refuses writes: its evidence was altered while it was open", job.log.number)));
+            return Err(Error::new(
+                Code::Altered,
+                format!("log {} refuses writes: its evidence was altered while it was open", job.log.number),
+            ));
         }
         let logs: BTreeMap<u32, Arc<Log>> = jobs.iter().map(|j| (j.log.number, j.log.clone())).collect();
         // Only the leader gets here, so these locks are never contended by
@@ -228,15 +236,16 @@ impl<'a> Staged<'a> {
     }
 
     fn append(&mut self, tx: &mut dyn WriteTx, state: &State, item: &Item, entropy: &dyn Entropy) -> Result<Appended> {
-        if let Some(tag) = &item.once {
-            if let Some(earlier) = self.once.get(tag).copied().or_else(|| lock(&self.log.view).once(tag)) {
-                return Ok(Appended { existed: true, ..earlier });
-            }
+        if let Some(tag) = &item.once
+            && let Some(earlier) = self.once.get(tag).copied().or_else(|| lock(&self.log.view).once(tag))
+        {
+            return Ok(Appended { existed: true, ..earlier });
         }
-        if let Speaker::Epoch(epoch) = &item.speaker {
-            if epoch.opened().is_none() && !self.opened.iter().any(|(e, _)| Arc::ptr_eq(e, epoch)) {
-                self.open_epoch(tx, state, epoch, entropy)?;
-            }
+        if let Speaker::Epoch(epoch) = &item.speaker
+            && epoch.opened().is_none()
+            && !self.opened.iter().any(|(e, _)| Arc::ptr_eq(e, epoch))
+        {
+            self.open_epoch(tx, state, epoch, entropy)?;
         }
         let head = match self.heads.get(&item.actor) {
             Some(head) => Some(*head),
@@ -345,12 +354,13 @@ impl<'a> Staged<'a> {
         let old = tx.log(self.log.number)?.ok_or_else(|| Error::new(Code::Bug, "a log without a row"))?;
         let frontier = self.edge.tree.frontier();
         let mut row = LogRow { size: frontier.size(), time: self.edge.time, frontier: frontier.to_bytes(), ..old };
-        if self.checkpoint && self.edge.signed != row.size {
-            if let Some(note) = self.log.sign_checkpoint(frontier) {
-                row.checkpoint = note;
-                row.signed_frontier.clone_from(&row.frontier);
-                self.edge.signed = row.size;
-            }
+        if self.checkpoint
+            && self.edge.signed != row.size
+            && let Some(note) = self.log.sign_checkpoint(frontier)
+        {
+            row.checkpoint = note;
+            row.signed_frontier.clone_from(&row.frontier);
+            self.edge.signed = row.size;
         }
         tx.put_log(&row)?;
         self.row = Some(row);
@@ -409,5 +419,13 @@ pub(crate) fn write_genesis(tx: &mut dyn WriteTx, log: &Log, item: &Item, now: u
     tx.put_leaf(log.number, 0, &data)?;
     tx.put_body(log.number, 0, item.draft.row().unwrap_or_default())?;
     tx.put_head(log.number, &item.actor, 0)?;
-    tx.put_log(&LogRow { number: log.number, id: log.id, size: 1, time: now, frontier: frontier.clone(), checkpoint, signed_frontier: frontier })
+    tx.put_log(&LogRow {
+        number: log.number,
+        id: log.id,
+        size: 1,
+        time: now,
+        frontier: frontier.clone(),
+        checkpoint,
+        signed_frontier: frontier,
+    })
 }

@@ -188,7 +188,16 @@ fn open_file(path: &Path, builder: Builder) -> Result<Engine> {
         Durability::Normal => Sync::Normal,
     };
     let store = SqliteStore::open(path, mode, sync)?;
-    let inner = Inner::open(Arc::new(store), builder)?;
+    let inner = Inner::open(Arc::new(store), builder).inspect_err(|_| {
+        // A database that could not be given its log and keys never was one.
+        if mode == Mode::Create {
+            for end in ["", "-wal", "-shm", ".lock", ".open"] {
+                let mut name = path.as_os_str().to_owned();
+                name.push(end);
+                let _absent = std::fs::remove_file(name);
+            }
+        }
+    })?;
     if let Some(key) = file_key(path) {
         open.insert(key, Arc::downgrade(&inner));
     }
@@ -287,7 +296,8 @@ impl Inner {
 
     /// Tag of a tenant's name; the same for all logs of a database.
     fn tenant_tag(&self, name: &str) -> Result<Hash> {
-        let keyring = self.keyring.as_ref().ok_or_else(|| crate::log::missing("tenants are named by a key of the keyring, which is not here"))?;
+        let keyring =
+            self.keyring.as_ref().ok_or_else(|| crate::log::missing("tenants are named by a key of the keyring, which is not here"))?;
         let store = keyring.secret(Role::Store, &owner(&self.database));
         let store = store.ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
         Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
@@ -326,7 +336,8 @@ impl Inner {
         let log_key = SecretKey::generate(entropy)?;
         let tags = Zeroizing::new(*Secret::generate(entropy)?.expose());
         let tag = self.tenant_tag(tenant)?;
-        let body = PublicBody::Genesis { did_log: &system.did_log, log_key: log_key.public().to_bytes(), database: self.database, tenant: tag };
+        let body =
+            PublicBody::Genesis { did_log: &system.did_log, log_key: log_key.public().to_bytes(), database: self.database, tenant: tag };
         let draft = Draft::public(&body);
         let mut new = identity_keys(&system);
         new.push(NewKey { role: Role::Log, owner: owner(&id), key: log_key.seed() });
@@ -334,7 +345,12 @@ impl Inner {
         keyring.add(new, &[recovery_of(&system)], entropy)?;
         let line = last_line(&system.did_log);
         let genesis = || Genesis { database: self.database, tenant: tag, system: system.digest, key: log_key.public().clone() };
-        let item = Item { actor: system.digest, speaker: Speaker::Entry(Arc::new(SecretKey::from_seed(&system.actor.seed())), line), draft, once: None };
+        let item = Item {
+            actor: system.digest,
+            speaker: Speaker::Entry(Arc::new(SecretKey::from_seed(&system.actor.seed())), line),
+            draft,
+            once: None,
+        };
         let mut made = None;
         self.store.write(&mut |tx| {
             let number = tx.logs()?.last().map_or(1, |r| r.number + 1);
@@ -371,7 +387,8 @@ impl Inner {
             return Ok(epoch.clone());
         }
         let key = self.keyring.as_ref().and_then(|k| k.signing(Role::Actor, actor));
-        let key = key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
+        let key =
+            key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
         let epoch_key = SecretKey::generate(&*self.entropy)?;
         let not_after = now.saturating_add(EPOCH_LIFE);
         let message = epoch_certificate(&log.id, actor, &epoch_key.public().to_bytes(), 1, not_after);
@@ -394,10 +411,8 @@ impl Inner {
     /// Appends drafts of one actor in one commit.
     pub(crate) fn append(&self, log: &Arc<Log>, actor: &Hash, drafts: Vec<(Draft, Option<[u8; 16]>)>) -> Result<Vec<Appended>> {
         let epoch = self.epoch(log, actor)?;
-        let items = drafts
-            .into_iter()
-            .map(|(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once })
-            .collect();
+        let items =
+            drafts.into_iter().map(|(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once }).collect();
         self.committer.append(Job { log: log.clone(), items, checkpoint: false })
     }
 
@@ -448,7 +463,7 @@ impl Inner {
             let open: Vec<Arc<Epoch>> = lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some()).collect();
             let mut chunks = open.chunks(mirrordna_core::limits::BATCH_EVENTS / 2).peekable();
             while let Some(chunk) = chunks.next() {
-                let items = chunk.iter().map(|e| close_item(e)).collect();
+                let items = chunk.iter().map(close_item).collect();
                 self.committer.append(Job { log: log.clone(), items, checkpoint: chunks.peek().is_none() })?;
             }
             let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());

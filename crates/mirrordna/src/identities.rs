@@ -197,7 +197,8 @@ impl Identities {
         match hits.as_slice() {
             [one] => Ok((*one).clone()),
             [] => Err(Error::new(Code::NotFound, format!("there is no identity '{text}'"))),
-            many => Err(Error::new(Code::InputInvalid, format!("'{text}' fits {} identities", many.len())).with_hint("Use the whole id; `mirrordna identity list` shows them.")),
+            many => Err(Error::new(Code::InputInvalid, format!("'{text}' fits {} identities", many.len()))
+                .with_hint("Use the whole id; `mirrordna identity list` shows them.")),
         }
     }
 

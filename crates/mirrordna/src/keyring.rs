@@ -6,8 +6,8 @@
 //! (Argon2id, once per open) or, without one, stands in the file: then the
 //! file's mode 0600 is all that protects it, and `doctor` says so.
 
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::verify::note::{base64, from_base64};
@@ -67,8 +67,11 @@ impl Keys {
                 (_, Some(data), _) => data.join("mirrordna/keys"),
                 (_, _, Some(home)) => home.join(".local/share/mirrordna/keys"),
                 _ => {
-                    return Err(Error::new(Code::KeyMissing, "there is no place for the keyring: neither MIRRORDNA_KEYS, XDG_DATA_HOME nor HOME is set")
-                        .with_hint("Set MIRRORDNA_KEYS to a folder outside the database's."));
+                    return Err(Error::new(
+                        Code::KeyMissing,
+                        "there is no place for the keyring: neither MIRRORDNA_KEYS, XDG_DATA_HOME nor HOME is set",
+                    )
+                    .with_hint("Set MIRRORDNA_KEYS to a folder outside the database's."));
                 }
             },
         };
@@ -142,13 +145,16 @@ pub(crate) struct NewRecovery {
     pub(crate) seed: Zeroizing<[u8; 32]>,
 }
 
+/// Keys by what they are for and whose they are.
+type Slots = HashMap<(Role, Hash), Zeroizing<[u8; 32]>>;
+
 /// The keys of one database, opened.
 pub(crate) struct Keyring {
     path: Option<PathBuf>,
     database: [u8; 16],
     kek: Zeroizing<[u8; 32]>,
     has_passphrase: bool,
-    keys: Mutex<HashMap<(Role, Hash), Zeroizing<[u8; 32]>>>,
+    keys: Mutex<Slots>,
 }
 
 impl fmt::Debug for Keyring {

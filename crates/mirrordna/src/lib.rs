@@ -70,10 +70,16 @@ pub fn verify_file(path: &std::path::Path, keys: &Keys, passphrase: Option<&str>
     use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
     let store = SqliteStore::open(path, Mode::Read, Sync::Full)?;
     let mut database = None;
-    store.read(&mut |tx| {
+    let named = store.read(&mut |tx| {
         database = tx.logs()?.first().and_then(|row| log::genesis(tx, row).ok()).map(|g| g.database);
         Ok(())
-    })?;
+    });
+    // Rows that cannot be read are what a verification is to report.
+    if let Err(e) = named
+        && e.code() != Code::Altered
+    {
+        return Err(e);
+    }
     let keyring = match database {
         Some(id) => keyring::Keyring::open(keys, id, passphrase)?,
         None => None,

@@ -212,7 +212,8 @@ impl Log {
         if checkpoint.origin != origin || !note.signed_by(&origin, &self.key) {
             return Err(bad("is not signed by the log's key"));
         }
-        let frontier = Frontier::from_bytes(checkpoint.size, &row.signed_frontier).map_err(|e| bad("has another tree beside it").caused_by(e))?;
+        let frontier =
+            Frontier::from_bytes(checkpoint.size, &row.signed_frontier).map_err(|e| bad("has another tree beside it").caused_by(e))?;
         if frontier.root() != checkpoint.root {
             return Err(bad("has another tree beside it"));
         }

@@ -65,9 +65,9 @@ impl Sessions {
             return Err(Error::new(Code::InputInvalid, format!("{} is no agent", agent.id())));
         }
         if let Some(parent) = &new.parent {
-            let found = self.get(parent).map_err(|e| {
-                Error::new(Code::LineageInvalid, format!("the parent session {parent} does not exist")).caused_by(e)
-            })?;
+            let found = self
+                .get(parent)
+                .map_err(|e| Error::new(Code::LineageInvalid, format!("the parent session {parent} does not exist")).caused_by(e))?;
             if found.agent != agent.id() {
                 return Err(Error::new(Code::LineageInvalid, format!("the parent session {parent} is of another agent, {}", found.agent)));
             }
@@ -114,13 +114,7 @@ impl Sessions {
     /// # Errors
     /// Where the log cannot be read.
     pub fn list(&self, agent: Option<&Identity>) -> Result<Vec<Session>> {
-        let page = crate::view::Page {
-            actor: agent.map(|a| a.digest),
-            session: None,
-            archived: false,
-            offset: 0,
-            limit: limits::RESULTS,
-        };
+        let page = crate::view::Page { actor: agent.map(|a| a.digest), session: None, archived: false, offset: 0, limit: limits::RESULTS };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::SESSION, &page))?;
         Ok(found.iter().map(|(r, a)| Session::from_record(r, a)).collect())
     }
@@ -136,9 +130,9 @@ impl Sessions {
             if !seen.insert(parent.clone()) || chain.len() >= limits::LINEAGE {
                 return Err(Error::new(Code::LineageInvalid, format!("the parents of session {id} run in a circle at {parent}")));
             }
-            let session = self.get(&parent).map_err(|e| {
-                Error::new(Code::LineageInvalid, format!("the parent session {parent} does not exist")).caused_by(e)
-            })?;
+            let session = self
+                .get(&parent)
+                .map_err(|e| Error::new(Code::LineageInvalid, format!("the parent session {parent} does not exist")).caused_by(e))?;
             chain.push(session);
         }
         chain.reverse();
@@ -168,12 +162,7 @@ impl SessionHandle {
     /// Timeline of this session.
     #[must_use]
     pub fn timeline(&self) -> Timeline {
-        Timeline {
-            tenant: self.tenant.clone(),
-            actor: Some(self.agent),
-            session: Some(self.id.clone()),
-            subject: self.subject.clone(),
-        }
+        Timeline { tenant: self.tenant.clone(), actor: Some(self.agent), session: Some(self.id.clone()), subject: self.subject.clone() }
     }
 
     /// Ends the session.

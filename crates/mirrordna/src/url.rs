@@ -37,7 +37,9 @@ impl StoreUrl {
             let path = match rest.strip_prefix("//") {
                 None => rest,
                 Some(absolute) if absolute.starts_with('/') => absolute,
-                Some(relative) => return refuse("has a host where a path belongs", format!("Write sqlite:{relative} or sqlite:///{relative}.")),
+                Some(relative) => {
+                    return refuse("has a host where a path belongs", format!("Write sqlite:{relative} or sqlite:///{relative}."));
+                }
             };
             if path.is_empty() {
                 return refuse("names no file", "Write sqlite:PATH.".into());
@@ -46,7 +48,10 @@ impl StoreUrl {
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
-                "postgres" | "postgresql" => refuse("needs the PostgreSQL adapter, which this build does not have", "Use a path for the embedded SQLite store.".into()),
+                "postgres" | "postgresql" => refuse(
+                    "needs the PostgreSQL adapter, which this build does not have",
+                    "Use a path for the embedded SQLite store.".into(),
+                ),
                 "sqlite3" | "file" => refuse("has another scheme than sqlite", format!("Write sqlite:{rest}.")),
                 _ => refuse("has a scheme that is not known", "Use a path, sqlite:PATH or sqlite:///ABSOLUTE.".into()),
             };

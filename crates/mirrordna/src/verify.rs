@@ -101,11 +101,7 @@ pub(crate) fn database(store: &dyn Store, keyring: Option<&Keyring>, fingerprint
         add("store.unreadable", "database", e.to_string());
     }
     findings.append(&mut totals.problems);
-    let verdict = if !findings.is_empty() {
-        Verdict::Altered
-    } else {
-        totals.verdict.unwrap_or(Verdict::Unproven)
-    };
+    let verdict = if !findings.is_empty() { Verdict::Altered } else { totals.verdict.unwrap_or(Verdict::Unproven) };
     Ok(VerifyReport {
         verdict: verdict.name(),
         ok: verdict == Verdict::Intact,
@@ -116,10 +112,7 @@ pub(crate) fn database(store: &dyn Store, keyring: Option<&Keyring>, fingerprint
         freshness: "unproven",
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
-        problems: findings
-            .into_iter()
-            .map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message })
-            .collect(),
+        problems: findings.into_iter().map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message }).collect(),
         unlisted: totals.unlisted,
     })
 }
@@ -159,7 +152,11 @@ impl Subjects {
             let key = ids.get(&row.log).zip(tag).and_then(|(id, tag)| store.subject_wrapping(id, &tag).unwrap(&row.key));
             match key {
                 Some(key) => drop(keys.insert((row.log, row.number), key)),
-                None => problems.push(problem("subject.altered", &format!("table subject row {}", row.number), "its key does not unwrap for its tag")),
+                None => problems.push(problem(
+                    "subject.altered",
+                    &format!("table subject row {}", row.number),
+                    "its key does not unwrap for its tag",
+                )),
             }
             Ok(())
         })?;
@@ -281,6 +278,9 @@ impl<'a> LogWalk<'a> {
             self.ledger.problem("log.row", place.clone(), format!("says {} events, there are {size}", self.row.size));
         } else if self.row.frontier != self.ledger.frontier().to_bytes() {
             self.ledger.problem("log.row", place.clone(), "its tree is not that of the leaves".to_owned());
+        }
+        if self.ledger.log().is_some_and(|id| id != self.row.id) {
+            self.ledger.problem("log.row", place.clone(), "its id is not that of its events".to_owned());
         }
         if self.row.time != time {
             self.ledger.problem("log.row", place, "its time is not that of the last event".to_owned());

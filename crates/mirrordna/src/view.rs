@@ -360,13 +360,7 @@ impl View {
     }
 
     /// Records of a schema in order of creation, filtered, a page at a time.
-    pub(crate) fn records(
-        &self,
-        tx: &dyn ReadTx,
-        log: &Log,
-        schema: u64,
-        page: &Page,
-    ) -> Result<Vec<(Record, String)>> {
+    pub(crate) fn records(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page) -> Result<Vec<(Record, String)>> {
         let none = Vec::new();
         let all = self.by_schema.get(&schema).unwrap_or(&none);
         let in_session = page.session.map(|s| self.by_session.get(&s).unwrap_or(&none));
@@ -424,14 +418,7 @@ impl View {
     }
 
     /// The best memories for a query, best first, with their scores.
-    pub(crate) fn search(
-        &mut self,
-        tx: &dyn ReadTx,
-        log: &Log,
-        query: &str,
-        limit: usize,
-        scope: &Scope,
-    ) -> Result<Vec<(Memory, f64)>> {
+    pub(crate) fn search(&mut self, tx: &dyn ReadTx, log: &Log, query: &str, limit: usize, scope: &Scope) -> Result<Vec<(Memory, f64)>> {
         self.index_memories(tx, log)?;
         let actor = match &scope.actor {
             Some(digest) => Some(self.actor_numbers.get(digest).copied().unwrap_or(u32::MAX)),

@@ -1,5 +1,7 @@
 //! The engine through its public surface.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 mod common;
 
 use common::Place;
@@ -54,7 +56,17 @@ fn everything_is_there_after_reopening() {
     let kinds: Vec<String> = engine.timeline().list(0, 100).unwrap().into_iter().map(|e| e.kind).collect();
     assert_eq!(
         kinds,
-        ["log.genesis", "identity.entry", "record.put", "epoch.open", "record.put", "record.patch", "epoch.close", "epoch.open", "record.archive"]
+        [
+            "log.genesis",
+            "identity.entry",
+            "record.put",
+            "epoch.open",
+            "record.put",
+            "record.patch",
+            "epoch.close",
+            "epoch.open",
+            "record.archive"
+        ]
     );
 }
 

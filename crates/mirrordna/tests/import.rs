@@ -1,5 +1,7 @@
 //! Importing chats.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 mod common;
 
 use common::{Place, corpus};

@@ -8,8 +8,8 @@
 use super::{ImportReport, Progress};
 use crate::commit::{Item, Job, Speaker};
 use crate::engine::Tenant;
-use crate::log::Epoch;
 use crate::identities::{Identities, Identity, NewIdentity};
+use crate::log::Epoch;
 use crate::view::Content as Stored;
 use mirrordna_core::body::field;
 use mirrordna_core::canon::Value as Field;
@@ -288,10 +288,11 @@ impl Run<'_> {
     fn append(&mut self, items: Vec<Item>, checkpoint: bool) -> Result<()> {
         let mut opening: Vec<Arc<Epoch>> = Vec::new();
         for item in &items {
-            if let Speaker::Epoch(epoch) = &item.speaker {
-                if epoch.opened().is_none() && !opening.iter().any(|e| Arc::ptr_eq(e, epoch)) {
-                    opening.push(epoch.clone());
-                }
+            if let Speaker::Epoch(epoch) = &item.speaker
+                && epoch.opened().is_none()
+                && !opening.iter().any(|e| Arc::ptr_eq(e, epoch))
+            {
+                opening.push(epoch.clone());
             }
         }
         let job = Job { log: self.tenant.log.clone(), items, checkpoint };
@@ -386,13 +387,7 @@ impl Run<'_> {
         let source = self.source;
         let pending = self.tenant.view(|view, _| Ok(view.import_pending(&source)))?;
         if self.opened.is_some() || pending {
-            let body = PublicBody::Import {
-                source,
-                kept: self.kept,
-                repaired: self.repaired,
-                refused: self.refused,
-                events: self.events,
-            };
+            let body = PublicBody::Import { source, kept: self.kept, repaired: self.repaired, refused: self.refused, events: self.events };
             let item = self.system_item(&body)?;
             self.append(vec![item], true)?;
         }

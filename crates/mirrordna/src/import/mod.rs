@@ -86,13 +86,20 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 /// writing. What was imported before stays and the next run goes on from there.
 pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Progress<'_>) -> Result<ImportReport> {
     let mut report = ImportReport::default();
-    for path in paths {
-        for file in files(path, format)? {
-            report.files += 1;
-            chat::import(tenant, &file, &mut report, progress)?;
-        }
+    for file in plan(paths, format)? {
+        report.files += 1;
+        chat::import(tenant, &file, &mut report, progress)?;
     }
     Ok(report)
+}
+
+/// The files that an import of `paths` would read, without reading them.
+///
+/// # Errors
+/// `import.unreadable`, `import.format`.
+pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<PathBuf>> {
+    let found = paths.iter().map(|path| files(path, format)).collect::<Result<Vec<_>>>()?;
+    Ok(found.concat())
 }
 
 /// The files that a path names: itself, or what a folder holds.

@@ -1,0 +1,181 @@
+//! Whoever edits the database file by hand is found out: every column of every
+//! table, rows added, deleted, duplicated and swapped, and the whole log
+//! re-signed with other keys.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use common::Place;
+use mirrordna::{Code, IdentityType, VerifyReport};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+use std::path::Path;
+
+/// A closed database with two tenants, a full tile and every kind of row.
+fn fixture() -> Place {
+    let place = Place::new();
+    let engine = place.open();
+    for tenant in ["default", "other"] {
+        let tenant = engine.tenant(tenant).unwrap();
+        let agent = tenant.identities().create(IdentityType::Agent).unwrap();
+        let user = tenant.identities().create(IdentityType::User).unwrap();
+        let session = tenant.sessions().start(&agent, &user).unwrap();
+        for i in 0..5 {
+            session.memories().add(format!("memory number {i}")).subject(format!("person {i}")).send().unwrap();
+        }
+        session.timeline().append("thing.done", &serde_json::json!({"n": 1})).unwrap();
+    }
+    let agent = engine.identities().list().unwrap().remove(0);
+    for i in 0..260 {
+        agent.timeline().append("tick", &serde_json::json!(i)).unwrap();
+    }
+    drop(agent);
+    engine.close().unwrap();
+    assert!(place.verify().is_intact());
+    place
+}
+
+/// Verifies a copy of the fixture after `edit`.
+fn after(place: &Place, edit: impl FnOnce(&Connection)) -> VerifyReport {
+    let copy = place.dir.path().join("copy.db");
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", copy.display()));
+    }
+    std::fs::copy(place.path(), &copy).unwrap();
+    let db = Connection::open(&copy).unwrap();
+    edit(&db);
+    drop(db);
+    mirrordna::verify_file(&copy, &place.keys(), None, &[]).unwrap()
+}
+
+fn columns(db: &Connection, table: &str) -> Vec<String> {
+    let mut s = db.prepare(&format!("PRAGMA table_info({table})")).unwrap();
+    s.query_map([], |r| r.get(1)).unwrap().map(Result::unwrap).collect()
+}
+
+fn tables(db: &Connection) -> Vec<String> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'cache!_%' ESCAPE '!' ORDER BY name";
+    db.prepare(sql).unwrap().query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+fn changed(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Integer(n) => vec![Value::Integer(n + 1), Value::Integer(n + (1 << 39)), Value::Integer(-n - 1)],
+        Value::Blob(b) => {
+            let mut flipped = b.clone();
+            if let Some(byte) = flipped.get_mut(b.len() / 2) {
+                *byte ^= 0x10;
+            }
+            let mut longer = b.clone();
+            longer.push(0);
+            vec![Value::Blob(flipped), Value::Blob(longer), Value::Blob(b[..b.len().saturating_sub(1)].to_vec()), Value::Blob(Vec::new())]
+        }
+        Value::Text(t) => vec![Value::Text(t.replacen('1', "2", 1)), Value::Text(format!("{t} ")), Value::Text(String::new())],
+        other => panic!("no column holds {other:?}"),
+    }
+}
+
+#[test]
+fn every_column_of_every_table_is_evidence() {
+    let place = fixture();
+    let db = Connection::open(place.path()).unwrap();
+    let all = tables(&db);
+    assert_eq!(all, ["body", "head", "leaf", "log", "secret", "subject", "tile"]);
+    let mut edits = 0;
+    for table in &all {
+        // The one table without rowid is keyed by its actor here.
+        let key = if table == "head" { "actor" } else { "rowid" };
+        let rows: Vec<Value> = db
+            .prepare(&format!("SELECT {key} FROM {table} ORDER BY {key}"))
+            .unwrap()
+            .query_map([], |r| r.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let mut sample: Vec<usize> = vec![0, 1, rows.len() / 2, rows.len().saturating_sub(2), rows.len() - 1];
+        sample.retain(|i| *i < rows.len());
+        sample.dedup();
+        for column in columns(&db, table) {
+            for row in sample.iter().map(|i| &rows[*i]) {
+                let old: Value = db.query_row(&format!("SELECT {column} FROM {table} WHERE {key} = ?1"), [row], |r| r.get(0)).unwrap();
+                for new in changed(&old).into_iter().filter(|n| *n != old) {
+                    let mut took_effect = false;
+                    let report = after(&place, |db| {
+                        let done = db.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {key} = ?2"), params![new, row]);
+                        took_effect = done.is_ok();
+                    });
+                    edits += i32::from(took_effect);
+                    // An edit that a constraint refuses did not happen.
+                    let expected = if took_effect { "altered" } else { "intact" };
+                    assert_eq!(report.verdict, expected, "{table}.{column} row {row:?}: {old:?} -> {new:?}");
+                    assert_eq!(took_effect, !report.problems.is_empty());
+                }
+            }
+        }
+    }
+    assert!(edits > 150, "{edits} edits took effect");
+}
+
+#[test]
+fn rows_added_deleted_swapped_and_duplicated_are_found() {
+    let place = fixture();
+    let edits = [
+        "DELETE FROM leaf WHERE pos = (SELECT max(pos) FROM leaf)",
+        "DELETE FROM leaf WHERE pos = (SELECT min(pos) FROM leaf)",
+        "DELETE FROM leaf WHERE pos = (1 << 40) + 7",
+        "DELETE FROM body WHERE pos = (1 << 40) + 7",
+        "DELETE FROM secret WHERE pos = (1 << 40) + 7",
+        "DELETE FROM subject WHERE n = 2",
+        "DELETE FROM head WHERE last = 0",
+        "DELETE FROM tile",
+        "DELETE FROM log WHERE n = 1",
+        "DELETE FROM log",
+        "INSERT INTO leaf SELECT (SELECT max(pos) + 1 FROM leaf), data FROM leaf WHERE pos = (1 << 40) + 7",
+        "INSERT INTO leaf SELECT (7 << 40), data FROM leaf WHERE pos = (1 << 40) + 7",
+        "INSERT INTO body VALUES((1 << 40) + 900, x'00')",
+        "INSERT INTO head(log, actor, last) VALUES(1, randomblob(32), 3)",
+        "INSERT INTO subject(log, tag, key) VALUES(1, randomblob(32), randomblob(40))",
+        "INSERT INTO tile VALUES((1 << 43) + 5, zeroblob(8192))",
+        "INSERT INTO log SELECT 9, randomblob(16), size, time, frontier, checkpoint, signed_frontier FROM log WHERE n = 1",
+        "UPDATE body SET pos = 1 WHERE pos = (1 << 40) + 7; UPDATE body SET pos = (1 << 40) + 7 WHERE pos = (1 << 40) + 8;
+         UPDATE body SET pos = (1 << 40) + 8 WHERE pos = 1",
+        "UPDATE leaf SET data = (SELECT data FROM leaf WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9",
+        "UPDATE secret SET wrapped = (SELECT wrapped FROM secret WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9",
+        "DROP INDEX subject_tag",
+        "DROP TABLE tile",
+        "CREATE TRIGGER t AFTER INSERT ON leaf BEGIN DELETE FROM leaf WHERE pos = new.pos; END",
+        "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'subject_tag'",
+    ];
+    for edit in edits {
+        let report = after(&place, |db| db.execute_batch(edit).unwrap_or_else(|e| panic!("{edit}: {e}")));
+        assert_eq!(report.verdict, "altered", "{edit}: {report:#?}");
+    }
+    // The last events of a log, cut off cleanly, its row set back to match:
+    // without an older checkpoint elsewhere this is seen by its own checkpoint.
+    let cut = "DELETE FROM leaf WHERE pos >= (1 << 40) + 250; DELETE FROM body WHERE pos >= (1 << 40) + 250 AND pos < (2 << 40);
+               DELETE FROM secret WHERE pos >= (1 << 40) + 250 AND pos < (2 << 40); UPDATE log SET size = 250 WHERE n = 1";
+    assert_eq!(after(&place, |db| db.execute_batch(cut).unwrap()).verdict, "altered");
+}
+
+#[test]
+fn a_database_signed_with_other_keys_is_unproven() {
+    let (place, stranger) = (fixture(), fixture());
+    let report = mirrordna::verify_file(&stranger.path(), &place.keys(), None, &[]).unwrap();
+    assert_eq!((report.verdict, report.problems.len()), ("unproven", 0));
+}
+
+#[test]
+fn an_open_engine_refuses_altered_rows_on_read() {
+    let place = fixture();
+    let alter = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    let engine = place.open();
+    let id = engine.memories().list(0, 1).unwrap()[0].id.clone();
+    alter(&place.path(), "UPDATE body SET data = zeroblob(length(data)) WHERE pos < (2 << 40)");
+    assert_eq!(engine.memories().get(&id).unwrap_err().code(), Code::Altered);
+    drop(engine);
+    let place = fixture();
+    alter(&place.path(), "UPDATE leaf SET data = (SELECT data FROM leaf WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9");
+    let engine = place.open();
+    assert!(matches!(engine.memories().list(0, 10).unwrap_err().code(), Code::Altered | Code::Forked));
+}

@@ -1,0 +1,102 @@
+//! One entry for local work and CI alike: `cargo xtask <task>`.
+
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "cargo xtask TASK
+
+  test      everything that must hold before a commit: format, lints, tests, docs
+  lint      format and clippy only
+  weight    prove that the smallest build needs no C compiler and no tokio
+  coverage  line coverage of the engine crates (needs cargo-llvm-cov)
+";
+
+fn run(program: &str, args: &[&str], env: &[(&str, &str)]) -> bool {
+    eprintln!("$ {program} {}", args.join(" "));
+    let status = Command::new(program).args(args).envs(env.iter().copied()).status();
+    match status {
+        Ok(status) if status.success() => true,
+        Ok(status) => {
+            eprintln!("{program} failed: {status}");
+            false
+        }
+        Err(e) => {
+            eprintln!("{program} cannot be run: {e}");
+            false
+        }
+    }
+}
+
+fn cargo(args: &[&str]) -> bool {
+    run("cargo", args, &[])
+}
+
+fn lint() -> bool {
+    cargo(&["fmt", "--all", "--check"]) && cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+fn test() -> bool {
+    lint()
+        && cargo(&["test", "--workspace", "--locked"])
+        && run("cargo", &["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")])
+        && weight()
+}
+
+/// The smallest build must not compile C, tokio or SQLite.
+fn weight() -> bool {
+    let args = [
+        "tree",
+        "--package",
+        "mirrordna",
+        "--no-default-features",
+        "--features",
+        "memory",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--locked",
+    ];
+    let Ok(output) = Command::new("cargo").args(args).output() else { return false };
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let banned = ["tokio", "cc v", "libsqlite3-sys", "aws-lc", "ring v", "openssl"];
+    let found: Vec<&str> = banned.into_iter().filter(|b| tree.lines().any(|l| l.starts_with(b))).collect();
+    eprintln!("smallest build: {} crates, banned ones found: {found:?}", tree.lines().count());
+    output.status.success()
+        && found.is_empty()
+        && cargo(&["check", "--package", "mirrordna", "--no-default-features", "--features", "memory", "--locked"])
+}
+
+fn coverage() -> bool {
+    cargo(&[
+        "llvm-cov",
+        "--locked",
+        "--summary-only",
+        "--package",
+        "mirrordna-verify",
+        "--package",
+        "mirrordna-core",
+        "--package",
+        "mirrordna-storage",
+        "--package",
+        "mirrordna-storage-sqlite",
+        "--package",
+        "mirrordna-recall",
+        "--package",
+        "mirrordna",
+    ])
+}
+
+fn main() -> ExitCode {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let done = match task.as_str() {
+        "test" => test(),
+        "lint" => lint(),
+        "weight" => weight(),
+        "coverage" => coverage(),
+        _ => {
+            eprint!("{HELP}");
+            task.is_empty() || task == "help"
+        }
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
