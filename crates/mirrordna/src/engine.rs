@@ -155,14 +155,16 @@ impl Builder {
 }
 
 /// Device and inode of a database: one engine per file per process.
+#[cfg(feature = "sqlite")]
 type FileKey = (u64, u64);
 
+#[cfg(feature = "sqlite")]
 fn registry() -> &'static Mutex<HashMap<FileKey, Weak<Inner>>> {
     static OPEN: OnceLock<Mutex<HashMap<FileKey, Weak<Inner>>>> = OnceLock::new();
     OPEN.get_or_init(Mutex::default)
 }
 
-#[cfg(unix)]
+#[cfg(feature = "sqlite")]
 fn file_key(path: &Path) -> Option<FileKey> {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
