@@ -238,9 +238,14 @@ impl SqliteStore {
         self.in_place()
     }
 
-    fn fold_wal(&self, connection: &Connection, how: &str) -> Result<()> {
-        let folded = connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |r| r.get::<_, i64>(0));
-        folded.map(drop).map_err(|e| self.err("cannot fold the write-ahead log into", e))
+    /// Folds the write-ahead log back without waiting for readers; returns
+    /// whether all of it was folded, and so synced.
+    fn fold_wal(&self, connection: &Connection) -> Result<bool> {
+        let folded = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |r| {
+            let (busy, frames, done): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(2)?);
+            Ok(busy == 0 && frames == done)
+        });
+        folded.map_err(|e| self.err("cannot fold the write-ahead log into", e))
     }
 
     fn wal_len(&self) -> u64 {
@@ -277,7 +282,7 @@ impl Store for SqliteStore {
         let outcome = self.commit(&connection, work);
         lock.unlock()?;
         if outcome.is_ok() && self.wal_len() > WAL_LIMIT {
-            self.fold_wal(&connection, "PASSIVE")?;
+            self.fold_wal(&connection)?;
         }
         outcome
     }
@@ -310,10 +315,13 @@ impl Store for SqliteStore {
         }
     }
 
-    fn maintain(&self) -> Result<()> {
+    fn maintain(&self) -> Result<bool> {
         match &self.writer {
-            Some(writer) if !self.poisoned.load(Ordering::Acquire) && self.wal_len() > 0 => self.fold_wal(&locked(writer), "PASSIVE"),
-            _ => Ok(()),
+            Some(writer) if !self.poisoned.load(Ordering::Acquire) => {
+                let connection = locked(writer);
+                if self.wal_len() == 0 { Ok(true) } else { self.fold_wal(&connection) }
+            }
+            _ => Ok(false),
         }
     }
 

@@ -4,10 +4,9 @@ use crate::args::{Args, IdentityCommand, Import, Kind, Recall, Remember, Session
 use crate::output::{Output, Progress, Tone};
 use clap::CommandFactory;
 use mirrordna::import::Format;
-use mirrordna::{Code, Engine, Error, Identity, IdentityType, Keys, NewIdentity, NewSession, Result, StoreUrl, VerifyReport};
+use mirrordna::{Code, Engine, Error, Identity, IdentityType, NewIdentity, NewSession, Result, StoreUrl, VerifyReport};
 use serde_json::json;
 use std::io::{Read, Write, stdin, stdout};
-use std::path::Path;
 
 /// Opens an existing database.
 pub(crate) fn open(store: &str) -> Result<Engine> {
@@ -362,10 +361,7 @@ pub(crate) fn verify(store: &str, args: Verify, out: &mut Output) -> Result<u8> 
             }
         }
     }
-    let target = StoreUrl::parse(args.target.as_deref().unwrap_or(store))?;
-    let path =
-        target.path().ok_or_else(|| Error::new(Code::StoreUrl, "a store in memory ends with its process; there is nothing to verify"))?;
-    let report = verify_path(path, &keys)?;
+    let report = verify_store(args.target.as_deref().unwrap_or(store), &keys)?;
     show_report(&report, out)?;
     Ok(match report.verdict {
         "intact" => 0,
@@ -374,9 +370,8 @@ pub(crate) fn verify(store: &str, args: Verify, out: &mut Output) -> Result<u8> 
     })
 }
 
-pub(crate) fn verify_path(path: &Path, keys: &[[u8; 32]]) -> Result<VerifyReport> {
-    let passphrase = mirrordna::passphrase_from_env()?;
-    mirrordna::verify_file(path, &Keys::Default, passphrase.as_deref().map(String::as_str), keys)
+pub(crate) fn verify_store(store: &str, keys: &[[u8; 32]]) -> Result<VerifyReport> {
+    keys.iter().fold(Engine::builder(store), |builder, key| builder.trust(*key)).verify()
 }
 
 pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `quickstart`: the main job once, on the bundled sample conversation.
 
-use crate::commands::{describe_new, one_line, show_report, verify_path};
+use crate::commands::{describe_new, one_line, show_report, verify_store};
 use crate::output::{Output, Tone};
 use mirrordna::import::{Format, import};
 use mirrordna::{Code, Engine, Error, IdentityType, NewIdentity, Result};
@@ -77,7 +77,7 @@ pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
     engine.close()?;
 
     step(out, "verify");
-    let intact = verify_path(&path, &[])?;
+    let intact = verify_store(&path.to_string_lossy(), &[])?;
     show_report(&intact, out)?;
 
     step(out, "change one byte of a copy, verify that");
@@ -86,7 +86,7 @@ pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
     if !out.json {
         out.line(format!("byte {at} of {} is now {new:#04x} instead of {old:#04x}", copy.display()));
     }
-    let altered = verify_path(&copy, &[])?;
+    let altered = verify_store(&copy.to_string_lossy(), &[])?;
     show_report(&altered, out)?;
 
     if intact.verdict == "intact" && altered.verdict == "altered" {

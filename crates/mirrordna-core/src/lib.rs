@@ -18,6 +18,7 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod memory;
+pub mod proof;
 pub mod record;
 pub mod session;
 pub mod time;

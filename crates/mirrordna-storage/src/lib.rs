@@ -233,11 +233,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// When the store cannot be read.
     fn check(&self) -> Result<Vec<String>>;
 
-    /// Housekeeping that the engine calls when it is idle.
+    /// Housekeeping that the engine calls when it is idle. Returns whether
+    /// everything committed so far would survive power loss.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn maintain(&self) -> Result<()>;
+    fn maintain(&self) -> Result<bool>;
 
     /// Where the store is, for messages.
     fn location(&self) -> String;

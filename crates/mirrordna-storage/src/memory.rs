@@ -70,8 +70,8 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    fn maintain(&self) -> Result<()> {
-        Ok(())
+    fn maintain(&self) -> Result<bool> {
+        Ok(true)
     }
 
     fn location(&self) -> String {

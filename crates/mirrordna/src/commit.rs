@@ -215,7 +215,7 @@ struct Staged<'a> {
     now: u64,
     sign_all: bool,
     checkpoint: bool,
-    row: Option<LogRow>,
+    released: Option<String>,
 }
 
 impl<'a> Staged<'a> {
@@ -231,7 +231,7 @@ impl<'a> Staged<'a> {
             now,
             sign_all,
             checkpoint: false,
-            row: None,
+            released: None,
         }
     }
 
@@ -361,14 +361,16 @@ impl<'a> Staged<'a> {
             row.checkpoint = note;
             row.signed_frontier.clone_from(&row.frontier);
             self.edge.signed = row.size;
+            self.released = Some(row.checkpoint.clone());
         }
-        tx.put_log(&row)?;
-        self.row = Some(row);
-        Ok(())
+        tx.put_log(&row)
     }
 
     fn install(self, state: &mut State) {
         state.edge = Some(self.edge);
+        if self.released.is_some() {
+            state.released = self.released;
+        }
         state.heads.extend(self.heads);
         state.subjects.extend(self.subjects);
         for (epoch, aseq) in self.opened {

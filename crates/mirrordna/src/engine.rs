@@ -12,6 +12,7 @@ use crate::timeline::Timeline;
 use crate::url::StoreUrl;
 use crate::verify::VerifyReport;
 use crate::view::View;
+use crate::witness::{self, Witness};
 use mirrordna_core::body::{Body, field};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::identity::{self, IdentityType};
@@ -20,12 +21,12 @@ use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
-use mirrordna_storage::{MemoryStore, ReadTx, Store};
+use mirrordna_storage::{LogRow, MemoryStore, ReadTx, Store};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -62,6 +63,8 @@ pub enum SealPolicy {
 pub struct Builder {
     url: String,
     keys: Keys,
+    witness: Witness,
+    trusted: Vec<Hash>,
     passphrase: Option<Zeroizing<String>>,
     create: bool,
     read_only: bool,
@@ -83,6 +86,35 @@ impl Builder {
     pub fn keys(mut self, keys: Keys) -> Self {
         self.keys = keys;
         self
+    }
+
+    /// Where the head witness is kept.
+    #[must_use]
+    pub fn witness(mut self, witness: Witness) -> Self {
+        self.witness = witness;
+        self
+    }
+
+    /// For [`Builder::verify`]: also trusts the log key with this fingerprint
+    /// (SHA-256 of the key), which was learned by another way than the database.
+    #[must_use]
+    pub fn trust(mut self, fingerprint: [u8; 32]) -> Self {
+        self.trusted.push(fingerprint);
+        self
+    }
+
+    /// Verifies the database without opening an engine and without changing
+    /// anything. What is trusted: the keyring and the head witness of this
+    /// machine, where they know the database, and [`Builder::trust`].
+    ///
+    /// # Errors
+    /// Where there is no database, or it cannot be read at all; what was
+    /// altered is in the report.
+    pub fn verify(self) -> Result<VerifyReport> {
+        match StoreUrl::parse(&self.url)? {
+            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory ends with its process; there is nothing to verify")),
+            StoreUrl::Sqlite(path) => verify_file(&path, &self),
+        }
     }
 
     /// The passphrase of the keyring; otherwise `MIRRORDNA_PASSPHRASE` or
@@ -122,6 +154,14 @@ impl Builder {
         self
     }
 
+    /// The passphrase that was given, else that of the environment.
+    fn the_passphrase(&self) -> Result<Option<Zeroizing<String>>> {
+        match &self.passphrase {
+            Some(p) => Ok(Some(p.clone())),
+            None => passphrase_from_env(),
+        }
+    }
+
     /// Another clock, for tests and replays.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -146,7 +186,7 @@ impl Builder {
         let url = StoreUrl::parse(&self.url)?;
         match url {
             StoreUrl::Memory => {
-                let inner = Inner::open(Arc::new(MemoryStore::new()), Builder { keys: Keys::Memory, ..self })?;
+                let inner = Inner::open(Arc::new(MemoryStore::new()), None, Builder { keys: Keys::Memory, ..self })?;
                 Ok(Engine { inner })
             }
             StoreUrl::Sqlite(path) => open_file(&path, self),
@@ -159,8 +199,8 @@ impl Builder {
 type FileKey = (u64, u64);
 
 #[cfg(feature = "sqlite")]
-fn registry() -> &'static Mutex<HashMap<FileKey, Weak<Inner>>> {
-    static OPEN: OnceLock<Mutex<HashMap<FileKey, Weak<Inner>>>> = OnceLock::new();
+fn registry() -> &'static Mutex<HashMap<FileKey, std::sync::Weak<Inner>>> {
+    static OPEN: OnceLock<Mutex<HashMap<FileKey, std::sync::Weak<Inner>>>> = OnceLock::new();
     OPEN.get_or_init(Mutex::default)
 }
 
@@ -190,7 +230,7 @@ fn open_file(path: &Path, builder: Builder) -> Result<Engine> {
         Durability::Normal => Sync::Normal,
     };
     let store = SqliteStore::open(path, mode, sync)?;
-    let inner = Inner::open(Arc::new(store), builder).inspect_err(|_| {
+    let inner = Inner::open(Arc::new(store), Some(witness::place_of(path)), builder).inspect_err(|_| {
         // A database that could not be given its log and keys never was one.
         if mode == Mode::Create {
             for end in ["", "-wal", "-shm", ".lock", ".open"] {
@@ -204,6 +244,35 @@ fn open_file(path: &Path, builder: Builder) -> Result<Engine> {
         open.insert(key, Arc::downgrade(&inner));
     }
     Ok(Engine { inner })
+}
+
+#[cfg(feature = "sqlite")]
+fn verify_file(path: &Path, builder: &Builder) -> Result<VerifyReport> {
+    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
+    let store = SqliteStore::open(path, Mode::Read, Sync::Full)?;
+    let mut database = None;
+    let named = store.read(&mut |tx| {
+        database = tx.logs()?.first().and_then(|row| genesis(tx, row).ok()).map(|g| g.database);
+        Ok(())
+    });
+    // Rows that cannot be read are what a verification is to report.
+    if let Err(e) = named {
+        if e.code() != Code::Altered {
+            return Err(e);
+        }
+    }
+    let keyring = match database {
+        Some(id) => Keyring::open(&builder.keys, id, builder.the_passphrase()?.as_deref().map(String::as_str))?,
+        None => None,
+    };
+    let folder = builder.witness.folder();
+    let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
+    crate::verify::database(&store, keyring.as_ref(), &builder.trusted, witness)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn verify_file(path: &Path, _builder: &Builder) -> Result<VerifyReport> {
+    Err(Error::new(Code::StoreUrl, format!("{}: this build has no store for files", path.display())))
 }
 
 #[cfg(not(feature = "sqlite"))]
@@ -220,6 +289,9 @@ pub(crate) struct Inner {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) read_only: bool,
     database: [u8; 16],
+    durability: Durability,
+    /// Folder of the head witness, and the short name of the database's place.
+    witness: Option<(PathBuf, [u8; 16])>,
     /// Logs by the keyed tag of their tenant.
     logs: Mutex<HashMap<Hash, Arc<Log>>>,
     default: OnceLock<Arc<Log>>,
@@ -235,12 +307,9 @@ impl fmt::Debug for Inner {
 }
 
 impl Inner {
-    fn open(store: Arc<dyn Store>, builder: Builder) -> Result<Arc<Self>> {
-        let Builder { keys, passphrase, read_only, seals, clock, entropy, .. } = builder;
-        let passphrase = match passphrase {
-            Some(p) => Some(p),
-            None => passphrase_from_env()?,
-        };
+    fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Self>> {
+        let passphrase = builder.the_passphrase()?;
+        let Builder { keys, witness, read_only, durability, seals, clock, entropy, .. } = builder;
         let passphrase = passphrase.as_deref().map(String::as_str);
         let mut found = None;
         store.read(&mut |tx| {
@@ -270,6 +339,8 @@ impl Inner {
             entropy,
             read_only,
             database,
+            durability,
+            witness: place.and_then(|place| Some((witness.folder()?, place))),
             logs: Mutex::default(),
             default: OnceLock::new(),
             stop: Arc::default(),
@@ -288,12 +359,43 @@ impl Inner {
         let mut log = None;
         self.store.read(&mut |tx| {
             let row = tx.logs()?.into_iter().next().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
-            log = Some(Log::new(row.number, row.id, genesis(tx, &row)?, self.keyring.as_ref())?);
+            log = Some(self.existing_log(tx, &row, genesis(tx, &row)?)?);
             Ok(())
         })?;
         let log = Arc::new(log.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?);
         lock(&self.logs).insert(log.tenant, log.clone());
         Ok(log)
+    }
+
+    /// A log of the store, held against what this machine has seen of it.
+    fn existing_log(&self, tx: &dyn ReadTx, row: &LogRow, genesis: Genesis) -> Result<Log> {
+        let log = Log::new(row.number, row.id, genesis, self.keyring.as_ref())?;
+        let signed = log.signed_frontier(row)?;
+        // Another process may have gone on since the row was read; what is
+        // remembered is compared with a row read after it.
+        let seen = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &row.id));
+        let (row, signed) = match tx.log(row.number)? {
+            Some(now) if now != *row => {
+                let signed = log.signed_frontier(&now)?;
+                (now, signed)
+            }
+            _ => (row.clone(), signed),
+        };
+        let freshness = witness::compare(tx, &row, &log.key, (signed.size(), signed.root()), seen.as_ref())?;
+        match seen.and_then(|seen| witness::refuse(freshness, &self.store.location(), &row, &seen)) {
+            Some(refusal) => Err(refusal),
+            None => Ok(log),
+        }
+    }
+
+    /// Shows the newest checkpoint to the head witness.
+    fn remember(&self, log: &Log) {
+        let Some((folder, place)) = &self.witness else { return };
+        let released = lock(&log.state).released.take();
+        if let Some(note) = released {
+            // A witness that cannot be written lags; that is all.
+            let _lags = witness::remember(folder, log, place, &note);
+        }
     }
 
     /// Tag of a tenant's name; the same for all logs of a database.
@@ -319,7 +421,7 @@ impl Inner {
             for row in tx.logs()? {
                 let genesis = genesis(tx, &row)?;
                 if genesis.tenant == tag {
-                    found = Some(Log::new(row.number, row.id, genesis, self.keyring.as_ref())?);
+                    found = Some(self.existing_log(tx, &row, genesis)?);
                 }
             }
             Ok(())
@@ -362,6 +464,11 @@ impl Inner {
             Ok(())
         })?;
         let log = Arc::new(made.ok_or_else(|| Error::new(Code::Bug, "a write returned nothing"))?);
+        self.store.read(&mut |tx| {
+            lock(&log.state).released = tx.log(log.number)?.map(|row| row.checkpoint);
+            Ok(())
+        })?;
+        self.remember(&log);
         lock(&self.logs).insert(tag, log.clone());
         Ok(log)
     }
@@ -442,15 +549,23 @@ impl Inner {
     /// Seals what is unsealed and signs checkpoints.
     fn tend(&self) -> Result<()> {
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
-        for log in logs {
+        for log in &logs {
             let stale: Vec<Arc<Epoch>> = lock(&log.epochs).values().filter(|e| !lock(&e.unsigned).is_empty()).cloned().collect();
             let items: Vec<Item> = stale.into_iter().map(|e| seal(&e, Kind::SEAL)).collect();
             let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());
             if behind || !items.is_empty() {
-                self.committer.append(Job { log, items, checkpoint: true })?;
+                self.committer.append(Job { log: log.clone(), items, checkpoint: true })?;
             }
         }
-        self.store.maintain()
+        self.release(&logs)
+    }
+
+    /// Shows the witness what has become safe from power loss.
+    fn release(&self, logs: &[Arc<Log>]) -> Result<()> {
+        if self.store.maintain()? || self.durability == Durability::Full {
+            logs.iter().for_each(|log| self.remember(log));
+        }
+        Ok(())
     }
 
     /// Ends the epochs of this process and signs a last checkpoint.
@@ -461,7 +576,7 @@ impl Inner {
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
-        for log in logs {
+        for log in &logs {
             let open: Vec<Arc<Epoch>> = lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some()).collect();
             let mut chunks = open.chunks(mirrordna_core::limits::BATCH_EVENTS / 2).peekable();
             while let Some(chunk) = chunks.next() {
@@ -470,10 +585,10 @@ impl Inner {
             }
             let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());
             if behind {
-                self.committer.append(Job { log, items: Vec::new(), checkpoint: true })?;
+                self.committer.append(Job { log: log.clone(), items: Vec::new(), checkpoint: true })?;
             }
         }
-        Ok(())
+        self.release(&logs)
     }
 }
 
@@ -537,6 +652,8 @@ impl Engine {
         Builder {
             url: url.as_ref().to_owned(),
             keys: Keys::Default,
+            witness: Witness::Default,
+            trusted: Vec::new(),
             passphrase: None,
             create: true,
             read_only: false,
@@ -599,7 +716,8 @@ impl Engine {
     /// Only where the store cannot be read at all; what was altered is in the
     /// report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[])
+        let witness = self.inner.witness.as_ref().map(|(folder, place)| (folder.as_path(), *place));
+        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[], witness)
     }
 
     /// Id of the database, 32 hex digits; it names the keyring file.

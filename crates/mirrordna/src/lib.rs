@@ -42,6 +42,7 @@ mod timeline;
 mod url;
 mod verify;
 mod view;
+mod witness;
 
 pub use commit::Appended;
 pub use engine::{Builder, DEFAULT_TENANT, Durability, Engine, SealPolicy, Tenant};
@@ -57,32 +58,4 @@ pub use system::{SystemClock, SystemEntropy};
 pub use timeline::{Timeline, TimelineEvent};
 pub use url::{StoreUrl, default_store};
 pub use verify::{BodyCounts, Finding, VerifyReport};
-
-/// Verifies a database without changing anything, trusting the keyring of
-/// this machine (where it has one for the database) and the given log key
-/// fingerprints (SHA-256 of the key).
-///
-/// # Errors
-/// Where there is no database or it cannot be read at all.
-#[cfg(feature = "sqlite")]
-pub fn verify_file(path: &std::path::Path, keys: &Keys, passphrase: Option<&str>, fingerprints: &[[u8; 32]]) -> Result<VerifyReport> {
-    use mirrordna_storage::Store;
-    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    let store = SqliteStore::open(path, Mode::Read, Sync::Full)?;
-    let mut database = None;
-    let named = store.read(&mut |tx| {
-        database = tx.logs()?.first().and_then(|row| log::genesis(tx, row).ok()).map(|g| g.database);
-        Ok(())
-    });
-    // Rows that cannot be read are what a verification is to report.
-    if let Err(e) = named
-        && e.code() != Code::Altered
-    {
-        return Err(e);
-    }
-    let keyring = match database {
-        Some(id) => keyring::Keyring::open(keys, id, passphrase)?,
-        None => None,
-    };
-    verify::database(&store, keyring.as_ref(), fingerprints)
-}
+pub use witness::Witness;

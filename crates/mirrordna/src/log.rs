@@ -54,6 +54,9 @@ pub(crate) struct State {
     pub(crate) heads: HashMap<Hash, Head>,
     /// Tag of a subject -> its number and key.
     pub(crate) subjects: HashMap<Hash, (u64, Secret)>,
+    /// The newest checkpoint that this process signed and has not yet shown to
+    /// the head witness.
+    pub(crate) released: Option<String>,
 }
 
 /// A key that speaks for an actor in this process.

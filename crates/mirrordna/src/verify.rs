@@ -2,6 +2,7 @@
 //! other row held against what the walk recomputed.
 
 use crate::keyring::{Keyring, Role, hex, owner};
+use crate::witness::{self, Freshness, Seen};
 use mirrordna_core::cipher::{self, Secret};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::ledger::Stored;
@@ -11,6 +12,7 @@ use mirrordna_core::{Hash, Leaf, Result};
 use mirrordna_storage::{LogRow, ReadTx, Store};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::path::Path;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,8 +54,9 @@ pub struct VerifyReport {
     pub bodies: BodyCounts,
     /// Events that no later signature of their own signer covers.
     pub unsigned: u64,
-    /// `current`, `behind`, `unproven` or `forked`.
-    pub freshness: &'static str,
+    /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
+    /// witness.
+    pub freshness: String,
     /// Root over the first log, hex.
     pub head: String,
     /// Fingerprint of the first log's checkpoint key, hex.
@@ -73,8 +76,14 @@ impl VerifyReport {
 }
 
 /// Verifies the database in a store. `fingerprints` are log keys that the
-/// caller accepts besides those of the keyring.
-pub(crate) fn database(store: &dyn Store, keyring: Option<&Keyring>, fingerprints: &[Hash]) -> Result<VerifyReport> {
+/// caller accepts besides those of the keyring; `witness` is the folder of the
+/// head witness and the place of the database.
+pub(crate) fn database(
+    store: &dyn Store,
+    keyring: Option<&Keyring>,
+    fingerprints: &[Hash],
+    witness: Option<(&Path, [u8; 16])>,
+) -> Result<VerifyReport> {
     let mut findings: Vec<Problem> = Vec::new();
     let mut add = |code, place: &str, message: String| findings.push(Problem { code, place: place.to_owned(), message });
     for line in store.check()? {
@@ -92,7 +101,8 @@ pub(crate) fn database(store: &dyn Store, keyring: Option<&Keyring>, fingerprint
         }
         let subjects = Subjects::load(tx, keyring, &logs, &mut totals.problems)?;
         for row in &logs {
-            LogWalk::new(row, keyring, &subjects, fingerprints).run(tx, &mut totals)?;
+            let seen = witness.and_then(|(folder, place)| Some((witness::read(folder, &row.id)?, place)));
+            LogWalk::new(row, keyring, &subjects, fingerprints, seen).run(tx, &mut totals)?;
         }
         Ok(())
     });
@@ -109,7 +119,12 @@ pub(crate) fn database(store: &dyn Store, keyring: Option<&Keyring>, fingerprint
         identities: totals.identities,
         bodies: totals.bodies,
         unsigned: totals.unsigned,
-        freshness: "unproven",
+        freshness: match totals.freshness.unwrap_or(Freshness::Unproven) {
+            Freshness::Current => "current".to_owned(),
+            Freshness::Behind(k) => format!("behind {k}"),
+            Freshness::Unproven => "unproven".to_owned(),
+            Freshness::Forked => "forked".to_owned(),
+        },
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
         problems: findings.into_iter().map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message }).collect(),
@@ -130,6 +145,7 @@ struct Totals {
     unsigned: u64,
     head: Option<Hash>,
     log_key: Option<Hash>,
+    freshness: Option<Freshness>,
     problems: Vec<Problem>,
     unlisted: u64,
 }
@@ -172,13 +188,24 @@ struct LogWalk<'a> {
     tile: Vec<Hash>,
     level_one: Vec<Hash>,
     locked: u64,
+    /// What this machine has seen of the log, and where the database is now.
+    seen: Option<(Seen, [u8; 16])>,
+    freshness: Freshness,
 }
 
 impl<'a> LogWalk<'a> {
-    fn new(row: &'a LogRow, keyring: Option<&Keyring>, subjects: &'a Subjects, fingerprints: &[Hash]) -> Self {
+    fn new(
+        row: &'a LogRow,
+        keyring: Option<&Keyring>,
+        subjects: &'a Subjects,
+        fingerprints: &[Hash],
+        seen: Option<(Seen, [u8; 16])>,
+    ) -> Self {
         let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id))).map(|k| k.public().fingerprint());
-        let trust = fingerprints.iter().copied().chain(own).fold(Trust::none(), Trust::and);
-        Self { row, subjects, ledger: Ledger::new(trust), tile: Vec::new(), level_one: Vec::new(), locked: 0 }
+        let pinned = seen.as_ref().map(|(s, _)| s.key.fingerprint());
+        let trust = fingerprints.iter().copied().chain(own).chain(pinned).fold(Trust::none(), Trust::and);
+        let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };
+        Self { row, subjects, ledger: Ledger::new(trust), tile: Vec::new(), level_one: Vec::new(), locked: 0, seen, freshness }
     }
 
     fn place(&self, what: &str) -> String {
@@ -201,6 +228,9 @@ impl<'a> LogWalk<'a> {
             if found.index == 0 {
                 self.ledger.checkpoint(self.row.checkpoint.as_bytes());
             }
+            if self.seen.as_ref().is_some_and(|(s, _)| s.size == self.ledger.size() && s.root == self.ledger.frontier().root()) {
+                self.freshness = Freshness::Current;
+            }
             if Some(self.ledger.size()) == signed {
                 signed_frontier = Some(self.ledger.frontier().to_bytes());
             }
@@ -213,6 +243,7 @@ impl<'a> LogWalk<'a> {
         }
         self.row_matches();
         self.heads(tx)?;
+        self.compare_with_seen();
         self.finish(totals);
         Ok(())
     }
@@ -271,6 +302,24 @@ impl<'a> LogWalk<'a> {
         Ok(())
     }
 
+    /// Shorter than this machine has seen it: at the place where it was seen,
+    /// the newer one was replaced; elsewhere it is a copy that lags.
+    fn compare_with_seen(&mut self) {
+        let Some((seen, place)) = &self.seen else { return };
+        let behind = seen.size.saturating_sub(self.ledger.size());
+        let (own_place, message) =
+            (seen.place == *place, format!("has {} events, this machine has seen {}", self.ledger.size(), seen.size));
+        let at = self.place("head");
+        if behind > 0 {
+            self.freshness = Freshness::Behind(behind);
+            if own_place {
+                self.ledger.problem("log.rolled_back", at, message);
+            }
+        } else if self.freshness == Freshness::Forked {
+            self.ledger.problem("log.forked", at, "contradicts the head that this machine has seen".to_owned());
+        }
+    }
+
     fn row_matches(&mut self) {
         let (size, time) = (self.ledger.size(), self.ledger.time());
         let place = self.place("row");
@@ -323,6 +372,10 @@ impl<'a> LogWalk<'a> {
         totals.head.get_or_insert(report.root);
         totals.log_key = totals.log_key.or(report.log_key);
         totals.unlisted += report.unlisted;
+        // The first log that is not current says it for all.
+        if totals.freshness.is_none_or(|f| f == Freshness::Current) {
+            totals.freshness = Some(self.freshness);
+        }
         let prefixed = report.problems.into_iter().map(|p| match p.place.starts_with("log ") {
             true => p,
             false => Problem { place: format!("log {number} {}", p.place), ..p },

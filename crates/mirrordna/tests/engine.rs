@@ -5,7 +5,7 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Code, Content, Engine, IdentityManager, IdentityType, MemoryPatch, NewIdentity, NewSession, Tier};
+use mirrordna::{Code, Content, Engine, IdentityManager, IdentityType, MemoryPatch, NewIdentity, NewSession, Tier, Witness};
 
 #[test]
 fn the_first_fifteen_lines() {
@@ -134,11 +134,11 @@ fn without_the_keyring_everything_verifies_and_nothing_is_read() {
     let fingerprint = engine.fingerprint();
     drop((agent, engine));
     std::fs::rename(place.dir.path().join("keys"), place.dir.path().join("elsewhere")).unwrap();
-    let report = place.verify();
+    let report = place.builder().witness(Witness::Off).verify().unwrap();
     assert_eq!((report.verdict, report.bodies.locked, report.problems.len()), ("unproven", 2, 0), "{report:#?}");
     let mut raw = [0u8; 32];
     (0..32).for_each(|i| raw[i] = u8::from_str_radix(&fingerprint[2 * i..2 * i + 2], 16).unwrap());
-    let told = mirrordna::verify_file(&place.path(), &place.keys(), None, &[raw]).unwrap();
+    let told = place.builder().witness(Witness::Off).trust(raw).verify().unwrap();
     assert_eq!(told.verdict, "intact");
     let engine = place.open();
     assert_eq!(engine.memories().get(&memory.id).unwrap_err().code(), Code::NotFound);

@@ -7,7 +7,7 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Code, IdentityType, VerifyReport};
+use mirrordna::{Code, IdentityType, VerifyReport, Witness};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use std::path::Path;
@@ -46,7 +46,7 @@ fn after(place: &Place, edit: impl FnOnce(&Connection)) -> VerifyReport {
     let db = Connection::open(&copy).unwrap();
     edit(&db);
     drop(db);
-    mirrordna::verify_file(&copy, &place.keys(), None, &[]).unwrap()
+    place.at(&copy).witness(Witness::Off).verify().unwrap()
 }
 
 fn columns(db: &Connection, table: &str) -> Vec<String> {
@@ -161,7 +161,7 @@ fn rows_added_deleted_swapped_and_duplicated_are_found() {
 #[test]
 fn a_database_signed_with_other_keys_is_unproven() {
     let (place, stranger) = (fixture(), fixture());
-    let report = mirrordna::verify_file(&stranger.path(), &place.keys(), None, &[]).unwrap();
+    let report = place.at(&stranger.path()).verify().unwrap();
     assert_eq!((report.verdict, report.problems.len()), ("unproven", 0));
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use mirrordna::{Engine, Keys};
+use mirrordna::{Engine, Keys, Witness};
 use std::path::PathBuf;
 
 pub(crate) struct Place {
@@ -23,7 +23,12 @@ impl Place {
     }
 
     pub(crate) fn builder(&self) -> mirrordna::Builder {
-        Engine::builder(self.path().to_str().unwrap()).keys(self.keys())
+        self.at(&self.path())
+    }
+
+    /// A builder for another database file with the same keys and witness.
+    pub(crate) fn at(&self, path: &std::path::Path) -> mirrordna::Builder {
+        Engine::builder(path.to_str().unwrap()).keys(self.keys()).witness(Witness::Folder(self.dir.path().join("state")))
     }
 
     pub(crate) fn open(&self) -> Engine {
@@ -31,7 +36,7 @@ impl Place {
     }
 
     pub(crate) fn verify(&self) -> mirrordna::VerifyReport {
-        mirrordna::verify_file(&self.path(), &self.keys(), None, &[]).unwrap()
+        self.builder().verify().unwrap()
     }
 }
 

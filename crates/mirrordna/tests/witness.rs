@@ -1,0 +1,118 @@
+//! The head witness: older and other copies of the whole database.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use common::Place;
+use mirrordna::{Code, IdentityType, Witness};
+use std::path::Path;
+
+fn write(place: &Place, text: &str) {
+    let engine = place.open();
+    let agent = match engine.identities().list().unwrap().pop() {
+        Some(agent) => agent,
+        None => engine.identities().create(IdentityType::Agent).unwrap(),
+    };
+    agent.memories().add(text).send().unwrap();
+    drop(agent);
+    engine.close().unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+}
+
+#[test]
+fn a_current_database_says_so() {
+    let place = Place::new();
+    write(&place, "one");
+    let report = place.verify();
+    assert_eq!((report.verdict, report.freshness.as_str()), ("intact", "current"), "{report:#?}");
+}
+
+#[test]
+fn an_older_copy_in_its_place_is_refused_and_elsewhere_is_behind() {
+    let place = Place::new();
+    write(&place, "one");
+    let old = place.dir.path().join("old.db");
+    copy(&place.path(), &old);
+    let before = place.verify().events;
+    write(&place, "two");
+    let lost = place.verify().events - before;
+    let report = place.at(&old).verify().unwrap();
+    assert_eq!((report.verdict, report.freshness), ("intact", format!("behind {lost}")));
+    copy(&old, &place.path());
+    let report = place.verify();
+    assert_eq!((report.verdict, report.freshness), ("altered", format!("behind {lost}")));
+    assert_eq!(report.problems[0].code, "log.rolled_back");
+    let error = place.builder().open().unwrap_err();
+    assert_eq!(error.code(), Code::RolledBack);
+    assert!(error.message().contains(&format!("is {lost} events behind")), "{error}");
+    // Without the witness nobody can tell, and nobody claims to.
+    let report = place.builder().witness(Witness::Off).verify().unwrap();
+    assert_eq!((report.verdict, report.freshness.as_str()), ("intact", "unproven"));
+}
+
+#[test]
+fn a_history_that_went_another_way_is_a_fork() {
+    let place = Place::new();
+    write(&place, "one");
+    let base = place.dir.path().join("base.db");
+    copy(&place.path(), &base);
+    write(&place, "two");
+    // The same base goes on where the witness does not see it.
+    copy(&base, &place.path());
+    {
+        let engine = place.builder().witness(Witness::Off).open().unwrap();
+        let agent = engine.identities().list().unwrap().pop().unwrap();
+        (0..9).for_each(|i| drop(agent.memories().add(format!("other {i}")).send().unwrap()));
+    }
+    assert_eq!(place.builder().open().unwrap_err().code(), Code::Forked);
+    let report = place.verify();
+    assert_eq!((report.verdict, report.freshness.as_str()), ("altered", "forked"));
+    assert_eq!(report.problems[0].code, "log.forked");
+}
+
+#[test]
+fn the_witness_never_goes_backwards_and_survives_a_torn_slot() {
+    let place = Place::new();
+    write(&place, "one");
+    let old = place.dir.path().join("old.db");
+    copy(&place.path(), &old);
+    write(&place, "two");
+    let file = std::fs::read_dir(place.dir.path().join("state")).unwrap().next().unwrap().unwrap().path();
+    let good = std::fs::read(&file).unwrap();
+    assert_eq!(good.len(), 1024);
+    // Another machine's copy writes on; it must not replace what was seen.
+    copy(&old, &place.path());
+    assert!(place.builder().open().is_err());
+    assert_eq!(std::fs::read(&file).unwrap(), good);
+    // Whichever slot is torn, the other one still stands.
+    for slot in 0..2 {
+        let mut torn = good.clone();
+        torn[slot * 512 + 100] ^= 0xff;
+        std::fs::write(&file, &torn).unwrap();
+        let freshness = place.at(&old).verify().unwrap().freshness;
+        assert!(freshness == "current" || freshness.starts_with("behind"), "{freshness}");
+    }
+    std::fs::write(&file, b"rubbish").unwrap();
+    assert_eq!(place.verify().freshness, "unproven");
+}
+
+#[test]
+fn a_crash_without_a_last_checkpoint_is_no_rollback() {
+    let place = Place::new();
+    write(&place, "one");
+    let engine = place.open();
+    let agent = engine.identities().list().unwrap().pop().unwrap();
+    (0..300).for_each(|i| drop(agent.memories().add(format!("unsealed {i}")).send().unwrap()));
+    // The copy is what a crash would leave: no seal, no checkpoint of the end.
+    let crashed = place.dir.path().join("crashed.db");
+    copy(&place.path(), &crashed);
+    copy(&place.path().with_extension("db-wal"), &crashed.with_extension("db-wal"));
+    let report = place.at(&crashed).verify().unwrap();
+    assert_eq!((report.verdict, report.freshness.as_str()), ("intact", "current"), "{report:#?}");
+    assert!(report.unsigned < 64);
+    assert_eq!(place.at(&crashed).open().unwrap().memories().count().unwrap(), 301);
+}
