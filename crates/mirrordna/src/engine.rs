@@ -356,36 +356,34 @@ impl Inner {
     }
 
     fn first_log(&self) -> Result<Arc<Log>> {
-        let mut log = None;
+        let mut found = None;
         self.store.read(&mut |tx| {
             let row = tx.logs()?.into_iter().next().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
-            log = Some(self.existing_log(tx, &row, genesis(tx, &row)?)?);
+            found = Some((row.number, row.id, genesis(tx, &row)?));
             Ok(())
         })?;
-        let log = Arc::new(log.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?);
+        let (number, id, genesis) = found.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?;
+        let log = Arc::new(self.existing_log(number, id, genesis)?);
         lock(&self.logs).insert(log.tenant, log.clone());
         Ok(log)
     }
 
     /// A log of the store, held against what this machine has seen of it.
-    fn existing_log(&self, tx: &dyn ReadTx, row: &LogRow, genesis: Genesis) -> Result<Log> {
-        let log = Log::new(row.number, row.id, genesis, self.keyring.as_ref())?;
-        let signed = log.signed_frontier(row)?;
-        // Another process may have gone on since the row was read; what is
-        // remembered is compared with a row read after it.
-        let seen = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &row.id));
-        let (row, signed) = match tx.log(row.number)? {
-            Some(now) if now != *row => {
-                let signed = log.signed_frontier(&now)?;
-                (now, signed)
+    fn existing_log(&self, number: u32, id: [u8; 16], genesis: Genesis) -> Result<Log> {
+        let log = Log::new(number, id, genesis, self.keyring.as_ref())?;
+        // Read before the database: what others add in between can then only
+        // make the database longer than the witness, never shorter.
+        let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else { return Ok(log) };
+        self.store.read(&mut |tx| {
+            let row = tx.log(number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {number} is gone")))?;
+            let signed = log.signed_frontier(&row)?;
+            let freshness = witness::compare(tx, &row, &log.key, (signed.size(), signed.root()), &seen)?;
+            match witness::refuse(freshness, &self.store.location(), &row, &seen) {
+                Some(refusal) => Err(refusal),
+                None => Ok(()),
             }
-            _ => (row.clone(), signed),
-        };
-        let freshness = witness::compare(tx, &row, &log.key, (signed.size(), signed.root()), seen.as_ref())?;
-        match seen.and_then(|seen| witness::refuse(freshness, &self.store.location(), &row, &seen)) {
-            Some(refusal) => Err(refusal),
-            None => Ok(log),
-        }
+        })?;
+        Ok(log)
     }
 
     /// Shows the newest checkpoint to the head witness.
@@ -421,13 +419,16 @@ impl Inner {
             for row in tx.logs()? {
                 let genesis = genesis(tx, &row)?;
                 if genesis.tenant == tag {
-                    found = Some(self.existing_log(tx, &row, genesis)?);
+                    found = Some((row.number, row.id, genesis));
                 }
             }
             Ok(())
         })?;
         match found {
-            Some(log) => Ok(lock(&self.logs).entry(tag).or_insert_with(|| Arc::new(log)).clone()),
+            Some((number, id, genesis)) => {
+                let log = Arc::new(self.existing_log(number, id, genesis)?);
+                Ok(lock(&self.logs).entry(tag).or_insert(log).clone())
+            }
             None => self.create_log(tenant),
         }
     }

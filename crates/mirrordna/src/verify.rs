@@ -89,6 +89,18 @@ pub(crate) fn database(
     for line in store.check()? {
         add("store.damaged", "database", line);
     }
+    // Witnesses are read before the state that is walked: what others add in
+    // between can only make the walked state longer.
+    let mut seen: HashMap<[u8; 16], (Seen, [u8; 16])> = HashMap::new();
+    if let Some((folder, place)) = witness {
+        let listed = store.read(&mut |tx| {
+            seen = tx.logs()?.iter().filter_map(|row| Some((row.id, (witness::read(folder, &row.id)?, place)))).collect();
+            Ok(())
+        });
+        if listed.is_err() {
+            seen.clear();
+        }
+    }
     let mut totals = Totals::default();
     let walked = store.read(&mut |tx| {
         totals = Totals::default();
@@ -101,7 +113,7 @@ pub(crate) fn database(
         }
         let subjects = Subjects::load(tx, keyring, &logs, &mut totals.problems)?;
         for row in &logs {
-            let seen = witness.and_then(|(folder, place)| Some((witness::read(folder, &row.id)?, place)));
+            let seen = seen.get(&row.id).cloned();
             LogWalk::new(row, keyring, &subjects, fingerprints, seen).run(tx, &mut totals)?;
         }
         Ok(())

@@ -176,8 +176,7 @@ pub(crate) enum Freshness {
 
 /// Compares a log's row with what was remembered. The row's checkpoint must be
 /// checked already; `signed_root` is what it signs.
-pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u64, Hash), seen: Option<&Seen>) -> Result<Freshness> {
-    let Some(seen) = seen else { return Ok(Freshness::Unproven) };
+pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u64, Hash), seen: &Seen) -> Result<Freshness> {
     if seen.key != *key {
         return Ok(Freshness::Forked);
     }

@@ -1,0 +1,157 @@
+//! Several processes on one database, and processes that die.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use mirrordna::{Code, Engine, IdentityType, Keys, NewIdentity, Witness};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("m.db")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
+        command.env_clear().env("MIRRORDNA_KEYS", self.0.path().join("keys")).env("MIRRORDNA_STATE", self.0.path().join("state"));
+        command.env("MIRRORDNA_STORE", self.path()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let out = self.command(&[args, &["--json"]].concat()).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    fn open(&self) -> Engine {
+        let builder = Engine::builder(self.path().to_str().unwrap());
+        builder.keys(Keys::Folder(self.0.path().join("keys"))).witness(Witness::Folder(self.0.path().join("state"))).open().unwrap()
+    }
+}
+
+fn chat(path: &Path, turns: usize) {
+    let lines: Vec<String> = (0..turns)
+        .map(|i| {
+            format!(
+                r#"{{"speaker":"Sam","text":"turn number {i} of a long talk","id":"{i}","session":"s{}","ns":"talk{}"}}"#,
+                i / 40,
+                i % 3
+            )
+        })
+        .collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
+#[test]
+fn eight_processes_write_as_one_actor_while_one_verifies() {
+    let place = Place::new();
+    place.json(&["identity", "create", "agent", "--name", "Ada"]);
+    std::thread::scope(|s| {
+        for process in 0..8 {
+            let place = &place;
+            s.spawn(move || {
+                for i in 0..6 {
+                    place.json(&["remember", &format!("process {process} memory {i}")]);
+                }
+            });
+        }
+        s.spawn(|| {
+            for _ in 0..5 {
+                let report = place.json(&["verify"]);
+                assert_eq!(report["verdict"], "intact", "{report:#}");
+            }
+        });
+    });
+    let report = place.json(&["verify"]);
+    assert_eq!((report["verdict"].as_str(), report["unsigned"].as_u64()), (Some("intact"), Some(0)), "{report:#}");
+    assert_eq!(place.open().memories().count().unwrap(), 48);
+}
+
+#[test]
+fn an_import_killed_again_and_again_ends_whole() {
+    let place = Place::new();
+    let file = place.0.path().join("chat.jsonl");
+    chat(&file, 3_000);
+    place.json(&["init"]);
+    let mut killed = 0;
+    // Ever longer, so that each round dies at another point of the work.
+    for round in 0..12u64 {
+        let mut child = place.command(&["import", file.to_str().unwrap()]).spawn().unwrap();
+        let mut grown = 0;
+        let start = std::fs::metadata(place.path()).map_or(0, |m| m.len());
+        while grown < round * 40_000 && child.try_wait().unwrap().is_none() {
+            let wal = std::fs::metadata(place.path().with_extension("db-wal")).map_or(0, |m| m.len());
+            grown = wal + std::fs::metadata(place.path()).map_or(0, |m| m.len()) - start.min(wal + start);
+            std::thread::yield_now();
+        }
+        killed += i32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let report = place.json(&["verify"]);
+        assert_eq!(report["verdict"], "intact", "round {round}: {report:#}");
+    }
+    assert!(killed > 3, "only {killed} imports were killed at work");
+    let report = place.json(&["import", file.to_str().unwrap()]);
+    assert_eq!((report["kept"].as_u64(), report["refused"].as_u64()), (Some(3_000), Some(0)));
+    assert_eq!(place.json(&["import", file.to_str().unwrap()])["events"], 0);
+    let engine = place.open();
+    assert_eq!(engine.memories().count().unwrap(), 3_000);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_cancelled_posix_lock_costs_nothing() {
+    let place = Place::new();
+    let engine = place.open();
+    let named = NewIdentity { name: Some("Ada".into()), ..NewIdentity::default() };
+    let agent = engine.identities().create_with(IdentityType::Agent, named).unwrap();
+    for round in 0..5 {
+        agent.memories().add(format!("ours {round}")).send().unwrap();
+        // What a careless host does: this cancels SQLite's locks on the file,
+        // and the next process believes that it is the last one.
+        drop(std::fs::File::open(place.path()).unwrap());
+        place.json(&["remember", &format!("theirs {round}"), "--identity", "Ada"]);
+    }
+    assert_eq!(engine.memories().count().unwrap(), 10);
+    drop(agent);
+    engine.close().unwrap();
+    assert_eq!(place.json(&["verify"])["verdict"], "intact");
+}
+
+#[test]
+fn a_log_deleted_by_another_sqlite_is_noticed_before_the_next_acknowledgement() {
+    let Ok(python) = Command::new("python3").args(["-c", "import sqlite3"]).status() else {
+        eprintln!("skipped: no python3 with sqlite3");
+        return;
+    };
+    if !python.success() {
+        eprintln!("skipped: no python3 with sqlite3");
+        return;
+    }
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    agent.memories().add("acknowledged").send().unwrap();
+    drop(std::fs::File::open(place.path()).unwrap());
+    let script = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('select count(*) from leaf').fetchone(); c.close()";
+    assert!(Command::new("python3").args(["-c", script, place.path().to_str().unwrap()]).status().unwrap().success());
+    let wal_gone = !place.path().with_extension("db-wal").exists();
+    let next = agent.memories().add("after").send();
+    match next {
+        Err(e) => assert!(matches!(e.code(), Code::StoreReplaced), "{e}"),
+        Ok(_) => assert!(!wal_gone, "a deleted write-ahead log was not noticed"),
+    }
+    drop((agent, engine));
+    // What was acknowledged before is in the file that Python folded it into.
+    let engine = place.open();
+    assert!(engine.memories().search("acknowledged").run().unwrap().len() == 1);
+    assert!(engine.verify().unwrap().is_intact());
+}
