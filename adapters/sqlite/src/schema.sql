@@ -22,20 +22,12 @@ CREATE TABLE head (
   PRIMARY KEY (log, actor)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE leaf (
-  pos  INTEGER PRIMARY KEY,
-  data BLOB NOT NULL                -- event header, or COSE_Sign1 around it
-) STRICT;
-
-CREATE TABLE body (
-  pos  INTEGER PRIMARY KEY,
-  data BLOB NOT NULL                -- public: template; private: commitment and ciphertext
-) STRICT;
-
-CREATE TABLE secret (
+CREATE TABLE event (
   pos     INTEGER PRIMARY KEY,
-  subject INTEGER NOT NULL,
-  wrapped BLOB NOT NULL             -- the body's secret under the subject's key (RFC 3394)
+  leaf    BLOB NOT NULL,            -- event header, or COSE_Sign1 around it
+  body    BLOB,                     -- public: template; private: commitment and ciphertext
+  subject INTEGER,                  -- private: under whose key the secret is wrapped
+  secret  BLOB                      -- private: the body's secret (RFC 3394)
 ) STRICT;
 
 CREATE TABLE subject (
@@ -54,11 +46,10 @@ CREATE TABLE tile (
 -- For people with the sqlite3 shell.
 CREATE VIEW logs AS
   SELECT n, lower(hex(id)) AS log, size, datetime(time / 1000, 'unixepoch') AS last_event, checkpoint FROM log;
-CREATE VIEW leaves AS
-  SELECT leaf.pos >> 40 AS log, leaf.pos & 1099511627775 AS idx,
-         CASE substr(leaf.data, 1, 1) WHEN x'd2' THEN 1 ELSE 0 END AS signed,
-         length(leaf.data) AS leaf_bytes, length(body.data) AS body_bytes,
-         lower(hex(leaf.data)) AS leaf
-  FROM leaf LEFT JOIN body ON body.pos = leaf.pos;
+CREATE VIEW events AS
+  SELECT pos >> 40 AS log, pos & 1099511627775 AS idx,
+         CASE substr(leaf, 1, 1) WHEN x'd2' THEN 1 ELSE 0 END AS signed,
+         length(leaf) AS leaf_bytes, length(body) AS body_bytes, subject, lower(hex(leaf)) AS leaf
+  FROM event;
 CREATE VIEW actors AS
   SELECT log, lower(hex(actor)) AS actor, last FROM head;

@@ -3,7 +3,7 @@
 use crate::error::from_sqlite;
 use mirrordna_core::cipher::Wrapped;
 use mirrordna_core::{Code, Error, Hash, Result};
-use mirrordna_storage::{LogNumber, LogRow, ReadTx, Row, SecretRow, SubjectRow, WriteTx};
+use mirrordna_storage::{EventRow, LogNumber, LogRow, ReadTx, Row, SubjectRow, WriteTx};
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 use std::ops::Range;
@@ -90,38 +90,28 @@ impl ReadTx for Tx<'_> {
     }
 
     fn leaf(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>> {
-        self.one("SELECT data FROM leaf WHERE pos = ?1", [pos(log, index)])
+        self.one("SELECT leaf FROM event WHERE pos = ?1", [pos(log, index)])
     }
 
-    fn body(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>> {
-        self.one("SELECT data FROM body WHERE pos = ?1", [pos(log, index)])
-    }
-
-    fn secret(&self, log: LogNumber, index: u64) -> Result<Option<SecretRow>> {
-        let mut statement = self.prepare("SELECT subject, wrapped FROM secret WHERE pos = ?1")?;
-        let row = statement.query_row([pos(log, index)], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?))).optional();
-        let row = row.map_err(|e| self.err(e))?;
-        row.map(|(subject, wrapped)| Ok(SecretRow { subject: unsigned(subject)?, wrapped })).transpose()
+    fn event(&self, log: LogNumber, index: u64) -> Result<Option<EventRow>> {
+        let mut statement = self.prepare("SELECT leaf, body, subject, secret FROM event WHERE pos = ?1")?;
+        let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get::<_, Option<i64>>(2)?, r.get(3)?));
+        let row = statement.query_row([pos(log, index)], read).optional().map_err(|e| self.err(e))?;
+        row.map(|(leaf, body, subject, secret)| Ok(EventRow { leaf, body, secret: paired(subject, secret)? })).transpose()
     }
 
     fn scan(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
-        let mut statement = self.prepare(
-            "SELECT leaf.pos, leaf.data, body.data, secret.subject, secret.wrapped
-             FROM leaf LEFT JOIN body ON body.pos = leaf.pos LEFT JOIN secret ON secret.pos = leaf.pos
-             WHERE leaf.pos >= ?1 AND leaf.pos <= ?2 ORDER BY leaf.pos",
-        )?;
+        let mut statement =
+            self.prepare("SELECT pos, leaf, body, subject, secret FROM event WHERE pos >= ?1 AND pos <= ?2 ORDER BY pos")?;
         let bounds = [pos(log, range.start), pos(log, range.end - 1)];
         let mut rows = statement.query(bounds).map_err(|e| self.err(e))?;
         while let Some(row) = rows.next().map_err(|e| self.err(e))? {
             let at: i64 = row.get(0).map_err(|e| self.err(e))?;
             let subject: Option<i64> = row.get(3).map_err(|e| self.err(e))?;
-            let secret = match (subject, blob(row.get_ref(4))?) {
-                (Some(subject), Some(wrapped)) => Some((unsigned(subject)?, wrapped)),
-                _ => None,
-            };
+            let secret = paired(subject, blob(row.get_ref(4))?)?;
             each(Row {
                 index: unsigned(at)? & ((1 << INDEX_BITS) - 1),
                 leaf: blob(row.get_ref(1))?.unwrap_or_default(),
@@ -156,9 +146,7 @@ impl ReadTx for Tx<'_> {
     fn strays(&self) -> Result<Vec<String>> {
         let mut out = Vec::new();
         for (what, sql) in [
-            ("leaf", "SELECT pos FROM leaf WHERE (pos & 1099511627775) >= coalesce((SELECT size FROM log WHERE n = leaf.pos >> 40), 0)"),
-            ("body", "SELECT pos FROM body WHERE NOT EXISTS (SELECT 1 FROM leaf WHERE leaf.pos = body.pos)"),
-            ("secret", "SELECT pos FROM secret WHERE NOT EXISTS (SELECT 1 FROM body WHERE body.pos = secret.pos)"),
+            ("event", "SELECT pos FROM event WHERE (pos & 1099511627775) >= coalesce((SELECT size FROM log WHERE n = event.pos >> 40), 0)"),
             ("subject", "SELECT n FROM subject WHERE log NOT IN (SELECT n FROM log)"),
             ("head", "SELECT log FROM head WHERE log NOT IN (SELECT n FROM log)"),
             (
@@ -175,6 +163,15 @@ impl ReadTx for Tx<'_> {
             }
         }
         Ok(out)
+    }
+}
+
+/// Subject and secret are both there or both not.
+fn paired<T>(subject: Option<i64>, secret: Option<T>) -> Result<Option<(u64, T)>> {
+    match (subject, secret) {
+        (Some(subject), Some(secret)) => Ok(Some((unsigned(subject)?, secret))),
+        (None, None) => Ok(None),
+        _ => Err(Error::new(Code::Altered, "an event has a subject without a secret, or a secret without a subject")),
     }
 }
 
@@ -217,16 +214,12 @@ impl WriteTx for Tx<'_> {
         )
     }
 
-    fn put_leaf(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()> {
-        self.run("INSERT INTO leaf(pos, data) VALUES(?1, ?2)", params![pos(log, index), data])
-    }
-
-    fn put_body(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()> {
-        self.run("INSERT INTO body(pos, data) VALUES(?1, ?2)", params![pos(log, index), data])
-    }
-
-    fn put_secret(&mut self, log: LogNumber, index: u64, subject: u64, wrapped: &Wrapped) -> Result<()> {
-        self.run("INSERT INTO secret(pos, subject, wrapped) VALUES(?1, ?2, ?3)", params![pos(log, index), subject as i64, wrapped])
+    fn put_event(&mut self, log: LogNumber, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &Wrapped)>) -> Result<()> {
+        let (subject, secret) = secret.map(|(s, w)| (s as i64, w)).unzip();
+        self.run(
+            "INSERT INTO event(pos, leaf, body, subject, secret) VALUES(?1, ?2, ?3, ?4, ?5)",
+            params![pos(log, index), leaf, body, subject, secret],
+        )
     }
 
     fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64> {
@@ -238,9 +231,8 @@ impl WriteTx for Tx<'_> {
         self.run("INSERT INTO tile(id, data) VALUES(?1, ?2)", params![tile_id(log, level, number), hashes])
     }
 
-    fn delete_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
-        self.run("DELETE FROM secret WHERE pos = ?1", [pos(log, index)])?;
-        self.run("DELETE FROM body WHERE pos = ?1", [pos(log, index)])
+    fn erase_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
+        self.run("UPDATE event SET body = NULL, subject = NULL, secret = NULL WHERE pos = ?1", [pos(log, index)])
     }
 
     fn delete_subject(&mut self, number: u64) -> Result<()> {

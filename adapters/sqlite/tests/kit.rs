@@ -52,11 +52,11 @@ fn a_replaced_file_is_noticed_and_ends_writing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.db");
         let store = create(&path);
-        store.write(&mut |tx| tx.put_leaf(1, 0, b"a")).unwrap();
+        store.write(&mut |tx| tx.put_event(1, 0, b"a", None, None)).unwrap();
         std::fs::remove_file(format!("{}{victim}", path.display())).unwrap();
-        let e = store.write(&mut |tx| tx.put_leaf(1, 1, b"b")).unwrap_err();
+        let e = store.write(&mut |tx| tx.put_event(1, 1, b"b", None, None)).unwrap_err();
         assert_eq!(e.code(), Code::StoreReplaced, "{victim}");
-        let e = store.write(&mut |tx| tx.put_leaf(1, 2, b"c")).unwrap_err();
+        let e = store.write(&mut |tx| tx.put_event(1, 2, b"c", None, None)).unwrap_err();
         assert_eq!(e.code(), Code::StorePoisoned, "{victim}");
     }
 }
@@ -66,10 +66,10 @@ fn the_last_user_leaves_one_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.db");
     let (one, two) = (create(&path), SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap());
-    one.write(&mut |tx| tx.put_leaf(1, 0, b"a")).unwrap();
+    one.write(&mut |tx| tx.put_event(1, 0, b"a", None, None)).unwrap();
     drop(one);
     assert!(dir.path().join("x.db-wal").exists());
-    two.write(&mut |tx| tx.put_leaf(1, 1, b"b")).unwrap();
+    two.write(&mut |tx| tx.put_event(1, 1, b"b", None, None)).unwrap();
     drop(two);
     assert!(!dir.path().join("x.db-wal").exists());
     let reader = SqliteStore::open(&path, Mode::Read, Durability::Full).unwrap();
@@ -90,15 +90,15 @@ fn every_hot_query_is_a_key_look_up() {
     let db = rusqlite::Connection::open(&path).unwrap();
     for (sql, plan) in [
         ("SELECT last FROM head WHERE log = 1 AND actor = x'00'", "SEARCH head USING PRIMARY KEY (log=? AND actor=?)"),
-        ("SELECT data FROM leaf WHERE pos = 1", "SEARCH leaf USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("SELECT leaf, body FROM event WHERE pos = 1", "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)"),
         (
             "SELECT n FROM subject INDEXED BY subject_tag WHERE log = 1 AND tag = x'00'",
             "SEARCH subject USING COVERING INDEX subject_tag (log=? AND tag=?)",
         ),
         ("SELECT data FROM tile WHERE id = 1", "SEARCH tile USING INTEGER PRIMARY KEY (rowid=?)"),
         (
-            "SELECT leaf.data, body.data, secret.wrapped FROM leaf LEFT JOIN body ON body.pos = leaf.pos LEFT JOIN secret ON secret.pos = leaf.pos WHERE leaf.pos >= 1 AND leaf.pos <= 9 ORDER BY leaf.pos",
-            "SEARCH leaf USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)|SEARCH body USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN|SEARCH secret USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+            "SELECT leaf, body, secret FROM event WHERE pos >= 1 AND pos <= 9 ORDER BY pos",
+            "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
         ),
     ] {
         let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

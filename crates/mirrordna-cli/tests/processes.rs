@@ -141,7 +141,7 @@ fn a_log_deleted_by_another_sqlite_is_noticed_before_the_next_acknowledgement() 
     let agent = engine.identities().create(IdentityType::Agent).unwrap();
     agent.memories().add("acknowledged").send().unwrap();
     drop(std::fs::File::open(place.path()).unwrap());
-    let script = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('select count(*) from leaf').fetchone(); c.close()";
+    let script = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('select count(*) from event').fetchone(); c.close()";
     assert!(Command::new("python3").args(["-c", script, place.path().to_str().unwrap()]).status().unwrap().success());
     let wal_gone = !place.path().with_extension("db-wal").exists();
     let next = agent.memories().add("after").send();

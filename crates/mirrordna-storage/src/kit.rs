@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
-use crate::{LogRow, ReadTx, Store, WriteTx};
+use crate::{EventRow, LogRow, ReadTx, Store, WriteTx};
 use mirrordna_core::{Code, Error};
 
 /// Runs the whole kit; panics where the store does not conform.
@@ -17,7 +17,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
     an_error_leaves_nothing_behind(&*make());
     places_are_taken_once(&*make());
     logs_do_not_see_each_other(&*make());
-    deleting_removes_body_and_secret(&*make());
+    erasing_removes_body_and_secret(&*make());
     strays_are_found(&*make());
     writers_exclude_each_other(&*make());
 }
@@ -41,11 +41,9 @@ fn fill(tx: &mut dyn WriteTx, number: u32, leaves: u64) {
     tx.put_log(&log(number, leaves)).unwrap();
     let subject = tx.put_subject(number, &[9; 32], &[8; 40]).unwrap();
     for i in 0..leaves {
-        tx.put_leaf(number, i, &[number as u8, i as u8]).unwrap();
-        if i % 2 == 0 {
-            tx.put_body(number, i, &[i as u8; 3]).unwrap();
-            tx.put_secret(number, i, subject, &[i as u8; 40]).unwrap();
-        }
+        let (body, wrapped) = ([i as u8; 3], [i as u8; 40]);
+        let even = i % 2 == 0;
+        tx.put_event(number, i, &[number as u8, i as u8], even.then_some(&body[..]), even.then_some((subject, &wrapped))).unwrap();
     }
     tx.put_head(number, &[7; 32], leaves - 1).unwrap();
     tx.put_tile(number, 0, 0, &[3; 64]).unwrap();
@@ -74,7 +72,9 @@ fn what_was_written_is_read(store: &dyn Store) {
         assert_eq!(tx.tile(1, 0, 0).unwrap().unwrap(), [3; 64]);
         let subject = tx.subject(1, &[9; 32]).unwrap().unwrap();
         assert_eq!((subject.log, subject.tag.as_slice(), subject.key.as_slice()), (1, &[9u8; 32][..], &[8u8; 40][..]));
-        assert_eq!(tx.secret(1, 4).unwrap().unwrap().wrapped, [4; 40]);
+        let event = EventRow { leaf: vec![1, 4], body: Some(vec![4; 3]), secret: Some((subject.number, vec![4; 40])) };
+        assert_eq!(tx.event(1, 4).unwrap(), Some(event));
+        assert_eq!(tx.event(1, 3).unwrap(), Some(EventRow { leaf: vec![1, 3], ..EventRow::default() }));
         let mut seen = Vec::new();
         tx.scan(1, 1..5, &mut |row| {
             seen.push((row.index, row.leaf.to_vec(), row.body.map(<[u8]>::to_vec), row.secret.map(|(s, _)| s)));
@@ -109,7 +109,7 @@ fn an_error_leaves_nothing_behind(store: &dyn Store) {
         fill(tx, 2, 4);
         tx.put_log(&log(1, 99)).unwrap();
         tx.put_head(1, &[7; 32], 77).unwrap();
-        tx.delete_body(1, 0).unwrap();
+        tx.erase_body(1, 0).unwrap();
         Err(Error::new(Code::InputInvalid, "on purpose"))
     });
     assert_eq!(failed.unwrap_err().code(), Code::InputInvalid);
@@ -118,7 +118,7 @@ fn an_error_leaves_nothing_behind(store: &dyn Store) {
         assert_eq!(tx.log(1).unwrap(), Some(log(1, 2)));
         assert_eq!(tx.head(1, &[7; 32]).unwrap(), Some(1));
         assert!(tx.leaf(2, 0).unwrap().is_none() && tx.subject(2, &[9; 32]).unwrap().is_none());
-        assert!(tx.body(1, 0).unwrap().is_some() && tx.secret(1, 0).unwrap().is_some());
+        assert!(tx.event(1, 0).unwrap().unwrap().secret.is_some());
     });
 }
 
@@ -129,8 +129,7 @@ fn places_are_taken_once(store: &dyn Store) {
             Ok(())
         })
         .unwrap();
-    assert!(store.write(&mut |tx| tx.put_leaf(1, 1, b"again")).is_err());
-    assert!(store.write(&mut |tx| tx.put_body(1, 0, b"again")).is_err());
+    assert!(store.write(&mut |tx| tx.put_event(1, 1, b"again", None, None)).is_err());
     assert!(store.write(&mut |tx| tx.put_subject(1, &[9; 32], &[0; 40]).map(drop)).is_err());
     read(store, |tx| assert_eq!(tx.leaf(1, 1).unwrap().unwrap(), [1, 1]));
 }
@@ -158,7 +157,7 @@ fn logs_do_not_see_each_other(store: &dyn Store) {
     });
 }
 
-fn deleting_removes_body_and_secret(store: &dyn Store) {
+fn erasing_removes_body_and_secret(store: &dyn Store) {
     store
         .write(&mut |tx| {
             fill(tx, 1, 4);
@@ -168,14 +167,13 @@ fn deleting_removes_body_and_secret(store: &dyn Store) {
     store
         .write(&mut |tx| {
             let subject = tx.subject(1, &[9; 32]).unwrap().unwrap().number;
-            tx.delete_body(1, 2)?;
+            tx.erase_body(1, 2)?;
             tx.delete_subject(subject)
         })
         .unwrap();
     read(store, |tx| {
-        assert!(tx.leaf(1, 2).unwrap().is_some());
-        assert!(tx.body(1, 2).unwrap().is_none() && tx.secret(1, 2).unwrap().is_none());
-        assert!(tx.body(1, 0).unwrap().is_some() && tx.subject(1, &[9; 32]).unwrap().is_none());
+        assert_eq!(tx.event(1, 2).unwrap(), Some(EventRow { leaf: vec![1, 2], ..EventRow::default() }));
+        assert!(tx.event(1, 0).unwrap().unwrap().body.is_some() && tx.subject(1, &[9; 32]).unwrap().is_none());
     });
 }
 
@@ -183,14 +181,13 @@ fn strays_are_found(store: &dyn Store) {
     store
         .write(&mut |tx| {
             tx.put_log(&log(1, 1))?;
-            tx.put_leaf(1, 0, b"a leaf")?;
-            tx.put_body(1, 9, b"no leaf")?;
-            tx.put_leaf(1, 1, b"beyond the size")?;
-            tx.put_leaf(7, 0, b"no log")?;
-            tx.put_secret(1, 0, 1, &[0; 40])
+            tx.put_event(1, 0, b"a leaf", None, None)?;
+            tx.put_event(1, 1, b"beyond the size", None, None)?;
+            tx.put_event(7, 0, b"of no log", None, None)?;
+            tx.put_tile(1, 0, 0, &[0; 8192])
         })
         .unwrap();
-    read(store, |tx| assert_eq!(tx.strays().unwrap().len(), 4));
+    read(store, |tx| assert_eq!(tx.strays().unwrap().len(), 3));
 }
 
 fn writers_exclude_each_other(store: &dyn Store) {
@@ -202,7 +199,7 @@ fn writers_exclude_each_other(store: &dyn Store) {
                     store
                         .write(&mut |tx| {
                             let mut row = tx.log(1)?.unwrap();
-                            tx.put_leaf(1, row.size, &[1])?;
+                            tx.put_event(1, row.size, &[1], None, None)?;
                             row.size += 1;
                             tx.put_log(&row)
                         })

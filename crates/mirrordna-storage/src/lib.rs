@@ -42,13 +42,15 @@ pub struct LogRow {
     pub signed_frontier: Vec<u8>,
 }
 
-/// A wrapped body secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretRow {
-    /// Number of the subject under whose key it is wrapped.
-    pub subject: u64,
-    /// The wrapped secret.
-    pub wrapped: Vec<u8>,
+/// One event as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventRow {
+    /// Leaf data.
+    pub leaf: Vec<u8>,
+    /// Stored body.
+    pub body: Option<Vec<u8>>,
+    /// Subject number and wrapped secret of a private body.
+    pub secret: Option<(u64, Vec<u8>)>,
 }
 
 /// A subject's wrapped key.
@@ -64,7 +66,7 @@ pub struct SubjectRow {
     pub key: Vec<u8>,
 }
 
-/// One leaf with what is stored beside it.
+/// One event, borrowed during a scan.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     /// Index of the leaf.
@@ -109,17 +111,11 @@ pub trait ReadTx {
     /// When the store cannot be read.
     fn leaf(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>>;
 
-    /// Stored body.
+    /// One event.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn body(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>>;
-
-    /// Wrapped secret of a body.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn secret(&self, log: LogNumber, index: u64) -> Result<Option<SecretRow>>;
+    fn event(&self, log: LogNumber, index: u64) -> Result<Option<EventRow>>;
 
     /// The leaves of a range that exist, in order, with bodies and secrets.
     ///
@@ -145,8 +141,8 @@ pub trait ReadTx {
     /// When the store cannot be read.
     fn tile(&self, log: LogNumber, level: u8, number: u64) -> Result<Option<Vec<u8>>>;
 
-    /// Rows that belong to nothing: bodies and tiles without a leaf, secrets
-    /// without a body, leaves of unknown logs. Each as a place for a report.
+    /// Rows that belong to nothing: events and tiles beyond the size of their
+    /// log, rows of unknown logs. Each as a place for a report.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -167,23 +163,12 @@ pub trait WriteTx: ReadTx {
     /// When the store cannot be written.
     fn put_head(&mut self, log: LogNumber, actor: &Hash, index: u64) -> Result<()>;
 
-    /// Adds a leaf; its index must be free.
+    /// Adds an event; its index must be free. A secret is a subject's number
+    /// and the secret wrapped under that subject's key.
     ///
     /// # Errors
     /// When the index is taken or the store cannot be written.
-    fn put_leaf(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()>;
-
-    /// Adds a body; its index must be free.
-    ///
-    /// # Errors
-    /// When the index is taken or the store cannot be written.
-    fn put_body(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()>;
-
-    /// Adds a wrapped secret; its index must be free.
-    ///
-    /// # Errors
-    /// When the index is taken or the store cannot be written.
-    fn put_secret(&mut self, log: LogNumber, index: u64, subject: u64, wrapped: &Wrapped) -> Result<()>;
+    fn put_event(&mut self, log: LogNumber, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &Wrapped)>) -> Result<()>;
 
     /// Adds a subject and returns its number.
     ///
@@ -197,11 +182,11 @@ pub trait WriteTx: ReadTx {
     /// When the store cannot be written.
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()>;
 
-    /// Destroys a body and its secret.
+    /// Destroys the body of an event and its secret; the leaf stays.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn delete_body(&mut self, log: LogNumber, index: u64) -> Result<()>;
+    fn erase_body(&mut self, log: LogNumber, index: u64) -> Result<()>;
 
     /// Destroys a subject's key.
     ///

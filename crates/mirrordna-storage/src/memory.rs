@@ -1,7 +1,7 @@
 //! A store in memory: for tests, for throw-away agents, and as the plain
 //! statement of what the port means.
 
-use crate::{LogNumber, LogRow, ReadTx, Row, SecretRow, Store, SubjectRow, WriteTx};
+use crate::{EventRow, LogNumber, LogRow, ReadTx, Row, Store, SubjectRow, WriteTx};
 use mirrordna_core::cipher::Wrapped;
 use mirrordna_core::{Code, Error, Hash, Result};
 use std::collections::BTreeMap;
@@ -13,9 +13,7 @@ use std::sync::{Mutex, PoisonError};
 struct State {
     logs: BTreeMap<LogNumber, LogRow>,
     heads: BTreeMap<(LogNumber, Hash), u64>,
-    leaves: BTreeMap<(LogNumber, u64), Vec<u8>>,
-    bodies: BTreeMap<(LogNumber, u64), Vec<u8>>,
-    secrets: BTreeMap<(LogNumber, u64), SecretRow>,
+    events: BTreeMap<(LogNumber, u64), EventRow>,
     subjects: BTreeMap<u64, SubjectRow>,
     tiles: BTreeMap<(LogNumber, u8, u64), Vec<u8>>,
 }
@@ -98,22 +96,17 @@ impl ReadTx for Tx<'_> {
     }
 
     fn leaf(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>> {
-        Ok(self.state.leaves.get(&(log, index)).cloned())
+        Ok(self.state.events.get(&(log, index)).map(|e| e.leaf.clone()))
     }
 
-    fn body(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>> {
-        Ok(self.state.bodies.get(&(log, index)).cloned())
-    }
-
-    fn secret(&self, log: LogNumber, index: u64) -> Result<Option<SecretRow>> {
-        Ok(self.state.secrets.get(&(log, index)).cloned())
+    fn event(&self, log: LogNumber, index: u64) -> Result<Option<EventRow>> {
+        Ok(self.state.events.get(&(log, index)).cloned())
     }
 
     fn scan(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()> {
-        for ((_, index), leaf) in self.state.leaves.range((log, range.start)..(log, range.end.max(range.start))) {
-            let body = self.state.bodies.get(&(log, *index)).map(Vec::as_slice);
-            let secret = self.state.secrets.get(&(log, *index)).map(|s| (s.subject, s.wrapped.as_slice()));
-            each(Row { index: *index, leaf, body, secret })?;
+        for ((_, index), event) in self.state.events.range((log, range.start)..(log, range.end.max(range.start))) {
+            let secret = event.secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped.as_slice()));
+            each(Row { index: *index, leaf: &event.leaf, body: event.body.as_deref(), secret })?;
         }
         Ok(())
     }
@@ -132,10 +125,10 @@ impl ReadTx for Tx<'_> {
 
     fn strays(&self) -> Result<Vec<String>> {
         let s = &self.state;
-        let bodies = s.bodies.keys().filter(|k| !s.leaves.contains_key(*k)).map(|k| format!("body {k:?}"));
-        let secrets = s.secrets.keys().filter(|k| !s.bodies.contains_key(*k)).map(|k| format!("secret {k:?}"));
-        let leaves = s.leaves.keys().filter(|(l, i)| s.logs.get(l).is_none_or(|r| *i >= r.size)).map(|k| format!("leaf {k:?}"));
-        Ok(bodies.chain(secrets).chain(leaves).collect())
+        let beyond = |log: &LogNumber, end: u64| s.logs.get(log).is_none_or(|row| end > row.size);
+        let events = s.events.keys().filter(|(log, index)| beyond(log, index + 1)).map(|k| format!("event {k:?}"));
+        let tiles = s.tiles.keys().filter(|(log, level, n)| beyond(log, (n + 1) << (8 * (u32::from(*level) + 1))));
+        Ok(events.chain(tiles.map(|k| format!("tile {k:?}"))).collect())
     }
 }
 
@@ -155,13 +148,6 @@ impl Tx<'_> {
             self.undo.push(Box::new(move |state| drop(map(state).insert(key, old))));
         }
     }
-
-    fn free<K: Ord, V>(map: &BTreeMap<K, V>, key: &K, what: &'static str) -> Result<()> {
-        if map.contains_key(key) {
-            return Err(Error::new(Code::Bug, format!("{what} is there already")));
-        }
-        Ok(())
-    }
 }
 
 impl WriteTx for Tx<'_> {
@@ -175,21 +161,13 @@ impl WriteTx for Tx<'_> {
         Ok(())
     }
 
-    fn put_leaf(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()> {
-        Self::free(&self.state.leaves, &(log, index), "a leaf")?;
-        self.insert(|s| &mut s.leaves, (log, index), data.to_vec());
-        Ok(())
-    }
-
-    fn put_body(&mut self, log: LogNumber, index: u64, data: &[u8]) -> Result<()> {
-        Self::free(&self.state.bodies, &(log, index), "a body")?;
-        self.insert(|s| &mut s.bodies, (log, index), data.to_vec());
-        Ok(())
-    }
-
-    fn put_secret(&mut self, log: LogNumber, index: u64, subject: u64, wrapped: &Wrapped) -> Result<()> {
-        Self::free(&self.state.secrets, &(log, index), "a secret")?;
-        self.insert(|s| &mut s.secrets, (log, index), SecretRow { subject, wrapped: wrapped.to_vec() });
+    fn put_event(&mut self, log: LogNumber, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &Wrapped)>) -> Result<()> {
+        if self.state.events.contains_key(&(log, index)) {
+            return Err(Error::new(Code::Bug, "an event is there already"));
+        }
+        let secret = secret.map(|(subject, wrapped)| (subject, wrapped.to_vec()));
+        let row = EventRow { leaf: leaf.to_vec(), body: body.map(<[u8]>::to_vec), secret };
+        self.insert(|s| &mut s.events, (log, index), row);
         Ok(())
     }
 
@@ -207,9 +185,10 @@ impl WriteTx for Tx<'_> {
         Ok(())
     }
 
-    fn delete_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
-        self.remove(|s| &mut s.bodies, (log, index));
-        self.remove(|s| &mut s.secrets, (log, index));
+    fn erase_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
+        if let Some(old) = self.state.events.get(&(log, index)).cloned() {
+            self.insert(|s| &mut s.events, (log, index), EventRow { body: None, secret: None, ..old });
+        }
         Ok(())
     }
 

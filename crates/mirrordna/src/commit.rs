@@ -301,8 +301,12 @@ impl<'a> Staged<'a> {
         let data = leaf_data(&header, sign.then_some(key));
         let index = self.edge.tree.size();
         let hash = leaf::hash(&data);
-        tx.put_leaf(self.log.number, index, &data)?;
-        self.put_body(tx, state, index, &item.draft.body, entropy)?;
+        let secret = match &item.draft.body {
+            DraftBody::Private(sealed) => Some(self.wrap(tx, state, &sealed.subject, &sealed.secret, entropy)?),
+            DraftBody::None | DraftBody::Public(_) => None,
+        };
+        let secret = secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped));
+        tx.put_event(self.log.number, index, &data, item.draft.row(), secret)?;
         if let Some((number, tile)) = self.edge.tree.push(hash) {
             put_tiles(tx, self.log.number, number, &tile)?;
         }
@@ -311,18 +315,6 @@ impl<'a> Staged<'a> {
             self.unsigned.push((epoch.clone(), index, hash, sign));
         }
         Ok(Appended { index, leaf: hash, time: self.edge.time, existed: false })
-    }
-
-    fn put_body(&mut self, tx: &mut dyn WriteTx, state: &State, index: u64, body: &DraftBody, entropy: &dyn Entropy) -> Result<()> {
-        match body {
-            DraftBody::None => Ok(()),
-            DraftBody::Public(bytes) => tx.put_body(self.log.number, index, bytes),
-            DraftBody::Private(sealed) => {
-                let (subject, wrapped) = self.wrap(tx, state, &sealed.subject, &sealed.secret, entropy)?;
-                tx.put_body(self.log.number, index, &sealed.row)?;
-                tx.put_secret(self.log.number, index, subject, &wrapped)
-            }
-        }
     }
 
     fn wrap(&mut self, tx: &mut dyn WriteTx, state: &State, tag: &Hash, secret: &Secret, entropy: &dyn Entropy) -> Result<(u64, Wrapped)> {
@@ -418,8 +410,7 @@ pub(crate) fn write_genesis(tx: &mut dyn WriteTx, log: &Log, item: &Item, now: u
     let frontier = tree.frontier().to_bytes();
     let checkpoint = log.sign_checkpoint(tree.frontier()).ok_or_else(|| Error::new(Code::Bug, "a new log without its key"))?;
     debug_assert_eq!(item.draft.kind, Kind::LOG_GENESIS);
-    tx.put_leaf(log.number, 0, &data)?;
-    tx.put_body(log.number, 0, item.draft.row().unwrap_or_default())?;
+    tx.put_event(log.number, 0, &data, item.draft.row(), None)?;
     tx.put_head(log.number, &item.actor, 0)?;
     tx.put_log(&LogRow {
         number: log.number,

@@ -21,7 +21,7 @@ use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
-use mirrordna_storage::{LogRow, MemoryStore, ReadTx, Store};
+use mirrordna_storage::{MemoryStore, ReadTx, Store};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -126,9 +126,9 @@ pub(crate) struct Genesis {
 /// Reads and checks leaf 0 of a log.
 pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
     let place = |why: &str| Error::new(Code::Altered, format!("log {}: {why}", row.number));
-    let data = tx.leaf(row.number, 0)?.ok_or_else(|| place("has no genesis"))?;
-    let body = tx.body(row.number, 0)?.ok_or_else(|| place("has a genesis without body"))?;
-    let leaf = Leaf::decode(&data)?;
+    let event = tx.event(row.number, 0)?.ok_or_else(|| place("has no genesis"))?;
+    let body = event.body.ok_or_else(|| place("has a genesis without body"))?;
+    let leaf = Leaf::decode(&event.leaf)?;
     let public = PublicBody::decode(leaf.header.kind, &body)?;
     let Some(PublicBody::Genesis { did_log, log_key, database, tenant }) = public else {
         return Err(place("does not begin with a genesis"));

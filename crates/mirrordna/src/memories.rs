@@ -179,6 +179,29 @@ impl Memories {
         self.adding(Content::Json(json.into()))
     }
 
+    /// Adds many memories in one atomic, durable commit: all of them or none.
+    /// Session, user and subject are those of this handle where a memory names
+    /// none.
+    ///
+    /// # Errors
+    /// `limit.exceeded` for more than a batch holds; as [`Add::send`] otherwise.
+    pub fn add_all(&self, new: Vec<NewMemory>) -> Result<Vec<Written>> {
+        let actor = self.actor()?;
+        let (inner, log) = (&self.tenant.inner, &self.tenant.log);
+        let mut ids = Vec::with_capacity(new.len());
+        let mut drafts = Vec::with_capacity(new.len());
+        for mut memory in new {
+            memory.session = memory.session.or_else(|| self.session.clone());
+            memory.user = memory.user.or_else(|| self.user.clone());
+            memory.subject = memory.subject.or_else(|| self.subject.clone());
+            let id = self.tenant.new_id(PREFIX)?;
+            drafts.push((inner.draft(log, &actor, Kind::RECORD_PUT, &memory.into_body(&id)?)?, None));
+            ids.push(id);
+        }
+        let placed = inner.append(log, &actor, drafts)?;
+        Ok(ids.into_iter().zip(placed).map(|(id, event)| Written { id, event }).collect())
+    }
+
     fn adding(&self, content: Content) -> Add {
         Add { memories: self.clone(), new: NewMemory { content, ..NewMemory::default() }, once: None }
     }

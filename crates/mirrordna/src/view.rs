@@ -315,14 +315,12 @@ impl View {
     pub(crate) fn event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
         let Some(expected) = usize::try_from(index).ok().and_then(|i| self.hashes.get(i)) else { return Ok(None) };
         let altered = || Error::new(Code::Altered, format!("log {} leaf {index} is not the one that was signed", log.number));
-        let data = tx.leaf(log.number, index)?.ok_or_else(altered)?;
-        if short(&leaf::hash(&data)) != *expected {
+        let row = tx.event(log.number, index)?.ok_or_else(altered)?;
+        if short(&leaf::hash(&row.leaf)) != *expected {
             return Err(altered());
         }
-        let body = tx.body(log.number, index)?;
-        let secret = tx.secret(log.number, index)?;
-        let secret = secret.as_ref().map(|s| (s.subject, s.wrapped.as_slice()));
-        self.decode(log, Row { index, leaf: &data, body: body.as_deref(), secret }).map(Some)
+        let secret = row.secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped.as_slice()));
+        self.decode(log, Row { index, leaf: &row.leaf, body: row.body.as_deref(), secret }).map(Some)
     }
 
     fn fold_record(&self, tx: &dyn ReadTx, log: &Log, number: u32) -> Result<Option<Record>> {

@@ -1,0 +1,181 @@
+//! Figures as ratios against named baselines in the same run. Wall time on a
+//! shared machine is noise; CPU time, bytes and ratios are what to read.
+//!
+//! `cargo run --release -p mirrordna-benches --bin figures -- [append|growth|all]`
+
+use mirrordna::{Engine, Identity, IdentityType, Keys, NewIdentity, NewMemory, Witness};
+use rusqlite::{Connection, params};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Fallible<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("append") => append(),
+        Some("growth") => growth(),
+        _ => append().and_then(|()| growth()),
+    }
+}
+
+/// CPU time of this process, user and system.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Resident memory of this process, MiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn us(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e6
+}
+
+fn open(folder: &Path) -> Fallible<Engine> {
+    let url = folder.join("m.db");
+    let builder = Engine::builder(url.to_string_lossy());
+    Ok(builder.keys(Keys::Folder(folder.join("keys"))).witness(Witness::Folder(folder.join("state"))).open()?)
+}
+
+fn agent(engine: &Engine) -> Fallible<Identity> {
+    let new = NewIdentity { name: Some("bench".into()), ..NewIdentity::default() };
+    Ok(engine.identities().create_with(IdentityType::Agent, new)?)
+}
+
+/// About 300 bytes of body with its fields.
+fn text(i: usize) -> String {
+    format!("{i:>8} {}", "the quick brown fox jumps over the lazy dog and runs on ".repeat(4))
+}
+
+fn memory(i: usize) -> NewMemory {
+    NewMemory { content: mirrordna::Content::Text(text(i)), subject: Some("bench".into()), ..NewMemory::default() }
+}
+
+/// B1: a bare row of the same bytes by rusqlite in the caller's thread.
+fn bare(folder: &Path) -> Fallible<Connection> {
+    let db = Connection::open(folder.join("bare.db"))?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; CREATE TABLE e(pos INTEGER PRIMARY KEY, head BLOB, body BLOB)")?;
+    Ok(db)
+}
+
+fn append() -> Fallible<()> {
+    const ROUNDS: usize = 400;
+    let dir = tempfile::tempdir()?;
+    let file = File::create(dir.path().join("sync"))?;
+    (&file).write_all(&vec![0; 1 << 20])?;
+    file.sync_all()?;
+    let db = bare(dir.path())?;
+    let engine = open(dir.path())?;
+    let agent = agent(&engine)?;
+    let (mut b0, mut b1, mut own) = (Vec::new(), Vec::new(), Vec::new());
+    for i in 0..ROUNDS {
+        let t = Instant::now();
+        file.write_all_at(&[i as u8; 512], (i as u64 * 512) % (1 << 20))?;
+        file.sync_data()?;
+        b0.push(us(t.elapsed()));
+        let t = Instant::now();
+        db.execute("INSERT INTO e(head, body) VALUES(?1, ?2)", params![[1u8; 162], [2u8; 368]])?;
+        b1.push(us(t.elapsed()));
+        let t = Instant::now();
+        agent.memories().add(text(i)).subject("bench").send()?;
+        own.push(us(t.elapsed()));
+    }
+    println!("B0 one fdatasync, p50 us           {:8.0}", median(b0));
+    println!("B1 one bare SQLite row, p50 us     {:8.0}", median(b1.clone()));
+    println!("one durable append, p50 us         {:8.0}", median(own.clone()));
+    println!("one durable append / B1            {:8.2}", median(own.iter().zip(&b1).map(|(a, b)| a / b).collect()));
+    let (c, n) = (cpu(), 3000);
+    for i in 0..n {
+        agent.memories().add(text(i)).subject("bench").send()?;
+    }
+    let own_cpu = us(cpu() - c) / n as f64;
+    let c = cpu();
+    for _ in 0..n {
+        db.execute("INSERT INTO e(head, body) VALUES(?1, ?2)", params![[1u8; 162], [2u8; 368]])?;
+    }
+    let bare_cpu = us(cpu() - c) / n as f64;
+    println!("CPU per append, us: own {own_cpu:.0}, B1 {bare_cpu:.0}, added {:.0}", own_cpu - bare_cpu);
+
+    let t = Instant::now();
+    let each = 100;
+    std::thread::scope(|s| {
+        for _ in 0..64 {
+            let agent = agent.clone();
+            s.spawn(move || (0..each).for_each(|i| drop(agent.memories().add(text(i)).subject("bench").send())));
+        }
+    });
+    let grouped = 64.0 * each as f64 / t.elapsed().as_secs_f64();
+    let t = Instant::now();
+    for _ in 0..500 {
+        db.execute("INSERT INTO e(head, body) VALUES(?1, ?2)", params![[1u8; 162], [2u8; 368]])?;
+    }
+    let single = 500.0 / t.elapsed().as_secs_f64();
+    println!("64 writers {grouped:.0}/s, B1 {single:.0}/s, ratio {:.1}", grouped / single);
+    Ok(())
+}
+
+fn growth() -> Fallible<()> {
+    let dir = tempfile::tempdir()?;
+    let engine = open(dir.path())?;
+    let agent = agent(&engine)?;
+    let mut written = 0usize;
+    for target in [10_000usize, 100_000, 1_000_000] {
+        let (c, t, from) = (cpu(), Instant::now(), written);
+        while written < target {
+            let batch: Vec<NewMemory> = (written..written + 100).map(memory).collect();
+            agent.memories().add_all(batch)?;
+            written += 100;
+        }
+        let n = (written - from) as f64;
+        println!(
+            "append to {target:>8}, batches of 100: CPU {:.1} us/event, {:.0}/s wall, RSS {} MiB",
+            us(cpu() - c) / n,
+            n / t.elapsed().as_secs_f64(),
+            resident()
+        );
+    }
+    drop(agent);
+    engine.close()?;
+    let size = std::fs::metadata(dir.path().join("m.db"))?.len();
+    // The body is the padded CBOR that the header's length field counts.
+    println!("bytes on disk per event {:.0}", size as f64 / written as f64);
+    let t = Instant::now();
+    let engine = open(dir.path())?;
+    println!("open at {written}: {:.1} ms, RSS {} MiB", t.elapsed().as_secs_f64() * 1e3, resident());
+    let t = Instant::now();
+    let event = engine.timeline().get(500_000)?;
+    println!("first verified read {:.2} s ({}), RSS {} MiB", t.elapsed().as_secs_f64(), event.kind, resident());
+    let mut times = Vec::new();
+    for i in 0..2000u64 {
+        let t = Instant::now();
+        engine.timeline().get((i * 7919) % 1_000_000)?;
+        times.push(us(t.elapsed()));
+    }
+    println!("verified point read p50 {:.1} us", median(times));
+    let (c, t) = (cpu(), Instant::now());
+    let report = engine.verify()?;
+    let n = report.events as f64;
+    println!(
+        "verify {} events: {} in {:.2} s wall, {:.2} s CPU, {:.0}/s",
+        report.events,
+        report.verdict,
+        t.elapsed().as_secs_f64(),
+        (cpu() - c).as_secs_f64(),
+        n / (cpu() - c).as_secs_f64()
+    );
+    Ok(())
+}
