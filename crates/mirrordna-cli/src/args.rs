@@ -215,7 +215,7 @@ pub(crate) struct Import {
     /// Files and folders.
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
-    /// auto or chat.
+    /// auto, chat or upstream.
     #[arg(long, default_value = "auto")]
     pub(crate) format: String,
     /// Make any refused record an error.

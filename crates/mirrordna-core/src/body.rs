@@ -21,6 +21,21 @@ pub mod schema {
     pub const EVENT: u64 = 4;
     /// A snapshot.
     pub const SNAPSHOT: u64 = 5;
+    /// Upstream: a master citation. From here to 15 the payload is the
+    /// entity's JSON document.
+    pub const CITATION: u64 = 6;
+    /// Upstream: a vault config.
+    pub const VAULT_CONFIG: u64 = 7;
+    /// Upstream: an agent's DNA.
+    pub const AGENT_DNA: u64 = 8;
+    /// Upstream: a reflection.
+    pub const REFLECTION: u64 = 9;
+    /// Upstream: a checksummed config.
+    pub const CONFIG: u64 = 13;
+    /// Upstream: a Standard document or its sidecar.
+    pub const STANDARD: u64 = 14;
+    /// Upstream: a record of another collection, or what stands around one.
+    pub const OTHER: u64 = 15;
 }
 
 /// Field numbers that mean the same in every schema.
@@ -49,6 +64,10 @@ pub mod field {
     pub const AGENT: u64 = 20;
     /// The user (text).
     pub const USER: u64 = 21;
+    /// The record as it was imported: strict JSON (bytes).
+    pub const ORIGINAL: u64 = 22;
+    /// Who holds an identity's key: absent = this database, 1 = asserted only.
+    pub const CONTROL: u64 = 23;
 }
 
 /// Bit of [`field::FLAGS`]: UTC was assumed.

@@ -98,6 +98,16 @@ pub enum Content {
     Json(String),
 }
 
+impl Content {
+    /// The bytes that are stored.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(t) | Self::Json(t) => t.as_bytes(),
+        }
+    }
+}
+
 impl Default for Content {
     fn default() -> Self {
         Self::Text(String::new())

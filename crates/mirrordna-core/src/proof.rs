@@ -31,13 +31,10 @@ fn subtree(tiles: &dyn Tiles, from: u64, to: u64) -> Result<Hash> {
         let level = (width.ilog2() / 8) as u8;
         let per_hash = 1u64 << (8 * u32::from(level));
         let (first, count) = (from / per_hash, width / per_hash);
-        if level > 0 {
-            if let Some(tile) = tiles.tile(level, first / TILE)? {
-                let at = (first % TILE) as usize;
-                if let Some(hashes) = tile.get(at..at + count as usize) {
-                    return Ok(root_of(hashes));
-                }
-            }
+        let at = (first % TILE) as usize;
+        let tile = if level > 0 { tiles.tile(level, first / TILE)? } else { None };
+        if let Some(hashes) = tile.as_ref().and_then(|t| t.get(at..at + count as usize)) {
+            return Ok(root_of(hashes));
         }
         if width == TILE {
             let tile = tiles.tile(0, from / TILE)?;

@@ -10,7 +10,8 @@ use serde::Serialize;
 pub const PREFIX: &str = "sess";
 
 const PARENT: u64 = 6;
-const ENDED_AT: u64 = 7;
+/// Field: when it ended, milliseconds.
+pub const ENDED_AT: u64 = 7;
 const FINAL_STATE: u64 = 8;
 
 /// What a caller says when a session starts.

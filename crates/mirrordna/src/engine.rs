@@ -256,11 +256,10 @@ fn verify_file(path: &Path, builder: &Builder) -> Result<VerifyReport> {
         Ok(())
     });
     // Rows that cannot be read are what a verification is to report.
-    if let Err(e) = named {
-        if e.code() != Code::Altered {
+    if let Err(e) = named
+        && e.code() != Code::Altered {
             return Err(e);
         }
-    }
     let keyring = match database {
         Some(id) => Keyring::open(&builder.keys, id, builder.the_passphrase()?.as_deref().map(String::as_str))?,
         None => None,

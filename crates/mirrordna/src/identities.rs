@@ -215,7 +215,7 @@ impl Identities {
     /// Where the log cannot be read.
     pub fn list(&self) -> Result<Vec<Identity>> {
         self.tenant.view(|view, _| {
-            let own = view.actors.iter().filter(|a| a.kind != IdentityType::System);
+            let own = view.actors.iter().filter(|a| a.digest != self.tenant.log.system);
             Ok(own.map(|a| Identity { tenant: self.tenant.clone(), digest: a.digest, id: a.id.clone(), kind: a.kind }).collect())
         })
     }

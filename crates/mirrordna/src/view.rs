@@ -34,7 +34,13 @@ fn key_of(id: &str) -> Short {
     short(&hash::sha256(&[id.as_bytes()]))
 }
 
-/// An actor of the log.
+/// Stands for the digest of an identity that is only asserted: it has no DID
+/// log, and no key ever speaks for it.
+fn asserted_digest(id: &str) -> Hash {
+    hash::sha256(&[b"mdna.v1.asserted", id.as_bytes()])
+}
+
+/// An actor of the log, or an identity that records speak of.
 #[derive(Debug, Clone)]
 pub(crate) struct Actor {
     pub(crate) digest: Hash,
@@ -270,6 +276,9 @@ impl View {
         if !matches!(kind, Kind::RECORD_PUT | Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) {
             return;
         }
+        if body.schema == schema::PROFILE && body.int(field::CONTROL) == Some(1) {
+            self.asserted(body.id());
+        }
         let key = key_of(body.id());
         let number = match self.by_id.get(&key) {
             Some(number) => {
@@ -280,10 +289,18 @@ impl View {
             }
             None => {
                 let number = self.entries.len() as u32;
-                let actor = self.actor_numbers.get(&event.header.actor).copied().unwrap_or(u32::MAX);
+                let actor = match body.text(field::AGENT) {
+                    Some(agent) => self.asserted(agent),
+                    None => self.actor_numbers.get(&event.header.actor).copied().unwrap_or(u32::MAX),
+                };
                 let session = event.header.session;
                 self.entries.push(Entry { schema: body.schema, archived: false, actor, session, first: event.index, more: Vec::new() });
                 self.by_id.insert(key, number);
+                // An imported record is also found by the id it had, unless two
+                // vaults used it: then the first one is.
+                if let Some(source) = body.text(field::SOURCE_ID).filter(|s| s.starts_with("mem_") || s.starts_with("sess_")) {
+                    self.by_id.entry(key_of(source)).or_insert(number);
+                }
                 self.by_schema.entry(body.schema).or_default().push(number);
                 if session != [0; 16] {
                     self.by_session.entry(session).or_default().push(number);
@@ -294,6 +311,16 @@ impl View {
         if body.schema == schema::MEMORY {
             self.memory_changes.push(number);
         }
+    }
+
+    /// The number of an identity that is only asserted.
+    fn asserted(&mut self, id: &str) -> u32 {
+        let digest = asserted_digest(id);
+        *self.actor_numbers.entry(digest).or_insert_with(|| {
+            let kind = id.get(5..8).and_then(IdentityType::from_label).unwrap_or(IdentityType::Agent);
+            self.actors.push(Actor { digest, id: id.to_owned(), kind });
+            self.actors.len() as u32 - 1
+        })
     }
 
     /// The earlier event with an idempotency tag.

@@ -1,6 +1,6 @@
 //! Importing chats.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
 
@@ -77,4 +77,69 @@ fn damaged_lines_are_named_and_the_rest_is_kept() {
     assert_eq!(all[3].metadata.as_deref(), Some(r#"{"timestamp":"last tuesday"}"#));
     assert_eq!(run(&engine, &file).events, 0);
     assert!(engine.verify().unwrap().is_intact());
+}
+
+fn upstream(engine: &Engine, path: &Path) -> ImportReport {
+    import(&engine.main(), &[PathBuf::from(path)], Format::Auto, &mut |_, _| {}).unwrap()
+}
+
+#[test]
+fn a_vault_of_the_python_sdk_is_there_by_its_old_ids() {
+    let Some(corpus) = corpus() else { return };
+    let place = Place::new();
+    let engine = place.open();
+    let vault = corpus.join("upstream/python/vault_basic/data");
+    let report = upstream(&engine, &vault);
+    assert_eq!(report.refused, 0, "{:#?}", report.notes);
+    let read = |name: &str| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(vault.join(name)).unwrap()).unwrap()
+    };
+    for (id, old) in read("memories.json") {
+        let memory = engine.memories().get(&id).unwrap();
+        assert_eq!(memory.source_id.as_deref(), Some(id.as_str()));
+        assert_eq!(memory.agent, old["source"]["agent_id"]);
+        assert_eq!(memory.tier.name(), old["tier"]);
+        match old["content"].as_str() {
+            Some(text) => assert_eq!(memory.content, text),
+            None => assert_eq!(serde_json::from_str::<serde_json::Value>(&memory.content).unwrap(), old["content"]),
+        }
+    }
+    let sessions = read("sessions.json");
+    for (id, old) in &sessions {
+        let session = engine.sessions().get(id).unwrap();
+        assert_eq!(session.parent.as_deref(), old["parent_session_id"].as_str());
+        assert_eq!(session.ended_at.is_some(), old["ended_at"].is_string());
+        // One session of the vault names a parent that never existed.
+        let whole = std::iter::successors(Some(old), |s| sessions.get(s["parent_session_id"].as_str()?))
+            .all(|s| s["parent_session_id"].as_str().is_none_or(|p| sessions.contains_key(p)));
+        assert_eq!(engine.sessions().lineage(id).is_ok(), whole);
+    }
+    for (id, old) in read("identities.json") {
+        let identity = engine.identities().get(&id).unwrap();
+        assert_eq!(identity.profile().unwrap().name.as_deref(), old["metadata"]["name"].as_str());
+        assert!(identity.memories().add("no key").send().is_err(), "an asserted identity cannot write");
+    }
+    assert_eq!(upstream(&engine, &vault).events, 0);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn everything_upstream_wrote_is_accounted_for() {
+    let Some(corpus) = corpus() else { return };
+    let place = Place::new();
+    let engine = place.open();
+    let report = upstream(&engine, &corpus.join("upstream"));
+    println!(
+        "{} files, kept {}, repaired {}, refused {}, events {}",
+        report.files, report.kept, report.repaired, report.refused, report.events
+    );
+    assert!(report.kept > 3_000 && report.repaired > 0 && report.refused > 0);
+    // The same identity with another key is a conflict, not the same again.
+    assert!(report.notes.iter().any(|n| n.reason == "id_conflict" && n.file.contains("data_swapped_key")), "{:#?}", report.notes);
+    // A key file is refused, and nothing of it is stored.
+    assert!(report.notes.iter().any(|n| n.reason == "private_key_material"));
+    let again = upstream(&engine, &corpus.join("upstream"));
+    assert_eq!((again.events, again.kept, again.repaired, again.refused), (0, report.kept, report.repaired, report.refused));
+    let engine_report = engine.verify().unwrap();
+    assert!(engine_report.is_intact(), "{:#?}", engine_report.problems);
 }

@@ -4,6 +4,9 @@
 //! run of the same file appends nothing.
 
 mod chat;
+mod intake;
+#[cfg(feature = "compat")]
+mod upstream;
 
 use crate::engine::Tenant;
 use mirrordna_core::{Code, Error, Result};
@@ -19,6 +22,8 @@ pub enum Format {
     Auto,
     /// Chat turns, JSON Lines.
     Chat,
+    /// A vault folder, or single files, of the upstream SDKs.
+    Upstream,
 }
 
 impl FromStr for Format {
@@ -28,6 +33,7 @@ impl FromStr for Format {
         match s {
             "auto" => Ok(Self::Auto),
             "chat" => Ok(Self::Chat),
+            "upstream" => Ok(Self::Upstream),
             _ => Err(Error::new(Code::ImportFormat, format!("'{s}' is no import format"))),
         }
     }
@@ -86,43 +92,89 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 /// writing. What was imported before stays and the next run goes on from there.
 pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Progress<'_>) -> Result<ImportReport> {
     let mut report = ImportReport::default();
-    for file in plan(paths, format)? {
+    for source in plan(paths, format)? {
         report.files += 1;
-        chat::import(tenant, &file, &mut report, progress)?;
+        match source.format {
+            #[cfg(feature = "compat")]
+            Format::Upstream => upstream::import(tenant, &source.file, &mut report, progress)?,
+            _ => chat::import(tenant, &source.file, &mut report, progress)?,
+        }
     }
     Ok(report)
+}
+
+/// A file that an import would read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is.
+    pub file: PathBuf,
+    /// How it would be read; never [`Format::Auto`].
+    pub format: Format,
 }
 
 /// The files that an import of `paths` would read, without reading them.
 ///
 /// # Errors
 /// `import.unreadable`, `import.format`.
-pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<PathBuf>> {
-    let found = paths.iter().map(|path| files(path, format)).collect::<Result<Vec<_>>>()?;
-    Ok(found.concat())
-}
-
-/// The files that a path names: itself, or what a folder holds.
-fn files(path: &Path, format: Format) -> Result<Vec<PathBuf>> {
-    let unreadable = |e: std::io::Error| Error::new(Code::ImportUnreadable, format!("cannot read {}", path.display())).caused_by(e);
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    let is_chat = |p: &Path| p.extension().is_some_and(|e| e == "jsonl" || e == "ndjson");
-    if meta.is_file() {
-        if format == Format::Auto && !is_chat(path) {
-            return Err(Error::new(Code::ImportFormat, format!("{} is of no format that is recognised", path.display())));
+pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<Source>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let before = found.len();
+        let meta = std::fs::metadata(path).map_err(|e| intake::unreadable(path, e))?;
+        if meta.is_file() {
+            found.push(Source { file: path.clone(), format: read_as(path, format) });
+        } else {
+            walk(path, format, &mut found, 0)?;
         }
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut found: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        if file.is_file() && is_chat(&file) {
-            found.push(file);
+        if found.len() == before {
+            return Err(Error::new(Code::ImportFormat, format!("{} holds no file to import", path.display())));
         }
     }
-    found.sort();
-    if found.is_empty() {
-        return Err(Error::new(Code::ImportFormat, format!("{} holds no .jsonl file", path.display())));
+    if cfg!(not(feature = "compat")) && found.iter().any(|s| s.format == Format::Upstream) {
+        return Err(Error::new(Code::ImportFormat, "this build does not read vaults of the upstream SDKs")
+            .with_hint("Build with feature `compat`."));
     }
     Ok(found)
+}
+
+/// Folders deeper than this are a mistake or a loop of links.
+const MAX_FOLDERS: usize = 32;
+
+fn walk(folder: &Path, format: Format, found: &mut Vec<Source>, depth: usize) -> Result<()> {
+    if depth > MAX_FOLDERS {
+        return Err(Error::new(Code::ImportUnreadable, format!("{} is nested too deeply", folder.display())));
+    }
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut paths: Vec<PathBuf> = entries.map_err(|e| intake::unreadable(folder, e))?.into_iter().map(|e| e.path()).collect();
+    paths.sort();
+    // Who is spoken of comes before what is said of them.
+    paths.sort_by_key(|p| p.file_name().is_none_or(|n| n != "identities.json"));
+    paths.sort_by_key(|p| p.is_dir());
+    for path in paths {
+        if path.is_dir() {
+            walk(&path, format, found, depth + 1)?;
+        } else {
+            let read = read_as(&path, format);
+            // A checksum file is read with the config it belongs to.
+            let beside =
+                path.to_string_lossy().strip_suffix(".checksum.json").is_some_and(|stem| Path::new(&format!("{stem}.json")).exists());
+            let wanted = format != Format::Chat || is_lines(&path);
+            if wanted && !(beside && read == Format::Upstream) {
+                found.push(Source { file: path, format: read });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_lines(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "jsonl" || e == "ndjson")
+}
+
+fn read_as(path: &Path, format: Format) -> Format {
+    match format {
+        Format::Auto if is_lines(path) => Format::Chat,
+        Format::Auto => Format::Upstream,
+        other => other,
+    }
 }
