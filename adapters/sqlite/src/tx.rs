@@ -222,8 +222,9 @@ impl WriteTx for Tx<'_> {
         )
     }
 
-    fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64> {
-        self.run("INSERT INTO subject(log, tag, key) VALUES(?1, ?2, ?3)", params![log, tag, key])?;
+    fn put_subject(&mut self, row: &SubjectRow) -> Result<u64> {
+        let number = (row.number != 0).then_some(row.number as i64);
+        self.run("INSERT INTO subject(n, log, tag, key) VALUES(?1, ?2, ?3, ?4)", params![number, row.log, row.tag, row.key])?;
         unsigned(self.db.last_insert_rowid())
     }
 

@@ -53,6 +53,18 @@ pub(crate) enum Command {
     /// Import chats and vaults.
     #[command(after_help = "Examples:\n  mirrordna import chat.jsonl\n  mirrordna import ./exports --format chat --json")]
     Import(Import),
+    /// Write the whole database, without keys, to a file.
+    #[command(after_help = "Example:\n  mirrordna export backup.mdna")]
+    Export {
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+    /// Restore an export into a new database.
+    #[command(after_help = "Example:\n  mirrordna --store ./restored.db restore backup.mdna")]
+    Restore {
+        /// The export.
+        file: PathBuf,
+    },
     /// Check that nothing was altered: exit status 0 intact, 1 altered, 3 unproven.
     #[command(
         after_help = "Examples:\n  mirrordna verify\n  mirrordna verify copy.db --key 3f9c…\n\nStatus 3 (unproven) means: consistent, but nothing you trust vouches for it.\nGive the fingerprint that the owner told you by another way with --key."

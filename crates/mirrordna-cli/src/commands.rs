@@ -6,7 +6,9 @@ use clap::CommandFactory;
 use mirrordna::import::Format;
 use mirrordna::{Code, Engine, Error, Identity, IdentityType, NewIdentity, NewSession, Result, StoreUrl, VerifyReport};
 use serde_json::json;
-use std::io::{Read, Write, stdin, stdout};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write, stdin, stdout};
+use std::path::Path;
 
 /// Opens an existing database.
 pub(crate) fn open(store: &str) -> Result<Engine> {
@@ -328,6 +330,36 @@ pub(crate) fn import(store: &str, args: Import, out: &mut Output) -> Result<u8> 
     }
     if args.strict && report.refused > 0 {
         return Err(Error::new(Code::ImportRefused, format!("{} records were refused", report.refused)));
+    }
+    Ok(0)
+}
+
+pub(crate) fn export(store: &str, file: &Path, out: &mut Output) -> Result<u8> {
+    let failed = |e| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
+    let engine = open(store)?;
+    let target = File::create_new(file).map_err(failed)?;
+    let mut writer = BufWriter::with_capacity(1 << 20, target);
+    let done = engine.export(&mut writer).and_then(|moved| {
+        let target = writer.into_inner().map_err(|e| failed(e.into_error()))?;
+        target.sync_all().map_err(failed).map(|()| moved)
+    });
+    // Half an export must not be mistaken for one.
+    let moved = done.inspect_err(|_| drop(std::fs::remove_file(file)))?;
+    show_moved("exported", &moved, out)
+}
+
+pub(crate) fn restore(store: &str, file: &Path, out: &mut Output) -> Result<u8> {
+    let source =
+        File::open(file).map_err(|e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e))?;
+    let moved = Engine::builder(store).restore(&mut BufReader::with_capacity(1 << 20, source))?;
+    show_moved("restored", &moved, out)
+}
+
+fn show_moved(what: &str, moved: &mirrordna::backup::Moved, out: &mut Output) -> Result<u8> {
+    if out.json {
+        out.value(moved)?;
+    } else {
+        out.line(format!("{what} {} events of {} logs, {} bytes", moved.events, moved.logs, moved.bytes));
     }
     Ok(0)
 }

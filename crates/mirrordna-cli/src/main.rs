@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         Command::Recall(recall) => commands::recall(&args.store, recall, &mut out),
         Command::Timeline(command) => commands::timeline(&args.store, command, &mut out),
         Command::Import(import) => commands::import(&args.store, import, &mut out),
+        Command::Export { file } => commands::export(&args.store, &file, &mut out),
+        Command::Restore { file } => commands::restore(&args.store, &file, &mut out),
         Command::Verify(verify) => commands::verify(&args.store, verify, &mut out),
         Command::Completions { shell } => commands::completions(shell, &mut out),
         Command::Man => commands::man(&mut out),

@@ -108,6 +108,8 @@ codes! {
     ImportFormat = 7002, "import.format", false, "Name the format: --format chat|upstream|chatgpt.";
     /// A record to import was refused under --strict.
     ImportRefused = 7003, "import.refused", false, "See the report; leave --strict away to import the rest.";
+    /// A file that should be an export is damaged or something else.
+    ExportInvalid = 7004, "export.invalid", false, "Take another copy of the export; this one is not whole.";
     /// The engine contradicts itself.
     Bug = 9001, "internal.bug", false, "This is a defect of mirrordna; please report it with the message.";
 }

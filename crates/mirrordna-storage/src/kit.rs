@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
-use crate::{EventRow, LogRow, ReadTx, Store, WriteTx};
+use crate::{EventRow, LogRow, ReadTx, Store, SubjectRow, WriteTx};
 use mirrordna_core::{Code, Error};
 
 /// Runs the whole kit; panics where the store does not conform.
@@ -26,6 +26,10 @@ fn log(number: u32, size: u64) -> LogRow {
     LogRow { number, id: [number as u8; 16], size, time: 5, frontier: vec![1; 32], checkpoint: "c".into(), signed_frontier: vec![2; 64] }
 }
 
+fn subject(number: u64, log: u32) -> SubjectRow {
+    SubjectRow { number, log, tag: vec![9; 32], key: vec![8; 40] }
+}
+
 fn read<T>(store: &dyn Store, mut f: impl FnMut(&dyn ReadTx) -> T) -> T {
     let mut out = None;
     store
@@ -39,7 +43,7 @@ fn read<T>(store: &dyn Store, mut f: impl FnMut(&dyn ReadTx) -> T) -> T {
 
 fn fill(tx: &mut dyn WriteTx, number: u32, leaves: u64) {
     tx.put_log(&log(number, leaves)).unwrap();
-    let subject = tx.put_subject(number, &[9; 32], &[8; 40]).unwrap();
+    let subject = tx.put_subject(&subject(0, number)).unwrap();
     for i in 0..leaves {
         let (body, wrapped) = ([i as u8; 3], [i as u8; 40]);
         let even = i % 2 == 0;
@@ -130,7 +134,8 @@ fn places_are_taken_once(store: &dyn Store) {
         })
         .unwrap();
     assert!(store.write(&mut |tx| tx.put_event(1, 1, b"again", None, None)).is_err());
-    assert!(store.write(&mut |tx| tx.put_subject(1, &[9; 32], &[0; 40]).map(drop)).is_err());
+    assert!(store.write(&mut |tx| tx.put_subject(&subject(0, 1)).map(drop)).is_err());
+    store.write(&mut |tx| tx.put_subject(&SubjectRow { tag: vec![7; 32], ..subject(40, 1) }).map(|n| assert_eq!(n, 40))).unwrap();
     read(store, |tx| assert_eq!(tx.leaf(1, 1).unwrap().unwrap(), [1, 1]));
 }
 

@@ -170,11 +170,11 @@ pub trait WriteTx: ReadTx {
     /// When the index is taken or the store cannot be written.
     fn put_event(&mut self, log: LogNumber, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &Wrapped)>) -> Result<()>;
 
-    /// Adds a subject and returns its number.
+    /// Adds a subject and returns its number; number 0 asks for a fresh one.
     ///
     /// # Errors
-    /// When the tag is taken or the store cannot be written.
-    fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64>;
+    /// When the tag or number is taken or the store cannot be written.
+    fn put_subject(&mut self, row: &SubjectRow) -> Result<u64>;
 
     /// Adds a full tile.
     ///

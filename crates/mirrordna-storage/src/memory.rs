@@ -171,12 +171,16 @@ impl WriteTx for Tx<'_> {
         Ok(())
     }
 
-    fn put_subject(&mut self, log: LogNumber, tag: &Hash, key: &Wrapped) -> Result<u64> {
-        if self.subject(log, tag)?.is_some() {
+    fn put_subject(&mut self, row: &SubjectRow) -> Result<u64> {
+        let number = match row.number {
+            0 => self.state.subjects.last_key_value().map_or(1, |(n, _)| n + 1),
+            n => n,
+        };
+        let taken = self.state.subjects.values().any(|s| s.number == number || (s.log == row.log && s.tag == row.tag));
+        if taken {
             return Err(Error::new(Code::Bug, "a subject is there already"));
         }
-        let number = self.state.subjects.last_key_value().map_or(1, |(n, _)| n + 1);
-        self.insert(|s| &mut s.subjects, number, SubjectRow { number, log, tag: tag.to_vec(), key: key.to_vec() });
+        self.insert(|s| &mut s.subjects, number, SubjectRow { number, ..row.clone() });
         Ok(number)
     }
 

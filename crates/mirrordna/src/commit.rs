@@ -12,7 +12,7 @@ use mirrordna_core::timeline::{Draft, DraftBody, Place, TILE, leaf_data};
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::{leaf, merkle};
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result, limits};
-use mirrordna_storage::{LogRow, Store, WriteTx};
+use mirrordna_storage::{LogRow, Store, SubjectRow, WriteTx};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -330,7 +330,10 @@ impl<'a> Staged<'a> {
             }
             None => {
                 let key = Secret::generate(entropy)?;
-                (tx.put_subject(self.log.number, tag, &wrapping.wrap(&key))?, key)
+                {
+                    let row = SubjectRow { number: 0, log: self.log.number, tag: tag.to_vec(), key: wrapping.wrap(&key).to_vec() };
+                    (tx.put_subject(&row)?, key)
+                }
             }
         };
         let wrapped = (entry.0, entry.1.wrap(secret));
@@ -380,7 +383,7 @@ impl<'a> Staged<'a> {
 }
 
 /// Stores a full tile and the tiles above it that it completes.
-fn put_tiles(tx: &mut dyn WriteTx, log: u32, number: u64, hashes: &[u8]) -> Result<()> {
+pub(crate) fn put_tiles(tx: &mut dyn WriteTx, log: u32, number: u64, hashes: &[u8]) -> Result<()> {
     tx.put_tile(log, 0, number, hashes)?;
     let (mut level, mut number) = (0u8, number);
     while (number + 1) % TILE == 0 {

@@ -154,6 +154,28 @@ impl Builder {
         self
     }
 
+    /// An empty store where this builder points to.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn new_store(&self) -> Result<Box<dyn Store>> {
+        use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
+        match StoreUrl::parse(&self.url)? {
+            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory would be gone as soon as it is restored")),
+            StoreUrl::Sqlite(path) => Ok(Box::new(SqliteStore::open(&path, Mode::Create, Sync::Full)?)),
+        }
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    pub(crate) fn new_store(&self) -> Result<Box<dyn Store>> {
+        Err(Error::new(Code::StoreUrl, "this build has no store for files"))
+    }
+
+    /// Removes what [`Builder::new_store`] made, where it could not be filled.
+    pub(crate) fn remove_store(&self) {
+        if let Some(path) = StoreUrl::parse(&self.url).ok().as_ref().and_then(StoreUrl::path) {
+            remove_database(path);
+        }
+    }
+
     /// The passphrase that was given, else that of the environment.
     fn the_passphrase(&self) -> Result<Option<Zeroizing<String>>> {
         match &self.passphrase {
@@ -191,6 +213,15 @@ impl Builder {
             }
             StoreUrl::Sqlite(path) => open_file(&path, self),
         }
+    }
+}
+
+/// Removes a database file that was made in vain, and what stands beside it.
+fn remove_database(path: &Path) {
+    for end in ["", "-wal", "-shm", ".lock", ".open"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        let _absent = std::fs::remove_file(name);
     }
 }
 
@@ -233,11 +264,7 @@ fn open_file(path: &Path, builder: Builder) -> Result<Engine> {
     let inner = Inner::open(Arc::new(store), Some(witness::place_of(path)), builder).inspect_err(|_| {
         // A database that could not be given its log and keys never was one.
         if mode == Mode::Create {
-            for end in ["", "-wal", "-shm", ".lock", ".open"] {
-                let mut name = path.as_os_str().to_owned();
-                name.push(end);
-                let _absent = std::fs::remove_file(name);
-            }
+            remove_database(path);
         }
     })?;
     if let Some(key) = file_key(path) {
@@ -257,9 +284,10 @@ fn verify_file(path: &Path, builder: &Builder) -> Result<VerifyReport> {
     });
     // Rows that cannot be read are what a verification is to report.
     if let Err(e) = named
-        && e.code() != Code::Altered {
-            return Err(e);
-        }
+        && e.code() != Code::Altered
+    {
+        return Err(e);
+    }
     let keyring = match database {
         Some(id) => Keyring::open(&builder.keys, id, builder.the_passphrase()?.as_deref().map(String::as_str))?,
         None => None,

@@ -29,6 +29,7 @@
 //! The modules follow the nouns: an [`Engine`] holds tenants; a [`Tenant`] has
 //! [`Identities`], [`Sessions`], [`Memories`] and a [`Timeline`].
 
+pub mod backup;
 mod commit;
 mod engine;
 mod identities;

@@ -131,11 +131,12 @@ pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &
     let newest = sizes.iter().max().copied().unwrap_or(0);
     let size = Note::parse(checkpoint.as_bytes()).ok().and_then(|n| Checkpoint::parse(n.text).ok().map(|c| c.size));
     if let (Some(slot), Some(size)) = (encode(&log.key, place, checkpoint), size)
-        && size > newest {
-            let older = u64::from(sizes.first() > sizes.get(1));
-            file.seek(SeekFrom::Start(older * SLOT as u64))?;
-            file.write_all(&slot)?;
-        }
+        && size > newest
+    {
+        let older = u64::from(sizes.first() > sizes.get(1));
+        file.seek(SeekFrom::Start(older * SLOT as u64))?;
+        file.write_all(&slot)?;
+    }
     file.unlock()
 }
 
