@@ -50,6 +50,9 @@ pub(crate) enum Command {
     /// Append and show events.
     #[command(subcommand)]
     Timeline(TimelineCommand),
+    /// Capture, compare and restore snapshots of an agent.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Import chats and vaults.
     #[command(after_help = "Examples:\n  mirrordna import chat.jsonl\n  mirrordna import ./exports --format chat --json")]
     Import(Import),
@@ -218,6 +221,43 @@ pub(crate) enum TimelineCommand {
     Show {
         /// Its leaf number.
         leaf: u64,
+    },
+}
+
+/// `snapshot …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Capture the state of an agent.
+    #[command(after_help = "Example:\n  mirrordna snapshot capture --identity Ada")]
+    Capture {
+        /// The agent: id or name; may be left away where there is one.
+        #[arg(long)]
+        identity: Option<String>,
+        /// JSON, kept in the snapshot.
+        #[arg(long, value_name = "JSON")]
+        metadata: Option<String>,
+    },
+    /// Show all snapshots.
+    List,
+    /// Print the document of a snapshot.
+    Show {
+        /// Its id.
+        snapshot: String,
+        /// As YAML instead of JSON.
+        #[arg(long)]
+        yaml: bool,
+    },
+    /// Show what changed from one snapshot to another.
+    Compare {
+        /// Id of the first.
+        first: String,
+        /// Id of the second.
+        second: String,
+    },
+    /// Bring an agent's memories back to their state in a snapshot.
+    Restore {
+        /// Its id.
+        snapshot: String,
     },
 }
 

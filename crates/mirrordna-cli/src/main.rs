@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Remember(remember) => commands::remember(&args.store, remember, &mut out),
         Command::Recall(recall) => commands::recall(&args.store, recall, &mut out),
         Command::Timeline(command) => commands::timeline(&args.store, command, &mut out),
+        Command::Snapshot(command) => commands::snapshot(&args.store, command, &mut out),
         Command::Import(import) => commands::import(&args.store, import, &mut out),
         Command::Export { file } => commands::export(&args.store, &file, &mut out),
         Command::Restore { file } => commands::restore(&args.store, &file, &mut out),

@@ -73,6 +73,14 @@ pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
             out.line(format!("? {question}\n  {who}: {}", one_line(&text, 150)));
         }
     }
+
+    step(out, "take a snapshot");
+    let snapshot = engine.snapshots().capture(&agent, None)?;
+    if out.json {
+        out.value(&snapshot.document)?;
+    } else {
+        out.line(format!("{} of {} events, signed", snapshot.id, snapshot.size));
+    }
     drop((agent, user));
     engine.close()?;
 

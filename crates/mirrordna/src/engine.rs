@@ -7,6 +7,7 @@ use crate::keyring::{Keyring, Keys, NewKey, NewRecovery, Role, hex, owner, passp
 use crate::log::{Epoch, Genesis, Log, genesis, lock};
 use crate::memories::Memories;
 use crate::sessions::Sessions;
+use crate::snapshots::Snapshots;
 use crate::system::{SystemClock, SystemEntropy};
 use crate::timeline::Timeline;
 use crate::url::StoreUrl;
@@ -732,6 +733,12 @@ impl Engine {
         self.default_tenant().timeline()
     }
 
+    /// Snapshots of the default tenant.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        self.default_tenant().snapshots()
+    }
+
     /// The default tenant itself.
     #[must_use]
     pub fn main(&self) -> Tenant {
@@ -822,10 +829,30 @@ impl Tenant {
         Memories { tenant: self.clone(), actor: None, session: None, subject: None, user: None }
     }
 
+    /// Snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots { tenant: self.clone() }
+    }
+
     /// Timeline.
     #[must_use]
     pub fn timeline(&self) -> Timeline {
         Timeline { tenant: self.clone(), actor: None, session: None, subject: None }
+    }
+
+    /// Signs a checkpoint over everything that is there, and returns it.
+    pub(crate) fn sign_head(&self) -> Result<String> {
+        if self.log.signing.is_none() {
+            return Err(crate::log::missing("this machine's keyring has no key for the log's checkpoints"));
+        }
+        self.inner.committer.append(Job { log: self.log.clone(), items: Vec::new(), checkpoint: true })?;
+        let mut note = None;
+        self.inner.store.read(&mut |tx| {
+            note = tx.log(self.log.number)?.map(|row| row.checkpoint);
+            Ok(())
+        })?;
+        note.ok_or_else(|| Error::new(Code::Altered, "the log is gone"))
     }
 
     pub(crate) fn new_id(&self, prefix: &str) -> Result<String> {

@@ -351,9 +351,14 @@ impl View {
     }
 
     fn fold_record(&self, tx: &dyn ReadTx, log: &Log, number: u32) -> Result<Option<Record>> {
+        self.fold_before(tx, log, number, u64::MAX)
+    }
+
+    /// A record as its events before a leaf left it.
+    fn fold_before(&self, tx: &dyn ReadTx, log: &Log, number: u32, end: u64) -> Result<Option<Record>> {
         let Some(entry) = self.entries.get(number as usize) else { return Ok(None) };
         let mut state = None;
-        for index in std::iter::once(entry.first).chain(entry.more.iter().copied()) {
+        for index in std::iter::once(entry.first).chain(entry.more.iter().copied()).take_while(|i| *i < end) {
             let Some(event) = self.event(tx, log, index)? else { continue };
             let body = match event.content {
                 Content::Private(body) => Some(body),
@@ -386,6 +391,11 @@ impl View {
 
     /// Records of a schema in order of creation, filtered, a page at a time.
     pub(crate) fn records(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page) -> Result<Vec<(Record, String)>> {
+        self.records_before(tx, log, schema, page, u64::MAX)
+    }
+
+    /// The same, as the events before a leaf left them.
+    pub(crate) fn records_before(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page, end: u64) -> Result<Vec<(Record, String)>> {
         let none = Vec::new();
         let all = self.by_schema.get(&schema).unwrap_or(&none);
         let in_session = page.session.map(|s| self.by_session.get(&s).unwrap_or(&none));
@@ -402,7 +412,7 @@ impl View {
         });
         let mut out = Vec::new();
         for number in wanted.skip(page.offset).take(page.limit) {
-            if let Some(record) = self.fold_record(tx, log, *number)? {
+            if let Some(record) = self.fold_before(tx, log, *number, end)? {
                 out.push((record, self.actor_id(self.entries[*number as usize].actor).to_owned()));
             }
         }

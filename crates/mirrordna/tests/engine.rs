@@ -222,3 +222,38 @@ fn bad_input_is_refused_with_a_code_and_loses_nothing() {
     assert_eq!(engine.memories().count().unwrap(), 0);
     assert!(engine.verify().unwrap().is_intact());
 }
+
+#[test]
+fn snapshots_compare_and_restore_by_new_events() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let m = agent.memories();
+    let (kept, changed, dropped) =
+        (m.add("kept").send().unwrap().id, m.add("first").send().unwrap().id, m.add("dropped").send().unwrap().id);
+    let before = engine.snapshots().capture(&agent, Some(r#"{"why":"before"}"#)).unwrap();
+    m.update(&changed, MemoryPatch { content: Some(Content::Text("second".into())), ..Default::default() }).unwrap();
+    m.archive(&dropped).unwrap();
+    let added = m.add("added").send().unwrap().id;
+    let after = engine.snapshots().capture(&agent, None).unwrap();
+    let found = engine.snapshots().compare(&before.id, &after.id).unwrap();
+    assert_eq!((found.added, found.changed, found.removed), (vec![added.clone()], vec![changed.clone()], vec![dropped.clone()]));
+    assert_eq!(found.changed_sections, ["vault_state", "timeline_summary", "metadata"]);
+    let done = engine.snapshots().restore(&before.id).unwrap();
+    assert_eq!((done.put, done.archived, done.unchanged), (2, 1, 1));
+    assert_eq!(m.get(&changed).unwrap().content, "first");
+    assert_eq!(m.list(0, 9).unwrap().into_iter().map(|m| m.id).collect::<Vec<_>>(), [kept, changed.clone(), dropped]);
+    assert_eq!(m.history(&changed).unwrap().len(), 3, "nothing is removed from the history");
+    assert_eq!(engine.snapshots().restore(&before.id).unwrap().unchanged, 3);
+    // The document is what upstream calls a state snapshot, checksum included.
+    let parsed = mirrordna_upstream::read_file("s.json", before.to_json().as_bytes(), mirrordna_upstream::Profile::Strict);
+    assert_eq!(parsed.counts(), (1, 0, 0), "{parsed:?}");
+    let parsed = mirrordna_upstream::read_file("s.yaml", before.to_yaml().as_bytes(), mirrordna_upstream::Profile::Strict);
+    assert_eq!(parsed.counts(), (1, 0, 0), "{}", before.to_yaml());
+    drop((agent, m));
+    drop(engine);
+    let engine = place.open();
+    assert_eq!(engine.snapshots().list(None).unwrap().len(), 2);
+    assert_eq!(engine.snapshots().get(&before.id).unwrap(), before);
+    assert!(engine.verify().unwrap().is_intact());
+}
