@@ -110,21 +110,44 @@ fn append() -> Fallible<()> {
     let bare_cpu = us(cpu() - c) / n as f64;
     println!("CPU per append, us: own {own_cpu:.0}, B1 {bare_cpu:.0}, added {:.0}", own_cpu - bare_cpu);
 
-    let t = Instant::now();
-    let each = 100;
-    std::thread::scope(|s| {
-        for _ in 0..64 {
-            let agent = agent.clone();
-            s.spawn(move || (0..each).for_each(|i| drop(agent.memories().add(text(i)).subject("bench").send())));
+    let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let t = Instant::now();
+        std::thread::scope(|s| {
+            for _ in 0..64 {
+                let agent = agent.clone();
+                s.spawn(move || (0..40).for_each(|i| drop(agent.memories().add(text(i)).subject("bench").send())));
+            }
+        });
+        let grouped = 64.0 * 40.0 / t.elapsed().as_secs_f64();
+        let t = Instant::now();
+        for _ in 0..400 {
+            db.execute("INSERT INTO e(head, body) VALUES(?1, ?2)", params![[1u8; 162], [2u8; 368]])?;
         }
-    });
-    let grouped = 64.0 * each as f64 / t.elapsed().as_secs_f64();
-    let t = Instant::now();
-    for _ in 0..500 {
-        db.execute("INSERT INTO e(head, body) VALUES(?1, ?2)", params![[1u8; 162], [2u8; 368]])?;
+        rates.push(grouped);
+        ratios.push(grouped * t.elapsed().as_secs_f64() / 400.0);
     }
-    let single = 500.0 / t.elapsed().as_secs_f64();
-    println!("64 writers {grouped:.0}/s, B1 {single:.0}/s, ratio {:.1}", grouped / single);
+    println!("64 writers / B1, 9 rounds           {:8.1}  ({:.0}/s)", median(ratios), median(rates));
+    let (mut own, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..30 {
+        let batch: Vec<NewMemory> = (0..1000).map(|i| memory(round * 1000 + i)).collect();
+        let c = cpu();
+        for chunk in batch.chunks(100) {
+            agent.memories().add_all(chunk.to_vec())?;
+        }
+        own.push(us(cpu() - c) / 1000.0);
+        let c = cpu();
+        for _ in 0..10 {
+            db.execute_batch("BEGIN IMMEDIATE")?;
+            for _ in 0..100 {
+                db.prepare_cached("INSERT INTO e(head, body) VALUES(?1, ?2)")?.execute(params![[1u8; 162], [2u8; 368]])?;
+            }
+            db.execute_batch("COMMIT")?;
+        }
+        bare.push(us(cpu() - c) / 1000.0);
+    }
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    println!("100 per batch, CPU us per event: own {:.1}, B1 {:.1}", mean(&own), mean(&bare));
     Ok(())
 }
 

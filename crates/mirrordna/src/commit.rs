@@ -15,7 +15,8 @@ use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result, limits};
 use mirrordna_storage::{LogRow, Store, SubjectRow, WriteTx};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
 
 /// Every how many events of an actor one is signed.
 const SIGN_EVERY: u64 = 64;
@@ -65,9 +66,27 @@ pub(crate) struct Job {
 
 type Outcome = Result<Vec<Appended>>;
 
+/// What a caller that waits is told.
+enum Turn {
+    /// Nothing yet.
+    Wait,
+    /// Commit what is queued, its own job first.
+    Lead,
+    /// Its job is done.
+    Done(Outcome),
+}
+
 struct Ticket {
     job: Job,
-    slot: Arc<Mutex<Option<Outcome>>>,
+    turn: Arc<Mutex<Turn>>,
+    thread: Thread,
+}
+
+impl Ticket {
+    fn tell(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.thread.unpark();
+    }
 }
 
 #[derive(Default)]
@@ -84,12 +103,11 @@ pub(crate) struct Committer {
     /// Sign every event instead of every 64th.
     sign_all: bool,
     queue: Mutex<Queue>,
-    done: Condvar,
 }
 
 impl Committer {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, sign_all: bool) -> Self {
-        Self { store, clock, entropy, sign_all, queue: Mutex::default(), done: Condvar::new() }
+        Self { store, clock, entropy, sign_all, queue: Mutex::default() }
     }
 
     /// Appends the items of a job, durably, in one commit with whoever else is
@@ -107,38 +125,55 @@ impl Committer {
                 ),
             ));
         }
-        let slot = Arc::new(Mutex::new(None));
-        let mut queue = lock(&self.queue);
-        queue.waiting.push_back(Ticket { job, slot: slot.clone() });
+        let turn = Arc::new(Mutex::new(Turn::Wait));
+        let ticket = Ticket { job, turn: turn.clone(), thread: thread::current() };
+        let leads = {
+            let mut queue = lock(&self.queue);
+            queue.waiting.push_back(ticket);
+            !std::mem::replace(&mut queue.led, true)
+        };
+        if leads {
+            self.lead();
+        }
         loop {
-            if let Some(outcome) = lock(&slot).take() {
-                return outcome;
+            // Only those whose turn has come are woken, one by one: waking all
+            // for every commit costs more than the commit.
+            let told = std::mem::replace(&mut *lock(&turn), Turn::Wait);
+            match told {
+                Turn::Done(outcome) => return outcome,
+                Turn::Lead => {
+                    // Callers that were just answered are about to come back:
+                    // let those that can run join this group.
+                    thread::yield_now();
+                    self.lead();
+                }
+                Turn::Wait => thread::park(),
             }
-            if queue.led {
-                queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            queue.led = true;
-            let group = take_group(&mut queue.waiting);
-            drop(queue);
-            self.commit(group);
-            queue = lock(&self.queue);
-            queue.led = false;
-            self.done.notify_all();
+        }
+    }
+
+    /// Commits one group from the front of the queue and hands the lead on.
+    fn lead(&self) {
+        let group = take_group(&mut lock(&self.queue).waiting);
+        self.commit(group);
+        let mut queue = lock(&self.queue);
+        match queue.waiting.front() {
+            Some(next) => next.tell(Turn::Lead),
+            None => queue.led = false,
         }
     }
 
     fn commit(&self, group: Vec<Ticket>) {
         let jobs: Vec<&Job> = group.iter().map(|t| &t.job).collect();
         match self.transact(&jobs) {
-            Ok(outcomes) => group.iter().zip(outcomes).for_each(|(t, o)| *lock(&t.slot) = Some(Ok(o))),
-            Err(first) if group.len() == 1 => *lock(&group[0].slot) = Some(Err(first)),
-            // One bad job must not fail the others: each is tried alone.
-            Err(_) => {
-                for t in &group {
-                    *lock(&t.slot) = Some(self.transact(&[&t.job]).map(|mut o| o.pop().unwrap_or_default()));
-                }
-            }
+            Ok(outcomes) => group.iter().zip(outcomes).for_each(|(t, o)| t.tell(Turn::Done(Ok(o)))),
+            Err(first) => match group.as_slice() {
+                [only] => only.tell(Turn::Done(Err(first))),
+                // One bad job must not fail the others: each is tried alone.
+                _ => group.iter().for_each(|t| {
+                    t.tell(Turn::Done(self.transact(&[&t.job]).map(|mut o| o.pop().unwrap_or_default())));
+                }),
+            },
         }
     }
 
