@@ -8,6 +8,7 @@
 use crate::hash::{Hash, sha256};
 use crate::json::{Json, Value};
 use crate::{Malformed, PublicKey, multibase};
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -56,10 +57,15 @@ impl DidLog {
         let text = core::str::from_utf8(bytes).map_err(|_| bad("is not UTF-8"))?;
         let text = text.strip_suffix('\n').ok_or(bad("does not end with a newline"))?;
         let mut log: Option<Self> = None;
-        let mut previous_id = String::new();
+        let (mut previous_id, mut previous_time) = (String::new(), "");
         for line in text.split('\n') {
             let entry = Entry::read(line)?;
             entry.check(log.as_ref(), &previous_id)?;
+            // One form, so that the order of the texts is the order of the times.
+            if entry.time <= previous_time {
+                return Err(bad("has times that do not ascend"));
+            }
+            previous_time = entry.time;
             previous_id = String::from(entry.version_id);
             let version = entry.version(line);
             match &mut log {
@@ -86,6 +92,7 @@ struct Entry<'a> {
     version_id: &'a str,
     number: u64,
     entry_hash: &'a str,
+    time: &'a str,
     scid: &'a str,
     label: &'a str,
     update_keys: Vec<&'a str>,
@@ -122,7 +129,13 @@ fn list<'a>(of: &Json<'a>, key: &str, why: &'static str) -> Result<Vec<&'a str>,
     items.iter().map(|i| plain(i).ok_or(bad(why))).collect()
 }
 
-/// An object's text without one member.
+/// Whether a text is a time in UTC with whole seconds: `2026-02-02T02:40:00Z`.
+fn is_time(text: &str) -> bool {
+    let form = b"0000-00-00T00:00:00Z";
+    text.len() == form.len() && text.bytes().zip(form).all(|(b, f)| if *f == b'0' { b.is_ascii_digit() } else { b == *f })
+}
+
+/// An object's text without one member; `None` where a key is written with escapes.
 fn without(object: &Json<'_>, key: &str) -> Option<String> {
     let Value::Object(members) = &object.value else { return None };
     let mut out = String::with_capacity(object.raw.len());
@@ -131,7 +144,10 @@ fn without(object: &Json<'_>, key: &str) -> Option<String> {
         if i > 0 {
             out.push(',');
         }
-        // Keys of the members read here are plain ASCII without escapes.
+        // A key that was unescaped on reading cannot be put back as it stood.
+        if matches!(k, Cow::Owned(_)) {
+            return None;
+        }
         out.push('"');
         out.push_str(k);
         out.push_str("\":");
@@ -151,7 +167,12 @@ impl<'a> Entry<'a> {
         }
         let version_id = text(&top, "versionId", "has no versionId")?;
         let (number, entry_hash) = version_id.split_once('-').ok_or(bad("has a malformed versionId"))?;
-        let number: u64 = number.parse().map_err(|_| bad("has a malformed versionId"))?;
+        let digits = number.bytes().all(|b| b.is_ascii_digit()) && !number.starts_with('0');
+        let number = number.parse().ok().filter(|_| digits).ok_or(bad("has a malformed versionId"))?;
+        let time = text(&top, "versionTime", "has no versionTime")?;
+        if !is_time(time) {
+            return Err(bad("has a versionTime that is no time in UTC with whole seconds"));
+        }
         let state = top.get("state").ok_or(bad("has no state"))?;
         let id = text(state, "id", "has a document without id")?;
         let (scid, label) = id
@@ -167,6 +188,8 @@ impl<'a> Entry<'a> {
             }
         } else if parameters.get("scid").is_some_and(|s| s.str() != Some(scid)) {
             return Err(bad("changes its SCID"));
+        } else if parameters.get("method").is_some_and(|m| m.str() != Some("did:webvh:1.0")) {
+            return Err(bad("changes its method"));
         }
         let update_keys = list(parameters, "updateKeys", "has no updateKeys")?;
         let next_key_hashes = list(parameters, "nextKeyHashes", "has no nextKeyHashes")?;
@@ -181,7 +204,7 @@ impl<'a> Entry<'a> {
             .collect::<Result<_, _>>()?;
         let proof = Proof::read(top.get("proof").ok_or(bad("has no proof"))?)?;
         let unproven = without(&top, "proof").ok_or(bad("has a line that is no object"))?;
-        Ok(Self { version_id, number, entry_hash, scid, label, update_keys, next_key_hashes, actor_keys, unproven, proof })
+        Ok(Self { version_id, number, entry_hash, time, scid, label, update_keys, next_key_hashes, actor_keys, unproven, proof })
     }
 
     fn check(&self, before: Option<&DidLog>, previous_id: &str) -> Result<(), Malformed> {
@@ -261,7 +284,7 @@ impl<'a> Proof<'a> {
         }
         let value = multibase::decode_z(text(proof, "proofValue", "has an incomplete proof")?, 64);
         let value = value.and_then(|v| v.try_into().ok()).ok_or(bad("has a proof value that is no signature"))?;
-        let config = without(proof, "proofValue").ok_or(bad("has an incomplete proof"))?;
+        let config = without(proof, "proofValue").ok_or(bad("has a proof with a key that needs escapes"))?;
         Ok(Self { config, key, value })
     }
 }
