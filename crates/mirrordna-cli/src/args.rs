@@ -73,6 +73,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  mirrordna verify\n  mirrordna verify copy.db --key 3f9c…\n\nStatus 3 (unproven) means: consistent, but nothing you trust vouches for it.\nGive the fingerprint that the owner told you by another way with --key."
     )]
     Verify(Verify),
+    /// Look at the database, its keys and its head witness, and say what to mend.
+    Doctor,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Export { file } => commands::export(&args.store, &file, &mut out),
         Command::Restore { file } => commands::restore(&args.store, &file, &mut out),
         Command::Verify(verify) => commands::verify(&args.store, verify, &mut out),
+        Command::Doctor => commands::doctor(&args.store, &mut out),
         Command::Completions { shell } => commands::completions(shell, &mut out),
         Command::Man => commands::man(&mut out),
     };

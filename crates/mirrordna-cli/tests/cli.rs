@@ -169,3 +169,47 @@ fn completions_and_manual_are_printed() {
     assert!(place.ok(&["man"]).contains(".TH mirrordna"));
     assert!(place.ok(&["recall", "--help"]).contains("Examples:"));
 }
+
+#[test]
+fn the_doctor_says_what_to_mend() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let found = place.json(&["doctor"]);
+    let state = |name: &str| found["checks"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap()["ok"].as_bool().unwrap();
+    assert!(state("database") && state("head witness") && state("keyring") && state("keys elsewhere"));
+    assert!(!state("passphrase") && !state("recovery keys"));
+    assert!(place.ok(&["doctor"]).contains("Move the file to another device"));
+}
+
+#[test]
+fn a_database_goes_out_and_comes_back() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    place.ok(&["identity", "create", "agent", "--name", "Ada"]);
+    place.ok(&["remember", "here and there"]);
+    let head = place.json(&["verify"])["head"].clone();
+    place.ok(&["export", "backup.mdna"]);
+    place.ok(&["--store", "new.db", "restore", "backup.mdna"]);
+    assert_eq!(place.json(&["verify", "new.db"])["head"], head);
+    assert_eq!(place.json(&["--store", "new.db", "recall", "there"])["hits"][0]["text"], "here and there");
+    assert_eq!(place.fails(&["export", "backup.mdna"]).0, 14, "an export is never overwritten");
+    assert_eq!(place.fails(&["restore", "backup.mdna"]).1["name"], "store.in_use");
+    std::fs::write(place.path("half.mdna"), &std::fs::read(place.path("backup.mdna")).unwrap()[..900]).unwrap();
+    assert_eq!(place.fails(&["--store", "half.db", "restore", "half.mdna"]).1["name"], "export.invalid");
+    assert!(!place.path("half.db").exists());
+}
+
+#[test]
+fn snapshots_from_the_command_line() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    place.ok(&["identity", "create", "agent", "--name", "Ada"]);
+    place.ok(&["remember", "first"]);
+    let first = place.ok(&["snapshot", "capture"]).trim().to_owned();
+    place.ok(&["remember", "second"]);
+    let second = place.ok(&["snapshot", "capture"]).trim().to_owned();
+    assert_eq!(place.json(&["snapshot", "compare", &first, &second])["added"].as_array().unwrap().len(), 1);
+    assert!(place.ok(&["snapshot", "show", &first, "--yaml"]).starts_with("\"snapshot_id\": "));
+    let done = place.json(&["snapshot", "restore", &first]);
+    assert_eq!((done["archived"].as_u64(), done["unchanged"].as_u64()), (Some(1), Some(1)));
+}

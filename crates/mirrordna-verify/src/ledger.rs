@@ -271,18 +271,24 @@ impl Ledger {
         }
     }
 
-    /// Takes the next leaf and what is stored of its body.
-    pub fn leaf(&mut self, data: &[u8], stored: Stored<'_>) {
+    /// Takes the next leaf and what is stored of its body. Returns the leaf's
+    /// hash and, unless it is malformed, its kind.
+    pub fn leaf(&mut self, data: &[u8], stored: Stored<'_>) -> (Hash, Option<Kind>) {
         let leaf_hash = hash::leaf(data);
-        match Leaf::decode(data) {
-            Ok(leaf) => self.event(&leaf, &leaf_hash, stored),
+        let kind = match Leaf::decode(data) {
+            Ok(leaf) => {
+                self.event(&leaf, &leaf_hash, stored);
+                Some(leaf.header.kind)
+            }
             Err(e) => {
                 let p = self.at("leaf.malformed", &e.to_string());
                 self.note_problem(p);
+                None
             }
-        }
+        };
         self.frontier.push(leaf_hash);
         self.compare_roots();
+        (leaf_hash, kind)
     }
 
     fn event(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'_>) {

@@ -7,8 +7,8 @@ use mirrordna_core::cipher::{self, Secret};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{Checkpoint, Note};
-use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, hash, leaf, merkle};
-use mirrordna_core::{Hash, Leaf, Result};
+use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, leaf, merkle};
+use mirrordna_core::{Hash, Kind, Result};
 use mirrordna_storage::{LogRow, ReadTx, Store};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -235,8 +235,8 @@ impl<'a> LogWalk<'a> {
                 return Err(mirrordna_core::Error::new(mirrordna_core::Code::Altered, "a leaf is missing"));
             }
             let stored = found.body.map_or(Stored::Nothing, Stored::Bytes);
-            self.secret(found.index, found.leaf, found.body, found.secret);
-            self.ledger.leaf(found.leaf, stored);
+            let (hash, kind) = self.ledger.leaf(found.leaf, stored);
+            self.secret(found.index, kind, found.body, found.secret);
             if found.index == 0 {
                 self.ledger.checkpoint(self.row.checkpoint.as_bytes());
             }
@@ -246,7 +246,7 @@ impl<'a> LogWalk<'a> {
             if Some(self.ledger.size()) == signed {
                 signed_frontier = Some(self.ledger.frontier().to_bytes());
             }
-            self.tile(tx, leaf::hash(found.leaf))
+            self.tile(tx, hash)
         })
         .or_else(|e| if self.ledger.size() == self.row.size { Err(e) } else { self.unreadable(&e) })?;
         if signed_frontier.is_some_and(|f| f != self.row.signed_frontier) {
@@ -267,8 +267,8 @@ impl<'a> LogWalk<'a> {
     }
 
     /// Checks that the secret beside a private body is the body's own.
-    fn secret(&mut self, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &[u8])>) {
-        let private = Leaf::decode(leaf).is_ok_and(|l| !l.header.kind.is_public() && l.header.body != hash::NONE);
+    fn secret(&mut self, index: u64, kind: Option<Kind>, body: Option<&[u8]>, secret: Option<(u64, &[u8])>) {
+        let private = kind.is_some_and(|k| !k.is_public());
         let wrong = match (private, body, secret) {
             (true, Some(_), None) => Some(("secret.missing", "its body is there, but not the secret that opens it")),
             (false, _, Some(_)) | (true, None, Some(_)) => Some(("secret.stray", "has a secret, but no private body")),

@@ -51,12 +51,21 @@ pub(crate) struct Actor {
 /// A record: where its events are.
 #[derive(Debug)]
 struct Entry {
-    schema: u64,
+    schema: u16,
     archived: bool,
     actor: u32,
     session: Short,
     first: u64,
-    more: Vec<u64>,
+    /// Most records have one event; the rest is boxed to keep this small.
+    #[allow(clippy::box_collection)]
+    more: Option<Box<Vec<u64>>>,
+}
+
+impl Entry {
+    /// Leaves of its events, oldest first.
+    fn leaves(&self) -> impl Iterator<Item = u64> + '_ {
+        std::iter::once(self.first).chain(self.more.iter().flat_map(|m| m.iter().copied()))
+    }
 }
 
 /// A verified event with its content, as far as it can be read here.
@@ -162,6 +171,12 @@ impl View {
     fn fold(&mut self, tx: &dyn ReadTx, log: &Log, size: u64, signed: &Frontier) -> Result<()> {
         let forked = || Error::new(Code::Forked, format!("log {}: its leaves have another root than its checkpoint signs", log.number));
         let from = self.size();
+        // Doubling would leave half of the largest table empty.
+        let coming = usize::try_from(size - from).unwrap_or(0);
+        if coming > 4_096 {
+            self.hashes.reserve_exact(coming);
+            self.entries.reserve_exact(coming);
+        }
         self.load_subjects(tx, log)?;
         tx.scan(log.number, from..size, &mut |row| {
             if row.index != self.size() {
@@ -283,7 +298,7 @@ impl View {
         let number = match self.by_id.get(&key) {
             Some(number) => {
                 let entry = &mut self.entries[*number as usize];
-                entry.more.push(event.index);
+                entry.more.get_or_insert_default().push(event.index);
                 entry.archived = kind == Kind::RECORD_ARCHIVE || (entry.archived && kind == Kind::RECORD_PATCH);
                 *number
             }
@@ -294,7 +309,8 @@ impl View {
                     None => self.actor_numbers.get(&event.header.actor).copied().unwrap_or(u32::MAX),
                 };
                 let session = event.header.session;
-                self.entries.push(Entry { schema: body.schema, archived: false, actor, session, first: event.index, more: Vec::new() });
+                let schema = u16::try_from(body.schema).unwrap_or(u16::MAX);
+                self.entries.push(Entry { schema, archived: false, actor, session, first: event.index, more: None });
                 self.by_id.insert(key, number);
                 // An imported record is also found by the id it had, unless two
                 // vaults used it: then the first one is.
@@ -358,7 +374,7 @@ impl View {
     fn fold_before(&self, tx: &dyn ReadTx, log: &Log, number: u32, end: u64) -> Result<Option<Record>> {
         let Some(entry) = self.entries.get(number as usize) else { return Ok(None) };
         let mut state = None;
-        for index in std::iter::once(entry.first).chain(entry.more.iter().copied()).take_while(|i| *i < end) {
+        for index in entry.leaves().take_while(|i| *i < end) {
             let Some(event) = self.event(tx, log, index)? else { continue };
             let body = match event.content {
                 Content::Private(body) => Some(body),
@@ -377,7 +393,7 @@ impl View {
     pub(crate) fn record(&self, tx: &dyn ReadTx, log: &Log, schema: u64, id: &str) -> Result<Option<(Record, String)>> {
         let Some(number) = self.by_id.get(&key_of(id)) else { return Ok(None) };
         let entry = &self.entries[*number as usize];
-        if entry.schema != schema {
+        if u64::from(entry.schema) != schema {
             return Ok(None);
         }
         Ok(self.fold_record(tx, log, *number)?.map(|r| (r, self.actor_id(entry.actor).to_owned())))
@@ -386,7 +402,7 @@ impl View {
     /// Leaves of the events of a record, oldest first.
     pub(crate) fn history(&self, id: &str) -> Vec<u64> {
         let entry = self.by_id.get(&key_of(id)).and_then(|n| self.entries.get(*n as usize));
-        entry.map_or_else(Vec::new, |e| std::iter::once(e.first).chain(e.more.iter().copied()).collect())
+        entry.map_or_else(Vec::new, |e| e.leaves().collect())
     }
 
     /// Records of a schema in order of creation, filtered, a page at a time.
@@ -408,7 +424,7 @@ impl View {
         };
         let wanted = in_session.unwrap_or(all).iter().filter(|n| {
             let entry = &self.entries[**n as usize];
-            entry.schema == schema && actor.is_none_or(|a| entry.actor == a) && (page.archived || !entry.archived)
+            u64::from(entry.schema) == schema && actor.is_none_or(|a| entry.actor == a) && (page.archived || !entry.archived)
         });
         let mut out = Vec::new();
         for number in wanted.skip(page.offset).take(page.limit) {
