@@ -191,6 +191,13 @@ impl<'a> Entry<'a> {
         } else if parameters.get("method").is_some_and(|m| m.str() != Some("did:webvh:1.0")) {
             return Err(bad("changes its method"));
         }
+        // A parameter that is not understood may change what the others mean:
+        // a deactivated identity must not go on speaking.
+        let known = ["method", "nextKeyHashes", "portable", "scid", "updateKeys"];
+        let closed = matches!(&parameters.value, Value::Object(m) if m.iter().all(|(k, _)| known.contains(&&**k)));
+        if !closed {
+            return Err(bad("has a parameter that this version does not know"));
+        }
         let update_keys = list(parameters, "updateKeys", "has no updateKeys")?;
         let next_key_hashes = list(parameters, "nextKeyHashes", "has no nextKeyHashes")?;
         if next_key_hashes.is_empty() {

@@ -103,11 +103,14 @@ pub fn extends(size1: u64, root1: &Hash, size2: u64, root2: &Hash, proof: &[Hash
     if size1 > size2 || proof.len() > MAX_PROOF {
         return false;
     }
+    if size1 == 0 && *root1 != sha256(&[]) {
+        return false;
+    }
     if size1 == size2 {
         return proof.is_empty() && root1 == root2;
     }
     if size1 == 0 {
-        return proof.is_empty() && *root1 == sha256(&[]);
+        return proof.is_empty();
     }
     let (mut f, mut s) = (size1 - 1, size2 - 1);
     while f & 1 == 1 {

@@ -257,3 +257,57 @@ fn snapshots_compare_and_restore_by_new_events() {
     assert_eq!(engine.snapshots().get(&before.id).unwrap(), before);
     assert!(engine.verify().unwrap().is_intact());
 }
+
+#[test]
+fn a_clock_that_goes_backwards_does_not_turn_the_log_around() {
+    struct Backwards(std::sync::atomic::AtomicU64);
+    impl mirrordna::Clock for Backwards {
+        fn now_ms(&self) -> u64 {
+            self.0.fetch_sub(1_000, std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+    let place = Place::new();
+    let clock = std::sync::Arc::new(Backwards(std::sync::atomic::AtomicU64::new(1_770_000_000_000)));
+    let engine = place.builder().clock(clock).open().unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    (0..5).for_each(|i| drop(agent.memories().add(format!("memory {i}")).send().unwrap()));
+    let times: Vec<String> = engine.timeline().list(0, 99).unwrap().into_iter().map(|e| e.time).collect();
+    assert!(times.len() > 6 && times.is_sorted(), "{times:?}");
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_closed_engine_says_so() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    engine.clone().close().unwrap();
+    assert_eq!(agent.memories().add("late").send().unwrap_err().code(), Code::StoreClosed);
+    assert!(place.verify().is_intact());
+}
+
+#[test]
+fn every_event_is_signed_where_that_is_asked_for() {
+    let place = Place::new();
+    let engine = place.builder().seals(mirrordna::SealPolicy::EveryEvent).open().unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    (0..5).for_each(|i| drop(agent.memories().add(format!("memory {i}")).send().unwrap()));
+    assert!(engine.timeline().list(0, 99).unwrap().iter().all(|e| e.signed));
+    let report = engine.verify().unwrap();
+    assert_eq!((report.verdict, report.unsigned), ("intact", 0));
+}
+
+#[test]
+fn what_is_unsealed_is_sealed_by_itself() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    agent.memories().add("soon sealed").send().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    // No sleep for luck: the state itself says when it is reached.
+    while engine.verify().unwrap().unsigned > 0 {
+        assert!(std::time::Instant::now() < deadline, "nothing was sealed");
+        std::thread::yield_now();
+    }
+    assert!(engine.timeline().list(0, 99).unwrap().iter().any(|e| e.kind == "seal"));
+}

@@ -146,6 +146,9 @@ fn rows_added_deleted_swapped_and_duplicated_are_found() {
         "UPDATE event SET leaf = (SELECT leaf FROM event WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9",
         "UPDATE event SET body = (SELECT body FROM event WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9",
         "UPDATE event SET secret = (SELECT secret FROM event WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9",
+        "UPDATE event SET leaf = (SELECT leaf FROM event WHERE pos = (2 << 40) + 7), body = (SELECT body FROM event WHERE pos = (2 << 40) + 7),
+         subject = (SELECT subject FROM event WHERE pos = (2 << 40) + 7), secret = (SELECT secret FROM event WHERE pos = (2 << 40) + 7)
+         WHERE pos = (1 << 40) + 7",
         "DROP INDEX subject_tag",
         "DROP TABLE tile",
         "CREATE TRIGGER t AFTER INSERT ON event BEGIN DELETE FROM event WHERE pos = new.pos; END",
