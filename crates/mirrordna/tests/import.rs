@@ -21,15 +21,24 @@ fn a_real_chat_is_kept_whole_and_a_second_run_appends_nothing() {
     let file = corpus.join("recall/locomo_dev/corpus.jsonl");
     let first = run(&engine, &file);
     assert_eq!((first.files, first.kept, first.repaired, first.refused, first.assumed_utc), (1, 2960, 0, 0, 2960));
-    let events = engine.timeline().len().unwrap();
+    // The service thread may seal in between; nothing else may come.
+    let events = || engine.timeline().list(0, 9_999).unwrap().into_iter().filter(|e| e.kind != "seal").count();
+    let before = events();
+    assert_eq!(before as u64, 1 + first.events, "the report counts what was appended");
     let second = run(&engine, &file);
     assert_eq!((second.kept, second.refused, second.events), (2960, 0, 0));
-    assert_eq!(engine.timeline().len().unwrap(), events);
+    assert_eq!(events(), before);
     assert_eq!(engine.memories().count().unwrap(), 2960);
     let agent = engine.identities().find("conv-26").unwrap();
     let hits = agent.memories().search("When did Caroline go to the LGBTQ support group?").limit(10).run().unwrap();
     assert!(hits.iter().any(|h| h.record.source_id.as_deref() == Some("conv-26/D1:3")), "{hits:#?}");
     assert!(hits.iter().all(|h| h.record.agent == agent.id()));
+    // Five conversations: an agent with keys and an asserted user each.
+    let all = engine.identities().list().unwrap();
+    let users: Vec<_> = all.iter().filter(|i| i.identity_type() == mirrordna::IdentityType::User).collect();
+    assert_eq!((all.len(), users.len()), (10, 5));
+    assert!(users.iter().any(|u| Some(u.id()) == hits[0].record.user.as_deref()));
+    assert!(users.iter().all(|u| u.memories().add("x").send().is_err()), "nobody holds their keys");
     engine.close().unwrap();
     let report = place.verify();
     assert!(report.is_intact() && report.unsigned == 0, "{report:#?}");

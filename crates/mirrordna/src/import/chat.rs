@@ -10,7 +10,7 @@ use super::{ImportReport, Progress};
 use crate::commit::{Item, Speaker};
 use crate::engine::Tenant;
 use crate::identities::{Identities, Identity, NewIdentity};
-use mirrordna_core::body::field;
+use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::canon::Value as Field;
 use mirrordna_core::identity::IdentityType;
 use mirrordna_core::memory::{self, Content, NewMemory, Tier};
@@ -40,7 +40,8 @@ struct Turn {
 struct Run<'a> {
     intake: Intake<'a>,
     stem: String,
-    agents: HashMap<String, Identity>,
+    /// Per conversation: its agent and the id of its user.
+    pairs: HashMap<String, (Identity, String)>,
     sessions: HashSet<[u8; 16]>,
 }
 
@@ -48,7 +49,7 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
     let intake = Intake::new(tenant, file, FORMAT, report)?;
     let bytes = intake.bytes;
     let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut run = Run { intake, stem, agents: HashMap::new(), sessions: HashSet::new() };
+    let mut run = Run { intake, stem, pairs: HashMap::new(), sessions: HashSet::new() };
     let mut reader = BufReader::with_capacity(1 << 16, File::open(file).map_err(|e| unreadable(file, e))?);
     let (mut line, mut done, mut batch) = (0u64, 0u64, Vec::with_capacity(BATCH));
     let mut raw = Vec::new();
@@ -209,13 +210,15 @@ impl Run<'_> {
             items.push(open);
         }
         for mut turn in turns {
-            let agent = self.agent(&turn.ns)?;
+            let (agent, user) = self.pair(&turn.ns, &mut items)?;
             let speaker = Speaker::Epoch(inner.epoch(log, &agent.digest)?);
+            turn.new.user = Some(user.clone());
             if let Some(name) = &turn.session {
                 let tag = log.once_tag(&["chat-session", &turn.ns, name])?;
                 let session = format!("{}_{}", session::PREFIX, id::encode(&tag));
                 if self.sessions.insert(tag) {
                     let new = NewSession {
+                        user: Some(user),
                         subject: turn.new.subject.clone(),
                         started_at: turn.new.occurred_at,
                         source_id: Some(name.clone()),
@@ -255,13 +258,15 @@ impl Run<'_> {
         Ok(fresh)
     }
 
-    /// The agent of a conversation, created at its first turn.
-    fn agent(&mut self, ns: &str) -> Result<Identity> {
-        if let Some(agent) = self.agents.get(ns) {
-            return Ok(agent.clone());
+    /// The agent and the user of a conversation, made at its first turn. The
+    /// agent has keys; the user is somebody the file speaks of, and is asserted.
+    fn pair(&mut self, ns: &str, items: &mut Vec<Item>) -> Result<(Identity, String)> {
+        if let Some(pair) = self.pairs.get(ns) {
+            return Ok(pair.clone());
         }
+        let Tenant { inner, log } = self.intake.tenant;
         let identities = Identities { tenant: self.intake.tenant.clone() };
-        let tag = self.intake.tenant.log.once_tag(&["chat-agent", ns])?;
+        let tag = log.once_tag(&["chat-agent", ns])?;
         let agent = match identities.by_once(&tag)? {
             Some(agent) => agent,
             None => {
@@ -270,8 +275,20 @@ impl Run<'_> {
                 identities.create_once(IdentityType::Agent, &new, Some(tag))?
             }
         };
-        self.agents.insert(ns.to_owned(), agent.clone());
-        Ok(agent)
+        let tag = log.once_tag(&["chat-user", ns])?;
+        let user: String = tag.iter().map(|b| format!("{b:02x}")).collect();
+        let user = format!("mdna_usr_{user}");
+        let profile = Body::new(schema::PROFILE, &user)
+            .with(field::SUBJECT, Some(user.as_str()))
+            .with(field::DEDUPE, Some(Field::Bytes(tag.to_vec())))
+            .with(field::SOURCE_NS, Some(ns))
+            .with(field::CONTROL, Some(1))
+            .with(6, Some(IdentityType::User.name()));
+        let draft = inner.draft(log, &agent.digest, Kind::RECORD_PUT, &profile)?;
+        let speaker = Speaker::Epoch(inner.epoch(log, &agent.digest)?);
+        items.push(Item { actor: agent.digest, speaker, draft, once: Some(tag) });
+        self.pairs.insert(ns.to_owned(), (agent.clone(), user.clone()));
+        Ok((agent, user))
     }
 }
 
