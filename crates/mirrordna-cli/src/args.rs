@@ -13,8 +13,9 @@ use std::path::PathBuf;
 )]
 pub(crate) struct Args {
     /// Database: a path, sqlite:PATH or sqlite:///ABSOLUTE.
-    #[arg(long, global = true, env = "MIRRORDNA_STORE", default_value = "./mirrordna.db", value_name = "URL|PATH")]
-    pub(crate) store: String,
+    /// By default MIRRORDNA_STORE, else the configuration file, else ./mirrordna.db.
+    #[arg(long, global = true, value_name = "URL|PATH")]
+    pub(crate) store: Option<String>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -75,6 +76,11 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Look at the database, its keys and its head witness, and say what to mend.
     Doctor,
+    /// Show the effective configuration and where each value comes from.
+    #[command(
+        after_help = "The configuration file is $MIRRORDNA_CONFIG, else ./mirrordna.toml, else $XDG_CONFIG_HOME/mirrordna/config.toml:\n\n  store = \"./agents.db\"\n  keys = \"/secure/keys\"\n  state = \"/var/lib/mirrordna\"   # or \"off\"\n  durability = \"full\"            # or \"normal\"\n  seals = \"bounded\"              # or \"every-event\""
+    )]
+    Config,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

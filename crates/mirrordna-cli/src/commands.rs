@@ -1,6 +1,7 @@
 //! One function per command.
 
 use crate::args::{Args, IdentityCommand, Import, Kind, Recall, Remember, SessionCommand, SnapshotCommand, TimelineCommand, Verify};
+use crate::config::Settings;
 use crate::output::{Output, Progress, Tone};
 use clap::CommandFactory;
 use mirrordna::import::Format;
@@ -11,8 +12,8 @@ use std::io::{BufReader, BufWriter, Read, Write, stdin, stdout};
 use std::path::Path;
 
 /// Opens an existing database.
-pub(crate) fn open(store: &str) -> Result<Engine> {
-    Engine::builder(store).create(false).open()
+pub(crate) fn open(settings: &Settings) -> Result<Engine> {
+    settings.builder().create(false).open()
 }
 
 /// The agent that is named, or the only one there is.
@@ -31,12 +32,12 @@ fn agent(engine: &Engine, named: Option<&str>) -> Result<Identity> {
     }
 }
 
-pub(crate) fn init(store: &str, out: &mut Output) -> Result<u8> {
-    if let Some(path) = StoreUrl::parse(store)?.path().filter(|p| p.exists()) {
+pub(crate) fn init(settings: &Settings, out: &mut Output) -> Result<u8> {
+    if let Some(path) = StoreUrl::parse(&settings.store)?.path().filter(|p| p.exists()) {
         return Err(Error::new(Code::AlreadyExists, format!("{} exists already", path.display()))
             .with_hint("It can be used as it is; or choose another path with --store."));
     }
-    let engine = Engine::open(store)?;
+    let engine = settings.builder().open()?;
     describe_new(&engine, out)?;
     engine.close()?;
     Ok(0)
@@ -67,10 +68,10 @@ pub(crate) fn describe_new(engine: &Engine, out: &mut Output) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn identity(store: &str, command: IdentityCommand, out: &mut Output) -> Result<u8> {
+pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut Output) -> Result<u8> {
     match command {
         IdentityCommand::Create { kind, name, description, metadata } => {
-            let engine = Engine::open(store)?;
+            let engine = settings.builder().open()?;
             let kind = match kind {
                 Kind::Agent => IdentityType::Agent,
                 Kind::User => IdentityType::User,
@@ -91,7 +92,7 @@ pub(crate) fn identity(store: &str, command: IdentityCommand, out: &mut Output) 
             engine.close()?;
         }
         IdentityCommand::List => {
-            let engine = open(store)?;
+            let engine = open(settings)?;
             let profiles = engine.identities().list()?.iter().map(Identity::profile).collect::<Result<Vec<_>>>()?;
             if out.json {
                 out.value(&json!({ "identities": profiles }))?;
@@ -104,7 +105,7 @@ pub(crate) fn identity(store: &str, command: IdentityCommand, out: &mut Output) 
             }
         }
         IdentityCommand::Show { identity } => {
-            let engine = open(store)?;
+            let engine = open(settings)?;
             let profile = engine.identities().find(&identity)?.profile()?;
             if out.json {
                 out.value(&profile)?;
@@ -126,8 +127,8 @@ pub(crate) fn identity(store: &str, command: IdentityCommand, out: &mut Output) 
     Ok(0)
 }
 
-pub(crate) fn session(store: &str, command: SessionCommand, out: &mut Output) -> Result<u8> {
-    let engine = open(store)?;
+pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
     match command {
         SessionCommand::Start { agent, user, parent } => {
             let (agent, user) = (engine.identities().find(&agent)?, engine.identities().find(&user)?);
@@ -170,8 +171,8 @@ fn show_sessions(sessions: Vec<mirrordna::Session>, out: &mut Output) -> Result<
     Ok(())
 }
 
-pub(crate) fn remember(store: &str, args: Remember, out: &mut Output) -> Result<u8> {
-    let engine = open(store)?;
+pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
     let text = match args.text.as_str() {
         "-" => {
             let mut text = String::new();
@@ -203,8 +204,8 @@ pub(crate) fn remember(store: &str, args: Remember, out: &mut Output) -> Result<
     Ok(0)
 }
 
-pub(crate) fn recall(store: &str, args: Recall, out: &mut Output) -> Result<u8> {
-    let engine = open(store)?;
+pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
     let memories = match &args.identity {
         Some(name) => engine.identities().find(name)?.memories(),
         None => engine.memories(),
@@ -244,8 +245,8 @@ pub(crate) fn one_line(text: &str, width: usize) -> String {
     }
 }
 
-pub(crate) fn timeline(store: &str, command: TimelineCommand, out: &mut Output) -> Result<u8> {
-    let engine = open(store)?;
+pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
     match command {
         TimelineCommand::Append { event_type, payload, identity } => {
             let actor = engine.identities().find(&identity)?;
@@ -305,11 +306,11 @@ fn show_event(event: &mirrordna::TimelineEvent, out: &mut Output) {
     out.line(format!("{:>6}  {:<24}  {:<15}  {:<6}  {actor}  {what}  {text}", event.leaf, event.time, event.kind, mark).trim_end());
 }
 
-pub(crate) fn import(store: &str, args: Import, out: &mut Output) -> Result<u8> {
+pub(crate) fn import(settings: &Settings, args: Import, out: &mut Output) -> Result<u8> {
     let format: Format = args.format.parse()?;
     // A path that is mistyped must not leave a database behind.
     mirrordna::import::plan(&args.paths, format)?;
-    let engine = Engine::open(store)?;
+    let engine = settings.builder().open()?;
     let mut progress = Progress::new("importing", out);
     let report = mirrordna::import::import(&engine.main(), &args.paths, format, &mut |done, total| progress.update(done, total))?;
     progress.finish();
@@ -334,8 +335,8 @@ pub(crate) fn import(store: &str, args: Import, out: &mut Output) -> Result<u8> 
     Ok(0)
 }
 
-pub(crate) fn snapshot(store: &str, command: SnapshotCommand, out: &mut Output) -> Result<u8> {
-    let engine = open(store)?;
+pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
     match command {
         SnapshotCommand::Capture { identity, metadata } => {
             let agent = agent(&engine, identity.as_deref())?;
@@ -384,9 +385,9 @@ pub(crate) fn snapshot(store: &str, command: SnapshotCommand, out: &mut Output) 
     Ok(0)
 }
 
-pub(crate) fn export(store: &str, file: &Path, out: &mut Output) -> Result<u8> {
+pub(crate) fn export(settings: &Settings, file: &Path, out: &mut Output) -> Result<u8> {
     let failed = |e| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
-    let engine = open(store)?;
+    let engine = open(settings)?;
     let target = File::create_new(file).map_err(failed)?;
     let mut writer = BufWriter::with_capacity(1 << 20, target);
     let done = engine.export(&mut writer).and_then(|moved| {
@@ -398,10 +399,10 @@ pub(crate) fn export(store: &str, file: &Path, out: &mut Output) -> Result<u8> {
     show_moved("exported", &moved, out)
 }
 
-pub(crate) fn restore(store: &str, file: &Path, out: &mut Output) -> Result<u8> {
+pub(crate) fn restore(settings: &Settings, file: &Path, out: &mut Output) -> Result<u8> {
     let source =
         File::open(file).map_err(|e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e))?;
-    let moved = Engine::builder(store).restore(&mut BufReader::with_capacity(1 << 20, source))?;
+    let moved = settings.builder().restore(&mut BufReader::with_capacity(1 << 20, source))?;
     show_moved("restored", &moved, out)
 }
 
@@ -428,7 +429,7 @@ fn fingerprint(text: &str) -> Result<[u8; 32]> {
     Ok(out)
 }
 
-pub(crate) fn verify(store: &str, args: Verify, out: &mut Output) -> Result<u8> {
+pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Result<u8> {
     let mut keys = args.key.iter().map(|k| fingerprint(k)).collect::<Result<Vec<_>>>()?;
     if let Some(policy) = &args.policy {
         let text = std::fs::read_to_string(policy)
@@ -443,7 +444,8 @@ pub(crate) fn verify(store: &str, args: Verify, out: &mut Output) -> Result<u8> 
             }
         }
     }
-    let report = verify_store(args.target.as_deref().unwrap_or(store), &keys)?;
+    let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
+    let report = verify_store(&target, &keys)?;
     show_report(&report, out)?;
     Ok(match report.verdict {
         "intact" => 0,
@@ -452,8 +454,8 @@ pub(crate) fn verify(store: &str, args: Verify, out: &mut Output) -> Result<u8> 
     })
 }
 
-pub(crate) fn verify_store(store: &str, keys: &[[u8; 32]]) -> Result<VerifyReport> {
-    keys.iter().fold(Engine::builder(store), |builder, key| builder.trust(*key)).verify()
+pub(crate) fn verify_store(settings: &Settings, keys: &[[u8; 32]]) -> Result<VerifyReport> {
+    keys.iter().fold(settings.builder(), |builder, key| builder.trust(*key)).verify()
 }
 
 pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()> {
@@ -504,10 +506,10 @@ struct Check {
     advice: Option<&'static str>,
 }
 
-pub(crate) fn doctor(store: &str, out: &mut Output) -> Result<u8> {
+pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
     let mut checks: Vec<Check> = Vec::new();
     let mut add = |name, ok, says: String, advice| checks.push(Check { name, ok, says, advice: (!ok).then_some(advice) });
-    let report = verify_store(store, &[])?;
+    let report = verify_store(settings, &[])?;
     add("database", report.ok, format!("{}, {} events", report.verdict, report.events), "Run `mirrordna verify` for the findings.");
     add(
         "head witness",
@@ -515,7 +517,7 @@ pub(crate) fn doctor(store: &str, out: &mut Output) -> Result<u8> {
         report.freshness.clone(),
         "Without a witness an older copy of the database cannot be recognised; set MIRRORDNA_STATE to a folder that can be written.",
     );
-    match Engine::builder(store).read_only().open() {
+    match settings.builder().read_only().open() {
         Err(e) => add("opening", false, e.to_string(), "The message says what to do."),
         Ok(engine) => {
             let keyring = engine.keyring_path();
@@ -564,6 +566,19 @@ fn beside(engine: &Engine, keyring: Option<&Path>) -> (bool, String) {
     let (own, keys) = (folder(Path::new(&engine.location())), keyring.and_then(folder));
     let same = own.is_some() && own == keys;
     (same, if same { "no".to_owned() } else { "yes".to_owned() })
+}
+
+pub(crate) fn config(settings: &Settings, out: &mut Output) -> Result<u8> {
+    let shown = settings.effective();
+    if out.json {
+        let values: serde_json::Map<_, _> =
+            shown.into_iter().map(|(k, v, from)| (k.to_owned(), json!({"value": v, "from": from}))).collect();
+        out.value(&values)?;
+    } else {
+        let rows: Vec<Vec<String>> = shown.into_iter().map(|(k, v, from)| vec![k.to_owned(), v, format!("({from})")]).collect();
+        out.table(&rows);
+    }
+    Ok(0)
 }
 
 pub(crate) fn completions(shell: clap_complete::Shell, out: &mut Output) -> Result<u8> {

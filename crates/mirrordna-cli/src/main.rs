@@ -3,36 +3,43 @@
 
 mod args;
 mod commands;
+mod config;
 mod output;
 mod quickstart;
 
 use args::{Args, Command};
 use clap::Parser;
+use config::Settings;
 use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = Output::new(args.json);
-    let done = match args.command {
-        Command::Init => commands::init(&args.store, &mut out),
-        Command::Quickstart { folder } => quickstart::run(folder, &mut out),
-        Command::Identity(command) => commands::identity(&args.store, command, &mut out),
-        Command::Session(command) => commands::session(&args.store, command, &mut out),
-        Command::Remember(remember) => commands::remember(&args.store, remember, &mut out),
-        Command::Recall(recall) => commands::recall(&args.store, recall, &mut out),
-        Command::Timeline(command) => commands::timeline(&args.store, command, &mut out),
-        Command::Snapshot(command) => commands::snapshot(&args.store, command, &mut out),
-        Command::Import(import) => commands::import(&args.store, import, &mut out),
-        Command::Export { file } => commands::export(&args.store, &file, &mut out),
-        Command::Restore { file } => commands::restore(&args.store, &file, &mut out),
-        Command::Verify(verify) => commands::verify(&args.store, verify, &mut out),
-        Command::Doctor => commands::doctor(&args.store, &mut out),
-        Command::Completions { shell } => commands::completions(shell, &mut out),
-        Command::Man => commands::man(&mut out),
-    };
+    let done = Settings::load(args.store).and_then(|settings| run(&settings, args.command, &mut out));
     match done {
         Ok(status) => ExitCode::from(status),
         Err(e) => ExitCode::from(out.error(&e)),
+    }
+}
+
+fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Result<u8> {
+    match command {
+        Command::Init => commands::init(settings, out),
+        Command::Quickstart { folder } => quickstart::run(settings, folder, out),
+        Command::Identity(command) => commands::identity(settings, command, out),
+        Command::Session(command) => commands::session(settings, command, out),
+        Command::Remember(remember) => commands::remember(settings, remember, out),
+        Command::Recall(recall) => commands::recall(settings, recall, out),
+        Command::Timeline(command) => commands::timeline(settings, command, out),
+        Command::Snapshot(command) => commands::snapshot(settings, command, out),
+        Command::Import(import) => commands::import(settings, import, out),
+        Command::Export { file } => commands::export(settings, &file, out),
+        Command::Restore { file } => commands::restore(settings, &file, out),
+        Command::Verify(verify) => commands::verify(settings, verify, out),
+        Command::Doctor => commands::doctor(settings, out),
+        Command::Config => commands::config(settings, out),
+        Command::Completions { shell } => commands::completions(shell, out),
+        Command::Man => commands::man(out),
     }
 }

@@ -1,9 +1,10 @@
 //! `quickstart`: the main job once, on the bundled sample conversation.
 
 use crate::commands::{describe_new, one_line, show_report, verify_store};
+use crate::config::Settings;
 use crate::output::{Output, Tone};
 use mirrordna::import::{Format, import};
-use mirrordna::{Code, Engine, Error, IdentityType, NewIdentity, Result};
+use mirrordna::{Code, Error, IdentityType, NewIdentity, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ fn fresh_folder() -> PathBuf {
     candidates.find(|p| !p.exists()).unwrap_or(base)
 }
 
-pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
+pub(crate) fn run(settings: &Settings, folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
     let folder = folder.unwrap_or_else(fresh_folder);
     std::fs::create_dir_all(&folder).map_err(|e| io(&folder, e))?;
     let path = folder.join("mirrordna.db");
@@ -40,7 +41,7 @@ pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
     };
 
     step(out, "create a database, an agent and a user");
-    let engine = Engine::open(path.to_string_lossy())?;
+    let engine = settings.at(&path.to_string_lossy()).builder().open()?;
     describe_new(&engine, out)?;
     let named = |name: &str| NewIdentity { name: Some(name.into()), ..NewIdentity::default() };
     let agent = engine.identities().create_with(IdentityType::Agent, named("Quickstart agent"))?;
@@ -85,7 +86,7 @@ pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
     engine.close()?;
 
     step(out, "verify");
-    let intact = verify_store(&path.to_string_lossy(), &[])?;
+    let intact = verify_store(&settings.at(&path.to_string_lossy()), &[])?;
     show_report(&intact, out)?;
 
     step(out, "change one byte of a copy, verify that");
@@ -94,7 +95,7 @@ pub(crate) fn run(folder: Option<PathBuf>, out: &mut Output) -> Result<u8> {
     if !out.json {
         out.line(format!("byte {at} of {} is now {new:#04x} instead of {old:#04x}", copy.display()));
     }
-    let altered = verify_store(&copy.to_string_lossy(), &[])?;
+    let altered = verify_store(&settings.at(&copy.to_string_lossy()), &[])?;
     show_report(&altered, out)?;
 
     if intact.verdict == "intact" && altered.verdict == "altered" {

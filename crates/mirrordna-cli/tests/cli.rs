@@ -213,3 +213,29 @@ fn snapshots_from_the_command_line() {
     let done = place.json(&["snapshot", "restore", &first]);
     assert_eq!((done["archived"].as_u64(), done["unchanged"].as_u64()), (Some(1), Some(1)));
 }
+
+#[test]
+fn configuration_is_file_then_environment_then_argument() {
+    let place = Place::new();
+    let from = |args: &[&str]| place.json(&[&["config"][..], args].concat())["store"].clone();
+    assert_eq!(from(&[])["from"], "default");
+    std::fs::write(place.path("mirrordna.toml"), "store = \"filed.db\"\nkeys = \"filed-keys\"\n").unwrap();
+    assert_eq!((from(&[])["value"].as_str(), from(&[])["from"].as_str()), (Some("filed.db"), Some("mirrordna.toml")));
+    assert_eq!(from(&["--store", "typed.db"])["value"], "typed.db");
+    place.ok(&["init"]);
+    assert!(place.path("filed.db").exists() && place.path("filed-keys").is_dir());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
+    command.current_dir(place.0.path()).args(["config", "--json"]).env_clear().env("MIRRORDNA_STORE", "env.db");
+    let shown: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+    assert_eq!((shown["store"]["value"].as_str(), shown["store"]["from"].as_str()), (Some("env.db"), Some("MIRRORDNA_STORE")));
+    for (text, says) in [
+        ("store = 1\n", "mirrordna.toml line 1"),
+        ("\n\nshop = \"x\"\n", "mirrordna.toml line 3: unknown field `shop`"),
+        ("durability = \"maybe\"\n", "durability = 'maybe' (mirrordna.toml) is none of full, normal"),
+    ] {
+        std::fs::write(place.path("mirrordna.toml"), text).unwrap();
+        let (status, error) = place.fails(&["config"]);
+        assert_eq!((status, error["name"].as_str()), (11, Some("config.invalid")));
+        assert!(error["message"].as_str().unwrap().contains(says), "{error}");
+    }
+}

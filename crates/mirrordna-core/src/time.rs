@@ -5,16 +5,17 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// RFC 3339 in UTC with milliseconds where there are any.
+/// RFC 3339 in UTC with milliseconds; all of one length, so that they sort.
 #[must_use]
 pub fn rfc3339(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |t| t.to_string())
+    Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |t| format!("{t:.3}"))
 }
 
 /// RFC 3339 in UTC with whole seconds (the form of a DID log's `versionTime`).
 #[must_use]
 pub fn rfc3339_seconds(ms: u64) -> String {
-    rfc3339(i64::try_from(ms / 1000 * 1000).unwrap_or(i64::MAX))
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |t| format!("{t:.0}"))
 }
 
 /// A parsed time and whether its zone had to be assumed.
@@ -61,6 +62,6 @@ mod tests {
             assert_eq!(parse(text).unwrap(), Parsed { ms, assumed_utc }, "{text}");
         }
         assert!(parse("yesterday").is_err() && parse("").is_err());
-        assert_eq!(rfc3339(1_683_554_160_250), "2023-05-08T13:56:00.25Z");
+        assert_eq!(rfc3339(1_683_554_160_250), "2023-05-08T13:56:00.250Z");
     }
 }
