@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod config;
+mod logs;
 mod output;
 mod quickstart;
 
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = Output::new(args.json);
-    let done = Settings::load(args.store).and_then(|settings| run(&settings, args.command, &mut out));
+    let done = logs::start().and_then(|()| Settings::load(args.store)).and_then(|settings| run(&settings, args.command, &mut out));
     match done {
         Ok(status) => ExitCode::from(status),
         Err(e) => ExitCode::from(out.error(&e)),

@@ -239,3 +239,25 @@ fn configuration_is_file_then_environment_then_argument() {
         assert!(error["message"].as_str().unwrap().contains(says), "{error}");
     }
 }
+
+#[test]
+fn logs_are_lines_of_json_whose_request_id_is_the_event() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    place.ok(&["identity", "create", "agent", "--name", "Ada"]);
+    let run = |level: &str, format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
+        command.current_dir(place.0.path()).args(["remember", "logged", "--json"]).env_clear();
+        command.env("HOME", place.0.path().join("home")).env("LOG_LEVEL", level).env("LOG_FORMAT", format).output().unwrap()
+    };
+    let out = run("debug", "json");
+    let lines: Vec<Value> = String::from_utf8(out.stderr).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let put = lines.iter().find(|l| l["message"] == "appended" && l["kind"] == "record.put").unwrap();
+    let leaf = put["leaf"].as_u64().unwrap().to_string();
+    assert_eq!(put["request_id"], place.json(&["timeline", "show", &leaf])["hash"]);
+    assert!(lines.iter().all(|l| !l.to_string().contains("logged")), "contents are never logged");
+    assert!(run("warn", "text").stderr.is_empty());
+    let wrong = run("loud", "text");
+    assert_eq!(wrong.status.code(), Some(11));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("LOG_LEVEL = 'loud' is none of off, error"));
+}

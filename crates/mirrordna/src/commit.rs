@@ -5,6 +5,7 @@
 //! results. No thread hop for a single caller, no timer: while one commit
 //! syncs, the next group forms by itself.
 
+use crate::keyring::hex;
 use crate::log::{Edge, Epoch, Head, Log, State, lock};
 use mirrordna_core::cipher::{Secret, Wrapped};
 use mirrordna_core::keys::SecretKey;
@@ -216,7 +217,27 @@ impl Committer {
                 staged.install(state);
             }
         }
+        for (job, placed) in jobs.iter().zip(&outcomes) {
+            trace_events(job, placed);
+        }
         Ok(outcomes)
+    }
+}
+
+/// One line per event at level debug; the request id is the event's own name.
+fn trace_events(job: &Job, placed: &[Appended]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for (item, event) in job.items.iter().zip(placed) {
+        tracing::debug!(
+            request_id = %hex(&event.leaf),
+            log = job.log.number,
+            leaf = event.index,
+            kind = item.draft.kind.name().unwrap_or("unknown"),
+            existed = event.existed,
+            "appended"
+        );
     }
 }
 

@@ -377,6 +377,7 @@ impl Inner {
         });
         let log = if found.is_none() { inner.create_log(DEFAULT_TENANT)? } else { inner.first_log()? };
         inner.default.get_or_init(|| log);
+        tracing::info!(location = %inner.store.location(), created = found.is_none(), keys = inner.keyring.is_some(), read_only, "opened");
         if !read_only {
             inner.start_service()?;
         }
@@ -420,7 +421,9 @@ impl Inner {
         let released = lock(&log.state).released.take();
         if let Some(note) = released {
             // A witness that cannot be written lags; that is all.
-            let _lags = witness::remember(folder, log, place, &note);
+            if let Err(e) = witness::remember(folder, log, place, &note) {
+                tracing::warn!(folder = %folder.display(), error = %e, "the head witness cannot be written");
+            }
         }
     }
 
@@ -566,7 +569,9 @@ impl Inner {
                 drop(stopped);
                 let Some(inner) = weak.upgrade() else { return };
                 // What fails here fails again, with an error, at the next append.
-                let _reported_at_next_append = inner.tend();
+                if let Err(e) = inner.tend() {
+                    tracing::warn!(error = %e, "sealing or maintenance failed");
+                }
             }
         };
         let thread = std::thread::Builder::new().name("mirrordna".into()).spawn(run);
@@ -602,6 +607,7 @@ impl Inner {
         if self.read_only || self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        tracing::info!(location = %self.store.location(), "closing");
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
@@ -625,7 +631,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // `Engine::close` reports; a drop has nobody to report to, and what was
         // acknowledged is durable either way.
-        let _unreported = self.close();
+        if let Err(e) = self.close() {
+            tracing::warn!(error = %e, "the last signatures could not be written");
+        }
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
         let thread = lock(&self.service).take();
