@@ -7,6 +7,7 @@ const HELP: &str = "cargo xtask TASK
   test      everything that must hold before a commit: format, lints, tests, docs
   lint      format and clippy only
   weight    prove that the smallest build needs no C compiler and no tokio
+  deep      what is too long for every commit: each byte of a file changed once
   coverage  line coverage of the engine crates (needs cargo-llvm-cov)
 ";
 
@@ -92,6 +93,11 @@ fn main() -> ExitCode {
         "test" => test(),
         "lint" => lint(),
         "weight" => weight(),
+        "deep" => run(
+            "cargo",
+            &["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"],
+            &[("MIRRORDNA_FLIPS", "all")],
+        ),
         "coverage" => coverage(),
         _ => {
             eprint!("{HELP}");
