@@ -9,6 +9,8 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 use std::ops::Range;
 use std::path::Path;
 
+/// Logs a database can hold: positions and tile ids must fit 63 bits.
+const MAX_LOGS: LogNumber = 1 << 20;
 /// Leaves a log can hold: the lower 40 bits of a position.
 const INDEX_BITS: u32 = 40;
 
@@ -18,11 +20,11 @@ pub(crate) struct Tx<'a> {
 }
 
 fn pos(log: LogNumber, index: u64) -> i64 {
-    (i64::from(log) << INDEX_BITS) | (index.min((1 << INDEX_BITS) - 1)) as i64
+    (i64::from(log % MAX_LOGS) << INDEX_BITS) | (index.min((1 << INDEX_BITS) - 1)) as i64
 }
 
 fn tile_id(log: LogNumber, level: u8, number: u64) -> i64 {
-    (i64::from(log) << 43) | (i64::from(level & 7) << 40) | number as i64
+    (i64::from(log % MAX_LOGS) << 43) | (i64::from(level & 7) << 40) | number as i64
 }
 
 /// A stored number that may not be negative.
@@ -152,7 +154,7 @@ impl ReadTx for Tx<'_> {
             (
                 "tile",
                 "SELECT id FROM tile WHERE length(data) <> 8192 OR
-                 ((id & 1099511627775) + 1) << (8 * (1 + (id >> 40 & 7))) > coalesce((SELECT size FROM log WHERE n = tile.id >> 43), 0)",
+                 (id & 1099511627775) >= coalesce((SELECT size FROM log WHERE n = tile.id >> 43), 0) >> (8 * (1 + (id >> 40 & 7)))",
             ),
         ] {
             let mut statement = self.prepare(sql)?;
@@ -200,6 +202,9 @@ impl Tx<'_> {
 
 impl WriteTx for Tx<'_> {
     fn put_log(&mut self, row: &LogRow) -> Result<()> {
+        if row.number == 0 || row.number >= MAX_LOGS {
+            return Err(Error::new(Code::LimitExceeded, format!("log number {}, a database holds fewer than {MAX_LOGS}", row.number)));
+        }
         self.run(
             "INSERT INTO log(n, id, size, time, frontier, checkpoint, signed_frontier) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT(n) DO UPDATE SET size = ?3, time = ?4, frontier = ?5, checkpoint = ?6, signed_frontier = ?7",

@@ -68,6 +68,8 @@ codes! {
     KeyringInvalid = 2003, "keyring.invalid", false, "Restore the keyring from its backup; it is needed to read and sign.";
     /// An identity document is not acceptable.
     IdentityInvalid = 2004, "identity.invalid", false, "Use a DID log that was written for this protocol.";
+    /// The key that speaks for the actor in this process is too old.
+    KeyExpired = 2005, "key.expired", true, "Try again: a new epoch is opened.";
     /// Evidence does not match what was signed or committed.
     Altered = 3001, "log.altered", false, "Do not write. Run `mirrordna verify` to see what was altered, and restore a copy.";
     /// The content was erased.

@@ -118,6 +118,9 @@ pub struct Report {
 
 struct Signer {
     key: PublicKey,
+    /// An epoch's key, which may leave events for a later signature. An
+    /// identity's own key signs each event that names it.
+    epoch: bool,
     /// Milliseconds; identity keys do not expire.
     not_after: u64,
     ended: bool,
@@ -342,8 +345,8 @@ impl Ledger {
     fn body<'a>(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'a>) -> Option<&'a [u8]> {
         let header = &leaf.header;
         let problem = match (stored, header.body == NONE) {
-            (Stored::Nothing, true) if header.length == 0 => return None,
-            (Stored::Nothing, true) => self.at("body.altered", "has a length but no body"),
+            (Stored::Nothing, true) if header.length == 0 && (header.kind == Kind::SEAL || !header.kind.is_public()) => return None,
+            (Stored::Nothing, true) => self.at("body.altered", "has no body, but its kind or length says that there is one"),
             (Stored::Bytes(_), true) => self.at("body.altered", "has a body where its header commits to none"),
             (Stored::Nothing, false) => {
                 if header.kind.is_public() {
@@ -356,11 +359,19 @@ impl Ledger {
             }
             (Stored::Bytes(bytes), false) => {
                 let commitment = if header.kind.is_public() { hash::public_body(bytes) } else { hash::private_body(bytes) };
-                if commitment == header.body {
+                // A private row has a commitment and a tag around its body.
+                let around = if header.kind.is_public() { 0 } else { 48 };
+                let length = header.length.checked_add(around);
+                if header.kind == Kind::SEAL {
+                    self.at("body.altered", "a seal has a body")
+                } else if commitment != header.body {
+                    self.at("body.altered", "the stored body is not the one the header commits to")
+                } else if length != Some(bytes.len() as u64) {
+                    self.at("body.altered", "the stored body has another length than the header says")
+                } else {
                     self.bodies.present += 1;
                     return Some(bytes);
                 }
-                self.at("body.altered", "the stored body is not the one the header commits to")
             }
         };
         self.note_problem(problem);
@@ -395,7 +406,7 @@ impl Ledger {
                     s.ended = true;
                 }
             }
-            actor.signers.insert(header.aseq, Signer { key, not_after: *not_after, ended: false, unsigned: 0 });
+            actor.signers.insert(header.aseq, Signer { key, epoch: true, not_after: *not_after, ended: false, unsigned: 0 });
         }
         let Some(signer) = actor.signers.get_mut(&header.signer) else {
             return fail("signer.unknown", "its signer field names no key of this actor");
@@ -405,7 +416,9 @@ impl Ledger {
             return fail("signer.ended", "its signer's epoch was over");
         }
         match &leaf.signature {
-            None if header.kind.must_be_signed() => return fail("signature.missing", "an event of this kind must be signed"),
+            None if header.kind.must_be_signed() || !signer.epoch => {
+                return fail("signature.missing", "an event of this kind, or by this signer, must be signed");
+            }
             None => {}
             Some((id, signature)) => {
                 let valid = *id == signer.key.id() && signer.key.verifies(&crate::leaf::signed_bytes(leaf.header_bytes, id), signature);
@@ -433,11 +446,14 @@ impl Ledger {
         if did.digest != header.actor {
             return Err(self.at("identity.invalid", "the DID log is of another identity than the header names"));
         }
+        if (header.kind == Kind::LOG_GENESIS) != (did.label == "sys") {
+            return Err(self.at("identity.invalid", "the genesis, and nothing else, is by a system identity"));
+        }
         let Some(latest) = did.latest() else { return Ok(()) };
         let Some(key) = latest.actor_keys.first().cloned() else {
             return Err(self.at("identity.invalid", "the identity names no actor key"));
         };
-        let signer = Signer { key, not_after: u64::MAX, ended: false, unsigned: 0 };
+        let signer = Signer { key, epoch: false, not_after: u64::MAX, ended: false, unsigned: 0 };
         match self.actors.get_mut(&header.actor) {
             None => {
                 let first = Actor { next: 0, last: latest.line, signers: BTreeMap::from([(header.aseq, signer)]), did };

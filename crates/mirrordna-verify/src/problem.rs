@@ -34,7 +34,8 @@ impl core::error::Error for Malformed {}
 /// One finding of a verification: a stable code, where, and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable dotted name from `spec/errors.yaml`, for example `leaf.altered`.
+    /// Stable dotted name, listed in `spec/PROTOCOL.md` chapter 9, for example
+    /// `body.altered`.
     pub code: &'static str,
     /// Where: `log 1 leaf 17`, `identity mdna_agt_…`, a table and row.
     pub place: String,

@@ -2,8 +2,8 @@
 //! same log ids, leaves, roots and records.
 //!
 //! An export is a sequence of frames, each a big-endian 32-bit length and a
-//! deterministic CBOR array: the magic, then logs, subjects and events, then a
-//! SHA-256 over everything before it. Contents and their wrapped secrets are
+//! deterministic CBOR item: the magic as text, then an array each for logs,
+//! subjects and events, then one with a SHA-256 over everything before it. Contents and their wrapped secrets are
 //! exported as they are stored; keys are not: whoever restores needs the keyring
 //! of the database to read it, and nothing to verify it.
 
@@ -52,6 +52,9 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn frame(&mut self, frame: Writer) -> Result<()> {
         let bytes = frame.into_bytes();
+        if bytes.len() > MAX_FRAME {
+            return Err(mirrordna_core::canon::too_long("a frame of the export", bytes.len(), MAX_FRAME));
+        }
         let length = (bytes.len() as u32).to_be_bytes();
         self.digest.update(length);
         self.digest.update(&bytes);
@@ -192,6 +195,8 @@ struct Returning {
     row: LogRow,
     ledger: Ledger,
     tree: Tree,
+    /// The tree beside the checkpoint is the one that it signs.
+    signed_matches: bool,
 }
 
 /// Restores an export into a store that holds nothing.
@@ -210,8 +215,12 @@ pub(crate) fn restore(store: &dyn Store, input: &mut dyn Read) -> Result<Moved> 
                 let (bytes, before) = source.frame()?;
                 match decode(&bytes).map_err(|e| damaged("holds a malformed frame").caused_by(e))? {
                     Frame::Log(row) => {
-                        drop(logs.insert(row.number, Returning { row, ledger: Ledger::new(Trust::none()), tree: Tree::default() }))
+                        let log = Returning { row, ledger: Ledger::new(Trust::none()), tree: Tree::default(), signed_matches: false };
+                        if logs.insert(log.row.number, log).is_some() {
+                            return Err(damaged("holds a log twice"));
+                        }
                     }
+                    Frame::Subject(row) if !logs.contains_key(&row.log) => return Err(damaged("holds a subject of no log")),
                     Frame::Subject(row) => drop(tx.put_subject(&row)?),
                     Frame::Event(log, index, event) => {
                         events += 1;
@@ -221,6 +230,9 @@ pub(crate) fn restore(store: &dyn Store, input: &mut dyn Read) -> Result<Moved> 
                     Frame::End(count, digest) => {
                         if count != events || digest != before {
                             return Err(damaged("is not whole: its digest does not match"));
+                        }
+                        if source.input.read(&mut [0]).unwrap_or(1) != 0 {
+                            return Err(damaged("goes on after its end"));
                         }
                         // The rows come last: without them there is no log.
                         for (_, log) in std::mem::take(&mut logs) {
@@ -264,15 +276,19 @@ impl Returning {
         if index == 0 {
             self.ledger.checkpoint(self.row.checkpoint.as_bytes());
         }
-        if let Some((number, tile)) = self.tree.push(leaf::hash(&event.leaf)) {
+        let tile = self.tree.push(leaf::hash(&event.leaf));
+        if self.tree.frontier().to_bytes() == self.row.signed_frontier {
+            self.signed_matches |= Some(self.tree.size()) == crate::verify::signed_size(&self.row);
+        }
+        if let Some((number, tile)) = tile {
             crate::commit::put_tiles(tx, self.row.number, number, &tile)?;
         }
         Ok(())
     }
 
     fn finish(self, tx: &mut dyn WriteTx) -> Result<()> {
-        let Self { row, ledger, tree } = self;
-        let own = tree.size() == row.size && tree.frontier().to_bytes() == row.frontier && ledger.time() == row.time;
+        let Self { row, ledger, tree, signed_matches } = self;
+        let own = signed_matches && tree.size() == row.size && tree.frontier().to_bytes() == row.frontier && ledger.time() == row.time;
         let heads: Vec<Hash> = ledger.actors().copied().collect();
         let mut last: BTreeMap<Hash, u64> = BTreeMap::new();
         tx.scan(row.number, 0..row.size, &mut |event| {

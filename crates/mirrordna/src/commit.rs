@@ -348,6 +348,9 @@ impl<'a> Staged<'a> {
             (None, _) => return Err(Error::new(Code::Bug, "an actor without an identity entry tried to append")),
         };
         self.edge.time = self.edge.time.max(self.now);
+        if matches!(&item.speaker, Speaker::Epoch(e) if self.edge.time > e.not_after) {
+            return Err(Error::new(Code::KeyExpired, "the epoch of this actor ended before the event could be placed"));
+        }
         let place = Place { log: self.log.id, actor: item.actor, aseq, prev, signer, time: self.edge.time };
         let header = item.draft.place(&place);
         let sign = self.sign_all

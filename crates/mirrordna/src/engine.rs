@@ -517,12 +517,18 @@ impl Inner {
         out.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))
     }
 
+    /// The time that the next event of a log will have, as far as is known.
+    fn time(&self, log: &Log) -> u64 {
+        let last = lock(&log.state).edge.as_ref().map_or(0, |e| e.time);
+        self.clock.now_ms().max(last)
+    }
+
     /// The key that speaks for an actor in this process, opened at its first use.
     pub(crate) fn epoch(&self, log: &Log, actor: &Hash) -> Result<Arc<Epoch>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(Code::StoreClosed, format!("the database at {} was closed", self.store.location())));
         }
-        let now = self.clock.now_ms();
+        let now = self.time(log);
         let mut epochs = lock(&log.epochs);
         if let Some(epoch) = epochs.get(actor).filter(|e| now < e.not_after) {
             return Ok(epoch.clone());
@@ -551,10 +557,28 @@ impl Inner {
 
     /// Appends drafts of one actor in one commit.
     pub(crate) fn append(&self, log: &Arc<Log>, actor: &Hash, drafts: Vec<(Draft, Option<[u8; 16]>)>) -> Result<Vec<Appended>> {
-        let epoch = self.epoch(log, actor)?;
-        let items =
-            drafts.into_iter().map(|(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once }).collect();
-        self.committer.append(Job { log: log.clone(), items, checkpoint: false })
+        let attempt = |drafts: Vec<(Draft, Option<[u8; 16]>)>| {
+            let epoch = self.epoch(log, actor)?;
+            let item = |(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once };
+            let items = drafts.into_iter().map(item).collect();
+            self.committer.append(Job { log: log.clone(), items, checkpoint: false })
+        };
+        // The time of an event is settled in its commit; only there can an
+        // epoch turn out to be over. The next one is opened with that time.
+        if lock(&log.state).edge.is_some() && self.fresh_epoch(log, actor) {
+            return attempt(drafts);
+        }
+        match attempt(drafts.clone()) {
+            Err(e) if e.code() == Code::KeyExpired => attempt(drafts),
+            done => done,
+        }
+    }
+
+    /// Whether the actor's epoch has an hour left: then nothing can end it
+    /// before the commit, and the drafts need not be kept for a second try.
+    fn fresh_epoch(&self, log: &Log, actor: &Hash) -> bool {
+        let now = self.time(log);
+        lock(&log.epochs).get(actor).is_some_and(|e| now.saturating_add(3_600_000) < e.not_after)
     }
 
     fn start_service(self: &Arc<Self>) -> Result<()> {
@@ -584,7 +608,9 @@ impl Inner {
     fn tend(&self) -> Result<()> {
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
         for log in &logs {
-            let stale: Vec<Arc<Epoch>> = lock(&log.epochs).values().filter(|e| !lock(&e.unsigned).is_empty()).cloned().collect();
+            let now = self.time(log);
+            let stale: Vec<Arc<Epoch>> =
+                lock(&log.epochs).values().filter(|e| now < e.not_after && !lock(&e.unsigned).is_empty()).cloned().collect();
             let items: Vec<Item> = stale.into_iter().map(|e| seal(&e, Kind::SEAL)).collect();
             let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());
             if behind || !items.is_empty() {
@@ -612,7 +638,10 @@ impl Inner {
         self.stop.1.notify_all();
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
         for log in &logs {
-            let open: Vec<Arc<Epoch>> = lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some()).collect();
+            // An epoch whose time is over has ended by that.
+            let now = self.time(log);
+            let open: Vec<Arc<Epoch>> =
+                lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some() && now < e.not_after).collect();
             let mut chunks = open.chunks(mirrordna_core::limits::BATCH_EVENTS / 2).peekable();
             while let Some(chunk) = chunks.next() {
                 let items = chunk.iter().map(close_item).collect();

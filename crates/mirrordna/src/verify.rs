@@ -54,6 +54,8 @@ pub struct VerifyReport {
     pub bodies: BodyCounts,
     /// Events that no later signature of their own signer covers.
     pub unsigned: u64,
+    /// Events that signed checkpoints cover.
+    pub checkpointed: u64,
     /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
     /// witness.
     pub freshness: String,
@@ -131,6 +133,7 @@ pub(crate) fn database(
         identities: totals.identities,
         bodies: totals.bodies,
         unsigned: totals.unsigned,
+        checkpointed: totals.checkpointed,
         freshness: match totals.freshness.unwrap_or(Freshness::Unproven) {
             Freshness::Current => "current".to_owned(),
             Freshness::Behind(k) => format!("behind {k}"),
@@ -155,6 +158,7 @@ struct Totals {
     identities: u64,
     bodies: BodyCounts,
     unsigned: u64,
+    checkpointed: u64,
     head: Option<Hash>,
     log_key: Option<Hash>,
     freshness: Option<Freshness>,
@@ -197,8 +201,8 @@ struct LogWalk<'a> {
     row: &'a LogRow,
     subjects: &'a Subjects,
     ledger: Ledger,
-    tile: Vec<Hash>,
-    level_one: Vec<Hash>,
+    /// Per level, the hashes of the tile that is filling up.
+    tiles: Vec<Vec<Hash>>,
     locked: u64,
     /// What this machine has seen of the log, and where the database is now.
     seen: Option<(Seen, [u8; 16])>,
@@ -217,7 +221,7 @@ impl<'a> LogWalk<'a> {
         let pinned = seen.as_ref().map(|(s, _)| s.key.fingerprint());
         let trust = fingerprints.iter().copied().chain(own).chain(pinned).fold(Trust::none(), Trust::and);
         let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };
-        Self { row, subjects, ledger: Ledger::new(trust), tile: Vec::new(), level_one: Vec::new(), locked: 0, seen, freshness }
+        Self { row, subjects, ledger: Ledger::new(trust), tiles: Vec::new(), locked: 0, seen, freshness }
     }
 
     fn place(&self, what: &str) -> String {
@@ -248,7 +252,7 @@ impl<'a> LogWalk<'a> {
             }
             self.tile(tx, hash)
         })
-        .or_else(|e| if self.ledger.size() == self.row.size { Err(e) } else { self.unreadable(&e) })?;
+        .or_else(|e| self.unreadable(&e))?;
         if signed_frontier.is_some_and(|f| f != self.row.signed_frontier) {
             let place = self.place("row");
             self.ledger.problem("log.row", place, "the tree beside the checkpoint is not the one it signs".to_owned());
@@ -289,19 +293,22 @@ impl<'a> LogWalk<'a> {
         }
     }
 
-    /// Compares the stored tiles with the hashes as they fill up.
+    /// Compares the stored tiles of every level with the hashes as they fill up.
     fn tile(&mut self, tx: &dyn ReadTx, hash: Hash) -> Result<()> {
-        self.tile.push(hash);
-        if (self.tile.len() as u64) < TILE {
-            return Ok(());
-        }
-        let number = self.ledger.size() / TILE - 1;
-        let hashes = std::mem::take(&mut self.tile);
-        self.compare_tile(tx, 0, number, &hashes)?;
-        self.level_one.push(merkle::root_of(&hashes));
-        if self.level_one.len() as u64 == TILE {
-            let hashes = std::mem::take(&mut self.level_one);
-            self.compare_tile(tx, 1, number / TILE, &hashes)?;
+        let (mut hash, mut count) = (hash, self.ledger.size());
+        for level in 0..8u8 {
+            let at = usize::from(level);
+            if self.tiles.len() == at {
+                self.tiles.push(Vec::new());
+            }
+            self.tiles[at].push(hash);
+            if (self.tiles[at].len() as u64) < TILE {
+                break;
+            }
+            let hashes = std::mem::take(&mut self.tiles[at]);
+            count /= TILE;
+            self.compare_tile(tx, level, count - 1, &hashes)?;
+            hash = merkle::root_of(&hashes);
         }
         Ok(())
     }
@@ -381,6 +388,7 @@ impl<'a> LogWalk<'a> {
         totals.bodies.erased += report.bodies.erased;
         totals.bodies.missing += report.bodies.missing;
         totals.unsigned += report.unsigned;
+        totals.checkpointed += report.checkpoint.unwrap_or(0);
         totals.head.get_or_insert(report.root);
         totals.log_key = totals.log_key.or(report.log_key);
         totals.unlisted += report.unlisted;
@@ -403,7 +411,7 @@ impl<'a> LogWalk<'a> {
 }
 
 /// The size a row's checkpoint claims, if it can be read.
-fn signed_size(row: &LogRow) -> Option<u64> {
+pub(crate) fn signed_size(row: &LogRow) -> Option<u64> {
     let note = Note::parse(row.checkpoint.as_bytes()).ok()?;
     Some(Checkpoint::parse(note.text).ok()?.size)
 }

@@ -311,3 +311,43 @@ fn what_is_unsealed_is_sealed_by_itself() {
     }
     assert!(engine.timeline().list(0, 99).unwrap().iter().any(|e| e.kind == "seal"));
 }
+
+struct Set(std::sync::Arc<std::sync::atomic::AtomicU64>);
+impl mirrordna::Clock for Set {
+    fn now_ms(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn epochs_that_outlive_their_day_are_followed_by_new_ones() {
+    use std::sync::atomic::Ordering::Relaxed;
+    const HOUR: u64 = 3_600_000;
+    let place = Place::new();
+    let now = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_770_000_000_000));
+    let open = || place.builder().clock(std::sync::Arc::new(Set(now.clone()))).open().unwrap();
+    let engine = open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    agent.memories().add("today").send().unwrap();
+    now.fetch_add(25 * HOUR, Relaxed);
+    agent.memories().add("tomorrow").send().unwrap();
+    now.fetch_add(25 * HOUR, Relaxed);
+    drop(agent);
+    engine.close().unwrap();
+    assert!(place.verify().is_intact(), "an epoch that is over is not closed once more");
+    // A clock that was far ahead once must not spoil what comes after it.
+    let engine = open();
+    let agent = engine.identities().list().unwrap().remove(0);
+    now.fetch_add(50 * HOUR, Relaxed);
+    agent.memories().add("from the future").send().unwrap();
+    drop(agent);
+    engine.close().unwrap();
+    now.fetch_sub(50 * HOUR, Relaxed);
+    let engine = open();
+    let agent = engine.identities().list().unwrap().remove(0);
+    agent.memories().add("back again").send().unwrap();
+    drop(agent);
+    engine.close().unwrap();
+    let report = place.verify();
+    assert!(report.is_intact(), "{report:#?}");
+}

@@ -140,6 +140,8 @@ fn rows_added_deleted_swapped_and_duplicated_are_found() {
         "INSERT INTO head(log, actor, last) VALUES(1, randomblob(32), 3)",
         "INSERT INTO subject(log, tag, key) VALUES(1, randomblob(32), randomblob(40))",
         "INSERT INTO tile VALUES((1 << 43) + 5, zeroblob(8192))",
+        "INSERT INTO tile VALUES((1 << 43) + (7 << 40), zeroblob(8192))",
+        "INSERT INTO tile VALUES((1 << 43) + (2 << 40) + (1 << 40) - 1, zeroblob(8192))",
         "INSERT INTO log SELECT 9, randomblob(16), size, time, frontier, checkpoint, signed_frontier FROM log WHERE n = 1",
         "UPDATE event SET pos = 1 WHERE pos = (1 << 40) + 7; UPDATE event SET pos = (1 << 40) + 7 WHERE pos = (1 << 40) + 8;
          UPDATE event SET pos = (1 << 40) + 8 WHERE pos = 1",
@@ -184,4 +186,25 @@ fn an_open_engine_refuses_altered_rows_on_read() {
     alter(&place.path(), "UPDATE event SET leaf = (SELECT leaf FROM event WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9");
     let engine = place.open();
     assert!(matches!(engine.memories().list(0, 10).unwrap_err().code(), Code::Altered | Code::Forked));
+}
+
+#[test]
+fn who_holds_no_key_cannot_add_an_event_in_an_identitys_name() {
+    use mirrordna_core::verify::{Ledger, Trust, ledger::Stored};
+    use mirrordna_core::{Header, Kind, Leaf};
+    let place = fixture();
+    let db = Connection::open(place.path()).unwrap();
+    let mut rows = db.prepare("SELECT leaf, body FROM event WHERE pos < (2 << 40) ORDER BY pos").unwrap();
+    let events: Vec<(Vec<u8>, Option<Vec<u8>>)> = rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let mut ledger = Ledger::new(Trust::none());
+    for (leaf, body) in &events {
+        ledger.leaf(leaf, body.as_deref().map_or(Stored::Nothing, Stored::Bytes));
+    }
+    // An unsigned event that names the identity's own key as its signer.
+    let last = Leaf::decode(&events.last().unwrap().0).unwrap().header;
+    let (prev, aseq) = ledger.head(&last.actor).unwrap();
+    let forged = Header { aseq, prev, signer: 0, kind: Kind::EVENT, body: [0; 32], length: 0, refs: Vec::new(), ..last };
+    ledger.leaf(&forged.encode(), Stored::Nothing);
+    let report = ledger.finish();
+    assert_eq!(report.problems.iter().map(|p| p.code).collect::<Vec<_>>(), ["signature.missing"]);
 }
