@@ -7,7 +7,8 @@
 //! exported as they are stored; keys are not: whoever restores needs the keyring
 //! of the database to read it, and nothing to verify it.
 
-use crate::engine::{Builder, Engine};
+use crate::builder::Builder;
+use crate::engine::Engine;
 use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
 use mirrordna_core::verify::ledger::Stored;

@@ -1,16 +1,17 @@
 //! The engine: one open database, its keyring, its committer and its service
 //! thread.
 
+use crate::builder::{Builder, Durability, SealPolicy};
 use crate::commit::{Appended, Committer, Item, Job, Speaker, write_genesis};
 use crate::identities::Identities;
-use crate::keyring::{Keyring, Keys, NewKey, NewRecovery, Role, hex, owner, passphrase_from_env};
+use crate::keyring::{Keyring, Keys, NewKey, NewRecovery, Role, hex, owner};
 use crate::log::{Epoch, Genesis, Log, genesis, lock};
 use crate::memories::Memories;
 use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
 use crate::system::{SystemClock, SystemEntropy};
 use crate::timeline::Timeline;
-use crate::url::StoreUrl;
+
 use crate::verify::VerifyReport;
 use crate::view::View;
 use crate::witness::{self, Witness};
@@ -22,7 +23,7 @@ use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
-use mirrordna_storage::{MemoryStore, ReadTx, Store};
+use mirrordna_storage::{ReadTx, Store};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,276 +39,6 @@ pub const DEFAULT_TENANT: &str = "default";
 const EPOCH_LIFE: u64 = 24 * 60 * 60 * 1000;
 /// How often the service thread looks for something to seal or sign.
 const SERVICE: Duration = Duration::from_millis(1000);
-
-/// When an append counts as durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// It survives power loss (one sync per commit).
-    #[default]
-    Full,
-    /// It survives a crash of the process, not power loss.
-    Normal,
-}
-
-/// Which events are signed one by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SealPolicy {
-    /// A signature every 64 events and one second after the last, which covers
-    /// all events before it.
-    #[default]
-    Bounded,
-    /// A signature on every event.
-    EveryEvent,
-}
-
-/// How to open a database.
-pub struct Builder {
-    url: String,
-    keys: Keys,
-    witness: Witness,
-    trusted: Vec<Hash>,
-    passphrase: Option<Zeroizing<String>>,
-    create: bool,
-    read_only: bool,
-    durability: Durability,
-    seals: SealPolicy,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("url", &self.url).field("keys", &self.keys).finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// Where the keyring is kept.
-    #[must_use]
-    pub fn keys(mut self, keys: Keys) -> Self {
-        self.keys = keys;
-        self
-    }
-
-    /// Where the head witness is kept.
-    #[must_use]
-    pub fn witness(mut self, witness: Witness) -> Self {
-        self.witness = witness;
-        self
-    }
-
-    /// For [`Builder::verify`]: also trusts the log key with this fingerprint
-    /// (SHA-256 of the key), which was learned by another way than the database.
-    #[must_use]
-    pub fn trust(mut self, fingerprint: [u8; 32]) -> Self {
-        self.trusted.push(fingerprint);
-        self
-    }
-
-    /// Verifies the database without opening an engine and without changing
-    /// anything. What is trusted: the keyring and the head witness of this
-    /// machine, where they know the database, and [`Builder::trust`].
-    ///
-    /// # Errors
-    /// Where there is no database, or it cannot be read at all; what was
-    /// altered is in the report.
-    pub fn verify(self) -> Result<VerifyReport> {
-        match StoreUrl::parse(&self.url)? {
-            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory ends with its process; there is nothing to verify")),
-            StoreUrl::Sqlite(path) => verify_file(&path, &self),
-        }
-    }
-
-    /// The passphrase of the keyring; otherwise `MIRRORDNA_PASSPHRASE` or
-    /// `MIRRORDNA_PASSPHRASE_FILE` is taken.
-    #[must_use]
-    pub fn passphrase(mut self, passphrase: impl Into<String>) -> Self {
-        self.passphrase = Some(Zeroizing::new(passphrase.into()));
-        self
-    }
-
-    /// Whether a missing database is created (it is by default).
-    #[must_use]
-    pub const fn create(mut self, create: bool) -> Self {
-        self.create = create;
-        self
-    }
-
-    /// Opens for reading only; nothing is created or written.
-    #[must_use]
-    pub const fn read_only(mut self) -> Self {
-        self.read_only = true;
-        self.create = false;
-        self
-    }
-
-    /// When an append counts as durable.
-    #[must_use]
-    pub const fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// Which events are signed one by one.
-    #[must_use]
-    pub const fn seals(mut self, seals: SealPolicy) -> Self {
-        self.seals = seals;
-        self
-    }
-
-    /// An empty store where this builder points to.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn new_store(&self) -> Result<Box<dyn Store>> {
-        use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-        match StoreUrl::parse(&self.url)? {
-            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory would be gone as soon as it is restored")),
-            StoreUrl::Sqlite(path) => Ok(Box::new(SqliteStore::open(&path, Mode::Create, Sync::Full)?)),
-        }
-    }
-
-    #[cfg(not(feature = "sqlite"))]
-    pub(crate) fn new_store(&self) -> Result<Box<dyn Store>> {
-        Err(Error::new(Code::StoreUrl, "this build has no store for files"))
-    }
-
-    /// Removes what [`Builder::new_store`] made, where it could not be filled.
-    pub(crate) fn remove_store(&self) {
-        if let Some(path) = StoreUrl::parse(&self.url).ok().as_ref().and_then(StoreUrl::path) {
-            remove_database(path);
-        }
-    }
-
-    /// The passphrase that was given, else that of the environment.
-    fn the_passphrase(&self) -> Result<Option<Zeroizing<String>>> {
-        match &self.passphrase {
-            Some(p) => Ok(Some(p.clone())),
-            None => passphrase_from_env(),
-        }
-    }
-
-    /// Another clock, for tests and replays.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Another source of randomness, for tests and replays. Whoever can predict
-    /// it can forge every key.
-    #[must_use]
-    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
-        self.entropy = entropy;
-        self
-    }
-
-    /// Opens the database.
-    ///
-    /// # Errors
-    /// Codes `store.*` where it cannot be opened, `key.*` and `keyring.*` for
-    /// the keyring, `log.*` where its evidence does not hold.
-    pub fn open(self) -> Result<Engine> {
-        let url = StoreUrl::parse(&self.url)?;
-        match url {
-            StoreUrl::Memory => {
-                let inner = Inner::open(Arc::new(MemoryStore::new()), None, Builder { keys: Keys::Memory, ..self })?;
-                Ok(Engine { inner })
-            }
-            StoreUrl::Sqlite(path) => open_file(&path, self),
-        }
-    }
-}
-
-/// Removes a database file that was made in vain, and what stands beside it.
-fn remove_database(path: &Path) {
-    for end in ["", "-wal", "-shm", ".lock", ".open"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        let _absent = std::fs::remove_file(name);
-    }
-}
-
-/// Device and inode of a database: one engine per file per process.
-#[cfg(feature = "sqlite")]
-type FileKey = (u64, u64);
-
-#[cfg(feature = "sqlite")]
-fn registry() -> &'static Mutex<HashMap<FileKey, std::sync::Weak<Inner>>> {
-    static OPEN: OnceLock<Mutex<HashMap<FileKey, std::sync::Weak<Inner>>>> = OnceLock::new();
-    OPEN.get_or_init(Mutex::default)
-}
-
-#[cfg(feature = "sqlite")]
-fn file_key(path: &Path) -> Option<FileKey> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
-}
-
-#[cfg(feature = "sqlite")]
-fn open_file(path: &Path, builder: Builder) -> Result<Engine> {
-    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    // One engine per file per process: SQLite's POSIX locks belong to the
-    // process, and a second set of connections would be a second cache.
-    let mut open = lock(registry());
-    open.retain(|_, engine| engine.strong_count() > 0);
-    if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()) {
-        return Ok(Engine { inner });
-    }
-    let mode = match (path.exists(), builder.read_only) {
-        (false, _) if builder.create => Mode::Create,
-        (_, true) => Mode::Read,
-        (_, false) => Mode::Write,
-    };
-    let sync = match builder.durability {
-        Durability::Full => Sync::Full,
-        Durability::Normal => Sync::Normal,
-    };
-    let store = SqliteStore::open(path, mode, sync)?;
-    let inner = Inner::open(Arc::new(store), Some(witness::place_of(path)), builder).inspect_err(|_| {
-        // A database that could not be given its log and keys never was one.
-        if mode == Mode::Create {
-            remove_database(path);
-        }
-    })?;
-    if let Some(key) = file_key(path) {
-        open.insert(key, Arc::downgrade(&inner));
-    }
-    Ok(Engine { inner })
-}
-
-#[cfg(feature = "sqlite")]
-fn verify_file(path: &Path, builder: &Builder) -> Result<VerifyReport> {
-    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    let store = SqliteStore::open(path, Mode::Read, Sync::Full)?;
-    let mut database = None;
-    let named = store.read(&mut |tx| {
-        database = tx.logs()?.first().and_then(|row| genesis(tx, row).ok()).map(|g| g.database);
-        Ok(())
-    });
-    // Rows that cannot be read are what a verification is to report.
-    if let Err(e) = named
-        && e.code() != Code::Altered
-    {
-        return Err(e);
-    }
-    let keyring = match database {
-        Some(id) => Keyring::open(&builder.keys, id, builder.the_passphrase()?.as_deref().map(String::as_str))?,
-        None => None,
-    };
-    let folder = builder.witness.folder();
-    let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(&store, keyring.as_ref(), &builder.trusted, witness)
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn verify_file(path: &Path, _builder: &Builder) -> Result<VerifyReport> {
-    Err(Error::new(Code::StoreUrl, format!("{}: this build has no store for files", path.display())))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn open_file(path: &Path, _builder: Builder) -> Result<Engine> {
-    Err(Error::new(Code::StoreUrl, format!("{}: this build has no store for files", path.display()))
-        .with_hint("Build with feature `sqlite`, or open `memory:`."))
-}
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
@@ -335,7 +66,7 @@ impl fmt::Debug for Inner {
 }
 
 impl Inner {
-    fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Self>> {
+    pub(crate) fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Self>> {
         let passphrase = builder.the_passphrase()?;
         let Builder { keys, witness, read_only, durability, seals, clock, entropy, .. } = builder;
         let passphrase = passphrase.as_deref().map(String::as_str);

@@ -30,8 +30,11 @@
 //! [`Identities`], [`Sessions`], [`Memories`] and a [`Timeline`].
 
 pub mod backup;
+mod builder;
 mod commit;
 mod engine;
+#[cfg(feature = "sqlite")]
+mod file;
 mod identities;
 pub mod import;
 mod keyring;
@@ -46,8 +49,9 @@ mod verify;
 mod view;
 mod witness;
 
+pub use builder::{Builder, Durability, SealPolicy};
 pub use commit::Appended;
-pub use engine::{Builder, DEFAULT_TENANT, Durability, Engine, SealPolicy, Tenant};
+pub use engine::{DEFAULT_TENANT, Engine, Tenant};
 pub use identities::{Identities, Identity, IdentityManager, NewIdentity, Profile};
 pub use keyring::{Keys, passphrase_from_env};
 pub use memories::{Add, Hit, Memories, Search, Step, Written};

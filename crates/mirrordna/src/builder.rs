@@ -1,0 +1,211 @@
+//! Opening: how a database is asked for.
+
+use crate::engine::{Engine, Inner};
+#[cfg(feature = "sqlite")]
+use crate::file;
+use crate::keyring::{Keys, passphrase_from_env};
+use crate::url::StoreUrl;
+use crate::verify::VerifyReport;
+use crate::witness::Witness;
+use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Result};
+use mirrordna_storage::{MemoryStore, Store};
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// When an append counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives power loss (one sync per commit).
+    #[default]
+    Full,
+    /// It survives a crash of the process, not power loss.
+    Normal,
+}
+
+/// Which events are signed one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SealPolicy {
+    /// A signature every 64 events and one second after the last, which covers
+    /// all events before it.
+    #[default]
+    Bounded,
+    /// A signature on every event.
+    EveryEvent,
+}
+
+/// How to open a database.
+pub struct Builder {
+    pub(crate) url: String,
+    pub(crate) keys: Keys,
+    pub(crate) witness: Witness,
+    pub(crate) trusted: Vec<Hash>,
+    pub(crate) passphrase: Option<Zeroizing<String>>,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
+    pub(crate) seals: SealPolicy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("url", &self.url).field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Where the keyring is kept.
+    #[must_use]
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Where the head witness is kept.
+    #[must_use]
+    pub fn witness(mut self, witness: Witness) -> Self {
+        self.witness = witness;
+        self
+    }
+
+    /// For [`Builder::verify`]: also trusts the log key with this fingerprint
+    /// (SHA-256 of the key), which was learned by another way than the database.
+    #[must_use]
+    pub fn trust(mut self, fingerprint: [u8; 32]) -> Self {
+        self.trusted.push(fingerprint);
+        self
+    }
+
+    /// Verifies the database without opening an engine and without changing
+    /// anything. What is trusted: the keyring and the head witness of this
+    /// machine, where they know the database, and [`Builder::trust`].
+    ///
+    /// # Errors
+    /// Where there is no database, or it cannot be read at all; what was
+    /// altered is in the report.
+    pub fn verify(self) -> Result<VerifyReport> {
+        match StoreUrl::parse(&self.url)? {
+            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory ends with its process; there is nothing to verify")),
+            StoreUrl::Sqlite(path) => file::verify(&path, &self),
+        }
+    }
+
+    /// The passphrase of the keyring; otherwise `MIRRORDNA_PASSPHRASE` or
+    /// `MIRRORDNA_PASSPHRASE_FILE` is taken.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: impl Into<String>) -> Self {
+        self.passphrase = Some(Zeroizing::new(passphrase.into()));
+        self
+    }
+
+    /// Whether a missing database is created (it is by default).
+    #[must_use]
+    pub const fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Opens for reading only; nothing is created or written.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self.create = false;
+        self
+    }
+
+    /// When an append counts as durable.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Which events are signed one by one.
+    #[must_use]
+    pub const fn seals(mut self, seals: SealPolicy) -> Self {
+        self.seals = seals;
+        self
+    }
+
+    /// An empty store where this builder points to.
+    pub(crate) fn new_store(&self) -> Result<Box<dyn Store>> {
+        match StoreUrl::parse(&self.url)? {
+            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory would be gone as soon as it is restored")),
+            StoreUrl::Sqlite(path) => file::create(&path),
+        }
+    }
+
+    /// Removes what [`Builder::new_store`] made, where it could not be filled.
+    pub(crate) fn remove_store(&self) {
+        if let Some(path) = StoreUrl::parse(&self.url).ok().as_ref().and_then(StoreUrl::path) {
+            file::remove_database(path);
+        }
+    }
+
+    /// The passphrase that was given, else that of the environment.
+    pub(crate) fn the_passphrase(&self) -> Result<Option<Zeroizing<String>>> {
+        match &self.passphrase {
+            Some(p) => Ok(Some(p.clone())),
+            None => passphrase_from_env(),
+        }
+    }
+
+    /// Another clock, for tests and replays.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another source of randomness, for tests and replays. Whoever can predict
+    /// it can forge every key.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// Codes `store.*` where it cannot be opened, `key.*` and `keyring.*` for
+    /// the keyring, `log.*` where its evidence does not hold.
+    pub fn open(self) -> Result<Engine> {
+        let url = StoreUrl::parse(&self.url)?;
+        match url {
+            StoreUrl::Memory => {
+                let inner = Inner::open(Arc::new(MemoryStore::new()), None, Builder { keys: Keys::Memory, ..self })?;
+                Ok(Engine { inner })
+            }
+            StoreUrl::Sqlite(path) => file::open(&path, self),
+        }
+    }
+}
+
+/// Stands in for files in a build that has no store for them.
+#[cfg(not(feature = "sqlite"))]
+mod file {
+    use super::{Builder, Code, Engine, Error, Result, Store, VerifyReport};
+    use std::path::Path;
+
+    fn absent(path: &Path) -> Error {
+        Error::new(Code::StoreUrl, format!("{}: this build has no store for files", path.display()))
+            .with_hint("Build with feature `sqlite`, or open `memory:`.")
+    }
+
+    pub(super) fn open(path: &Path, _builder: Builder) -> Result<Engine> {
+        Err(absent(path))
+    }
+
+    pub(super) fn verify(path: &Path, _builder: &Builder) -> Result<VerifyReport> {
+        Err(absent(path))
+    }
+
+    pub(super) fn create(path: &Path) -> Result<Box<dyn Store>> {
+        Err(absent(path))
+    }
+
+    pub(super) const fn remove_database(_path: &Path) {}
+}
