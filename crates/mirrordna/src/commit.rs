@@ -421,6 +421,7 @@ impl<'a> Staged<'a> {
     }
 
     fn install(self, state: &mut State) {
+        self.log.last_time.fetch_max(self.edge.time, Ordering::AcqRel);
         state.edge = Some(self.edge);
         if self.released.is_some() {
             state.released = self.released;

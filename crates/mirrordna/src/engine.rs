@@ -250,8 +250,7 @@ impl Inner {
 
     /// The time that the next event of a log will have, as far as is known.
     fn time(&self, log: &Log) -> u64 {
-        let last = lock(&log.state).edge.as_ref().map_or(0, |e| e.time);
-        self.clock.now_ms().max(last)
+        self.clock.now_ms().max(log.last_time.load(Ordering::Acquire))
     }
 
     /// The key that speaks for an actor in this process, opened at its first use.
@@ -296,7 +295,7 @@ impl Inner {
         };
         // The time of an event is settled in its commit; only there can an
         // epoch turn out to be over. The next one is opened with that time.
-        if lock(&log.state).edge.is_some() && self.fresh_epoch(log, actor) {
+        if log.last_time.load(Ordering::Acquire) > 0 && self.fresh_epoch(log, actor) {
             return attempt(drafts);
         }
         match attempt(drafts.clone()) {

@@ -109,6 +109,10 @@ pub(crate) struct Log {
     /// Key that wraps subjects' keys.
     pub(crate) store: Option<Secret>,
     pub(crate) state: Mutex<State>,
+    /// Header time of the last event that is known, milliseconds; 0 before the
+    /// log was first used. Beside the state, which a commit holds locked while
+    /// it syncs: who prepares the next event must not wait for that.
+    pub(crate) last_time: AtomicU64,
     pub(crate) epochs: Mutex<HashMap<Hash, Arc<Epoch>>>,
     pub(crate) view: Mutex<View>,
     /// Set when evidence contradicted what this process wrote.
@@ -164,6 +168,7 @@ impl Log {
             tags: keyring.and_then(|k| k.secret(Role::Tags, &own)),
             store: keyring.and_then(|k| k.secret(Role::Store, &owner(&genesis.database))),
             state: Mutex::default(),
+            last_time: AtomicU64::new(0),
             epochs: Mutex::default(),
             view: Mutex::default(),
             poisoned: AtomicBool::new(false),
@@ -267,6 +272,7 @@ impl Log {
             state.heads.clear();
         }
         edge.signed = self.signed_frontier(&row)?.size();
+        self.last_time.fetch_max(edge.time, Ordering::AcqRel);
         state.edge = Some(edge);
         Ok(())
     }
