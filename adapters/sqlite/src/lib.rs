@@ -67,12 +67,21 @@ pub struct SqliteStore {
     database: Option<FileId>,
     wal: Mutex<Option<FileId>>,
     poisoned: AtomicBool,
+    /// On media that cannot be written SQLite can keep no locks; without a
+    /// write-ahead log beside it the file is whole, and nobody changes it.
+    immutable: bool,
 }
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SqliteStore({})", self.path.display())
     }
+}
+
+/// A URI by which SQLite reads a file without locks (sqlite.org/uri.html).
+fn immutable_uri(path: &Path) -> String {
+    let plain = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("file:{plain}?immutable=1")
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -121,10 +130,20 @@ impl SqliteStore {
             database: None,
             wal: Mutex::new(None),
             poisoned: AtomicBool::new(false),
+            immutable: false,
         };
         if mode == Mode::Read {
-            let connection = store.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            store.check_format(&connection)?;
+            let checked = |store: &Self| {
+                let connection = store.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+                store.check_format(&connection).map(|()| connection)
+            };
+            let connection = match checked(&store) {
+                Err(e) if matches!(e.code(), Code::StoreReadOnly | Code::StoreIo) && store.wal_len() == 0 => {
+                    store.immutable = true;
+                    checked(&store)?
+                }
+                done => done?,
+            };
             locked(&store.readers).push(connection);
         } else {
             let create = if mode == Mode::Create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
@@ -155,7 +174,12 @@ impl SqliteStore {
     }
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection> {
-        let opened = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = if self.immutable {
+            Connection::open_with_flags(immutable_uri(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)
+        } else {
+            Connection::open_with_flags(&self.path, flags)
+        };
         let connection = opened.map_err(|e| self.err("cannot open", e))?;
         let set = || -> rusqlite::Result<()> {
             connection.busy_timeout(Duration::from_secs(5))?;
@@ -225,7 +249,8 @@ impl SqliteStore {
         }
         if let Err(e) = connection.execute_batch("COMMIT") {
             let still_open = !connection.is_autocommit();
-            let rolled_back = still_open && connection.execute_batch("ROLLBACK").is_ok();
+            // Of a full disk SQLite may have taken the transaction back itself.
+            let rolled_back = !still_open || connection.execute_batch("ROLLBACK").is_ok();
             let error = self.err("cannot commit to", e);
             // A full disk is refused before anything is synced; any other
             // failure may have come from the sync itself, which is never retried.

@@ -261,3 +261,25 @@ fn logs_are_lines_of_json_whose_request_id_is_the_event() {
     assert_eq!(wrong.status.code(), Some(11));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("LOG_LEVEL = 'loud' is none of off, error"));
 }
+
+#[test]
+fn damage_beyond_opening_is_altered_and_a_locked_keyring_still_verifies() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    place.ok(&["identity", "create", "agent", "--name", "Ada"]);
+    let whole = std::fs::read(place.path("mirrordna.db")).unwrap();
+    std::fs::write(place.path("cut.db"), &whole[..whole.len() / 2]).unwrap();
+    let out = place.run(&["verify", "cut.db", "--json"]);
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), report["verdict"].as_str()), (Some(1), Some("altered")), "{report}");
+
+    let with = |passphrase: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
+        command.current_dir(place.0.path()).args(args).env_clear().env("HOME", place.0.path().join("home"));
+        command.env("MIRRORDNA_PASSPHRASE", passphrase).output().unwrap()
+    };
+    assert!(with("open sesame", &["--store", "p.db", "identity", "create", "agent"]).status.success());
+    assert_eq!(with("open barley", &["verify", "p.db"]).status.code(), Some(12), "a wrong passphrase is an error");
+    let report: Value = serde_json::from_slice(&with("", &["verify", "p.db", "--json"]).stdout).unwrap();
+    assert_eq!((report["verdict"].as_str(), report["bodies"]["locked"].as_u64()), (Some("intact"), Some(1)), "{report}");
+}

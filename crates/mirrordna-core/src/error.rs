@@ -189,9 +189,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MDNA-{} {}: {}", self.0.code.number(), self.0.code.name(), self.0.message)?;
-        let mut cause = self.source();
+        // An error that prints its own causes must not print them twice.
+        let (mut said, mut cause) = (self.0.message.to_string(), self.source());
         while let Some(c) = cause {
-            write!(f, ": {c}")?;
+            let text = c.to_string();
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said.push_str(&text);
+            }
             cause = c.source();
         }
         Ok(())

@@ -68,7 +68,11 @@ pub(crate) fn open(path: &Path, builder: Builder) -> Result<Engine> {
 
 pub(crate) fn verify(path: &Path, builder: &Builder) -> Result<VerifyReport> {
     use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    let store = SqliteStore::open(path, Mode::Read, Sync::Full)?;
+    let store = match SqliteStore::open(path, Mode::Read, Sync::Full) {
+        // A file that is damaged beyond opening is a finding too.
+        Err(e) if e.code() == Code::Altered => return Ok(crate::verify::unreadable(&e)),
+        opened => opened?,
+    };
     let mut database = None;
     let named = store.read(&mut |tx| {
         database = tx.logs()?.first().and_then(|row| genesis(tx, row).ok()).map(|g| g.database);
@@ -81,7 +85,14 @@ pub(crate) fn verify(path: &Path, builder: &Builder) -> Result<VerifyReport> {
         return Err(e);
     }
     let keyring = match database {
-        Some(id) => Keyring::open(&builder.keys, id, builder.the_passphrase()?.as_deref().map(String::as_str))?,
+        Some(id) => {
+            let passphrase = builder.the_passphrase()?;
+            match Keyring::open(&builder.keys, id, passphrase.as_deref().map(String::as_str)) {
+                // Whoever names no passphrase verifies what needs no key.
+                Err(e) if e.code() == Code::KeyPassphrase && passphrase.is_none() => None,
+                opened => opened?,
+            }
+        }
         None => None,
     };
     let folder = builder.witness.folder();

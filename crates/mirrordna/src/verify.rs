@@ -147,6 +147,25 @@ pub(crate) fn database(
     })
 }
 
+/// The report of a database that is damaged beyond opening.
+#[cfg(feature = "sqlite")]
+pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
+    VerifyReport {
+        verdict: Verdict::Altered.name(),
+        ok: false,
+        events: 0,
+        identities: 0,
+        bodies: BodyCounts::default(),
+        unsigned: 0,
+        checkpointed: 0,
+        freshness: "unproven".to_owned(),
+        head: String::new(),
+        log_key: None,
+        problems: vec![Finding { code: "store.unreadable".to_owned(), place: "database".to_owned(), message: e.to_string() }],
+        unlisted: 0,
+    }
+}
+
 fn problem(code: &'static str, place: &str, message: &str) -> Problem {
     Problem { code, place: place.to_owned(), message: message.to_owned() }
 }
