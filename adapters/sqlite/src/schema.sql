@@ -43,6 +43,13 @@ CREATE TABLE tile (
   data BLOB NOT NULL                -- 256 hashes (C2SP tlog-tiles)
 ) STRICT;
 
+-- Derived: blocks of sorted segments under a manifest with a MAC. May be
+-- dropped at any time; the engine then folds the events again.
+CREATE TABLE cache_segment (
+  id   INTEGER PRIMARY KEY,         -- log number * 2^43 + segment * 2^20 + block
+  data BLOB NOT NULL
+) STRICT;
+
 -- For people with the sqlite3 shell.
 CREATE VIEW logs AS
   SELECT n, lower(hex(id)) AS log, size, datetime(time / 1000, 'unixepoch') AS last_event, checkpoint FROM log;

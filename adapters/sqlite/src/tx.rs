@@ -27,6 +27,10 @@ fn tile_id(log: LogNumber, level: u8, number: u64) -> i64 {
     (i64::from(log % MAX_LOGS) << 43) | (i64::from(level & 7) << 40) | number as i64
 }
 
+fn cache_id(log: LogNumber, segment: u32, block: u32) -> i64 {
+    (i64::from(log % MAX_LOGS) << 43) | (i64::from(segment % (1 << 23)) << 20) | i64::from(block % (1 << 20))
+}
+
 /// A stored number that may not be negative.
 fn unsigned(value: i64) -> Result<u64> {
     u64::try_from(value).map_err(|_| Error::new(Code::Altered, "a stored number is negative"))
@@ -141,6 +145,27 @@ impl ReadTx for Tx<'_> {
         self.subject_rows("SELECT n, log, tag, key FROM subject ORDER BY n", [], each)
     }
 
+    fn subject_numbered(&self, number: u64) -> Result<Option<SubjectRow>> {
+        let mut found = None;
+        self.subject_rows("SELECT n, log, tag, key FROM subject WHERE n = ?1", [number as i64], &mut |row| {
+            found = Some(row);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn cache(&self, log: LogNumber, segment: u32, block: u32) -> Result<Option<Vec<u8>>> {
+        match self.db.prepare_cached("SELECT data FROM cache_segment WHERE id = ?1") {
+            Ok(mut statement) => {
+                let found = statement.query_row([cache_id(log, segment, block)], |r| r.get(0)).optional();
+                found.map_err(|e| self.err(e))
+            }
+            // Derived tables may be dropped.
+            Err(_) if !self.has_cache()? => Ok(None),
+            Err(e) => Err(self.err(e)),
+        }
+    }
+
     fn tile(&self, log: LogNumber, level: u8, number: u64) -> Result<Option<Vec<u8>>> {
         self.one("SELECT data FROM tile WHERE id = ?1", [tile_id(log, level, number)])
     }
@@ -187,6 +212,10 @@ fn blob(value: rusqlite::Result<ValueRef<'_>>) -> Result<Option<&[u8]>> {
 }
 
 impl Tx<'_> {
+    fn has_cache(&self) -> Result<bool> {
+        Ok(self.one::<i64>("SELECT 1 FROM sqlite_schema WHERE name = 'cache_segment'", [])?.is_some())
+    }
+
     fn subject_rows(&self, sql: &str, params: impl Params, each: &mut dyn FnMut(SubjectRow) -> Result<()>) -> Result<()> {
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query(params).map_err(|e| self.err(e))?;
@@ -235,6 +264,30 @@ impl WriteTx for Tx<'_> {
 
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {
         self.run("INSERT INTO tile(id, data) VALUES(?1, ?2)", params![tile_id(log, level, number), hashes])
+    }
+
+    fn put_cache(&mut self, log: LogNumber, segment: u32, block: u32, data: &[u8]) -> Result<()> {
+        let sql = "INSERT INTO cache_segment(id, data) VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET data = ?2";
+        if !self.has_cache()? {
+            self.run("CREATE TABLE cache_segment(id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT", [])?;
+        }
+        self.run(sql, params![cache_id(log, segment, block), data])
+    }
+
+    fn drop_cache(&mut self, log: LogNumber, keep: &[u32]) -> Result<()> {
+        if !self.has_cache()? {
+            return Ok(());
+        }
+        // From gap to gap: the number of segments is small, that of blocks is not.
+        let mut keep: Vec<u32> = keep.iter().map(|s| s % (1 << 23)).collect();
+        keep.sort_unstable();
+        let mut next = 0;
+        for segment in keep.into_iter().chain([1 << 23]) {
+            let (low, high) = (cache_id(log, 0, 0) + (i64::from(next) << 20), cache_id(log, 0, 0) + (i64::from(segment) << 20));
+            self.run("DELETE FROM cache_segment WHERE id >= ?1 AND id < ?2", [low, high])?;
+            next = segment + 1;
+        }
+        Ok(())
     }
 
     fn erase_body(&mut self, log: LogNumber, index: u64) -> Result<()> {

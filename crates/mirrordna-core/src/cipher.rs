@@ -98,6 +98,16 @@ impl Secret {
     /// Keyed tag over `parts` (HMAC-SHA-256, each part with its length).
     #[must_use]
     pub fn tag(&self, label: &str, parts: &[&[u8]]) -> Hash {
+        self.mac(label, parts).finalize().into_bytes().into()
+    }
+
+    /// Whether a tag is the one over `parts`; compared in constant time.
+    #[must_use]
+    pub fn tagged(&self, label: &str, parts: &[&[u8]], tag: &Hash) -> bool {
+        self.mac(label, parts).verify_slice(tag).is_ok()
+    }
+
+    fn mac(&self, label: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         #[allow(clippy::expect_used)]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(label.as_bytes());
@@ -105,7 +115,7 @@ impl Secret {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
-        mac.finalize().into_bytes().into()
+        mac
     }
 }
 

@@ -19,6 +19,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
     logs_do_not_see_each_other(&*make());
     erasing_removes_body_and_secret(&*make());
     strays_are_found(&*make());
+    derived_data_is_kept_and_dropped(&*make());
     writers_exclude_each_other(&*make());
 }
 
@@ -179,6 +180,7 @@ fn erasing_removes_body_and_secret(store: &dyn Store) {
     read(store, |tx| {
         assert_eq!(tx.event(1, 2).unwrap(), Some(EventRow { leaf: vec![1, 2], ..EventRow::default() }));
         assert!(tx.event(1, 0).unwrap().unwrap().body.is_some() && tx.subject(1, &[9; 32]).unwrap().is_none());
+        assert!(tx.subject_numbered(1).unwrap().is_none());
     });
 }
 
@@ -193,6 +195,30 @@ fn strays_are_found(store: &dyn Store) {
         })
         .unwrap();
     read(store, |tx| assert_eq!(tx.strays().unwrap().len(), 3));
+}
+
+fn derived_data_is_kept_and_dropped(store: &dyn Store) {
+    let last = ((1 << 23) - 1, (1 << 20) - 1);
+    store
+        .write(&mut |tx| {
+            for (log, segment, block) in [(1, 0, 0), (1, 5, 0), (1, 5, 1), (1, 6, 3), (1, last.0, last.1), (2, 0, 0), (2, 5, 1)] {
+                tx.put_cache(log, segment, block, &[log as u8, segment as u8, block as u8])?;
+            }
+            tx.put_cache(1, 5, 1, b"replaced")
+        })
+        .unwrap();
+    read(store, |tx| {
+        assert_eq!(tx.cache(1, 5, 1).unwrap().as_deref(), Some(&b"replaced"[..]));
+        assert_eq!(tx.cache(1, last.0, last.1).unwrap().as_deref(), Some(&[1, 255, 255][..]));
+        assert_eq!(tx.cache(1, 5, 2).unwrap(), None);
+        assert!(tx.strays().unwrap().is_empty(), "derived data is no evidence");
+    });
+    store.write(&mut |tx| tx.drop_cache(1, &[6, 0])).unwrap();
+    read(store, |tx| {
+        let there = |log, segment, block| tx.cache(log, segment, block).unwrap().is_some();
+        assert!(there(1, 0, 0) && there(1, 6, 3) && there(2, 0, 0) && there(2, 5, 1));
+        assert!(!there(1, 5, 0) && !there(1, 5, 1) && !there(1, last.0, last.1));
+    });
 }
 
 fn writers_exclude_each_other(store: &dyn Store) {

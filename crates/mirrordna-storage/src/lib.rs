@@ -129,6 +129,12 @@ pub trait ReadTx {
     /// When the store cannot be read.
     fn subject(&self, log: LogNumber, tag: &Hash) -> Result<Option<SubjectRow>>;
 
+    /// A subject by its number.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn subject_numbered(&self, number: u64) -> Result<Option<SubjectRow>>;
+
     /// All subjects of all logs, by number.
     ///
     /// # Errors
@@ -140,6 +146,13 @@ pub trait ReadTx {
     /// # Errors
     /// When the store cannot be read.
     fn tile(&self, log: LogNumber, level: u8, number: u64) -> Result<Option<Vec<u8>>>;
+
+    /// A block of derived data, as [`WriteTx::put_cache`] kept it. Derived data
+    /// may be gone at any time.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn cache(&self, log: LogNumber, segment: u32, block: u32) -> Result<Option<Vec<u8>>>;
 
     /// Rows that belong to nothing: events and tiles beyond the size of their
     /// log, rows of unknown logs. Each as a place for a report.
@@ -181,6 +194,19 @@ pub trait WriteTx: ReadTx {
     /// # Errors
     /// When the store cannot be written.
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()>;
+
+    /// Keeps a block of derived data, replacing an earlier one. Segments are
+    /// below 2^23, blocks below 2^20.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn put_cache(&mut self, log: LogNumber, segment: u32, block: u32, data: &[u8]) -> Result<()>;
+
+    /// Drops the derived data of a log, except that of some segments.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn drop_cache(&mut self, log: LogNumber, keep: &[u32]) -> Result<()>;
 
     /// Destroys the body of an event and its secret; the leaf stays.
     ///

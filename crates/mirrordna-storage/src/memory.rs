@@ -16,6 +16,7 @@ struct State {
     events: BTreeMap<(LogNumber, u64), EventRow>,
     subjects: BTreeMap<u64, SubjectRow>,
     tiles: BTreeMap<(LogNumber, u8, u64), Vec<u8>>,
+    cache: BTreeMap<(LogNumber, u32, u32), Vec<u8>>,
 }
 
 /// How to take one change back.
@@ -115,6 +116,14 @@ impl ReadTx for Tx<'_> {
         Ok(self.state.subjects.values().find(|s| s.log == log && s.tag == tag).cloned())
     }
 
+    fn subject_numbered(&self, number: u64) -> Result<Option<SubjectRow>> {
+        Ok(self.state.subjects.get(&number).cloned())
+    }
+
+    fn cache(&self, log: LogNumber, segment: u32, block: u32) -> Result<Option<Vec<u8>>> {
+        Ok(self.state.cache.get(&(log, segment, block)).cloned())
+    }
+
     fn subjects(&self, each: &mut dyn FnMut(SubjectRow) -> Result<()>) -> Result<()> {
         self.state.subjects.values().cloned().try_for_each(each)
     }
@@ -186,6 +195,18 @@ impl WriteTx for Tx<'_> {
 
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {
         self.insert(|s| &mut s.tiles, (log, level, number), hashes.to_vec());
+        Ok(())
+    }
+
+    fn put_cache(&mut self, log: LogNumber, segment: u32, block: u32, data: &[u8]) -> Result<()> {
+        self.insert(|s| &mut s.cache, (log, segment, block), data.to_vec());
+        Ok(())
+    }
+
+    fn drop_cache(&mut self, log: LogNumber, keep: &[u32]) -> Result<()> {
+        let own = self.state.cache.range((log, 0, 0)..(log + 1, 0, 0)).map(|(k, _)| *k);
+        let gone: Vec<_> = own.filter(|(_, segment, _)| !keep.contains(segment)).collect();
+        gone.into_iter().for_each(|key| self.remove(|s| &mut s.cache, key));
         Ok(())
     }
 

@@ -292,10 +292,14 @@ impl<'a> Staged<'a> {
     }
 
     fn append(&mut self, tx: &mut dyn WriteTx, state: &State, item: &Item, entropy: &dyn Entropy) -> Result<Appended> {
-        if let Some(tag) = &item.once
-            && let Some(earlier) = self.once.get(tag).copied().or_else(|| lock(&self.log.view).once(tag))
-        {
-            return Ok(Appended { existed: true, ..earlier });
+        if let Some(tag) = &item.once {
+            let earlier = match self.once.get(tag) {
+                Some(earlier) => Some(*earlier),
+                None => lock(&self.log.view).surely(tx, self.log, &mut |view| view.once(tx, self.log, tag))?,
+            };
+            if let Some(earlier) = earlier {
+                return Ok(Appended { existed: true, ..earlier });
+            }
         }
         if let Speaker::Epoch(epoch) = &item.speaker
             && epoch.opened().is_none()

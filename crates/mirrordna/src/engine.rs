@@ -242,7 +242,7 @@ impl Inner {
         self.store.read(&mut |tx| {
             let mut view = lock(&log.view);
             view.catch_up(tx, log)?;
-            out = Some(work(&mut view, tx)?);
+            out = Some(view.surely(tx, log, &mut |view| work(view, tx))?);
             Ok(())
         })?;
         out.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))
@@ -347,7 +347,25 @@ impl Inner {
                 self.committer.append(Job { log: log.clone(), items, checkpoint: true })?;
             }
         }
+        self.save_views(&logs)?;
         self.release(&logs)
+    }
+
+    /// Keeps what the views have folded in the store, where it spares the next
+    /// process the work.
+    fn save_views(&self, logs: &[Arc<Log>]) -> Result<()> {
+        for log in logs {
+            let mut more = lock(&log.view).is_worth_saving();
+            while more {
+                let mut step = None;
+                self.store.write(&mut |tx| {
+                    step = lock(&log.view).save(tx, log)?;
+                    Ok(())
+                })?;
+                more = step.is_some_and(|step| lock(&log.view).saved(&step));
+            }
+        }
+        Ok(())
     }
 
     /// Shows the witness what has become safe from power loss.
@@ -358,14 +376,27 @@ impl Inner {
         Ok(())
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Waits for the service thread, unless that is the caller.
+    fn end_service(&self) {
+        *lock(&self.stop.0) = true;
+        self.stop.1.notify_all();
+        let thread = lock(&self.service).take();
+        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _panicked = thread.join();
+        }
+    }
+
     /// Ends the epochs of this process and signs a last checkpoint.
     fn close(&self) -> Result<()> {
         if self.read_only || self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         tracing::info!(location = %self.store.location(), "closing");
-        *lock(&self.stop.0) = true;
-        self.stop.1.notify_all();
+        self.end_service();
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
         for log in &logs {
             // An epoch whose time is over has ended by that.
@@ -382,6 +413,7 @@ impl Inner {
                 self.committer.append(Job { log: log.clone(), items: Vec::new(), checkpoint: true })?;
             }
         }
+        self.save_views(&logs)?;
         self.release(&logs)
     }
 }
@@ -393,12 +425,7 @@ impl Drop for Inner {
         if let Err(e) = self.close() {
             tracing::warn!(error = %e, "the last signatures could not be written");
         }
-        *lock(&self.stop.0) = true;
-        self.stop.1.notify_all();
-        let thread = lock(&self.service).take();
-        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
-            let _panicked = thread.join();
-        }
+        self.end_service();
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn open(path: &Path, builder: Builder) -> Result<Engine> {
     // process, and a second set of connections would be a second cache.
     let mut open = lock(registry());
     open.retain(|_, engine| engine.strong_count() > 0);
-    if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()) {
+    // A closed engine may live on in handles that only get errors from it.
+    if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()).filter(|inner| !inner.is_closed()) {
         return Ok(Engine { inner });
     }
     let mode = match (path.exists(), builder.read_only) {

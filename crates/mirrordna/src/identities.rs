@@ -4,6 +4,7 @@ use crate::commit::{Item, Job, Speaker};
 use crate::engine::{Engine, Tenant, identity_keys, last_line, recovery_of};
 use crate::memories::Memories;
 use crate::timeline::Timeline;
+use crate::view::Actor;
 use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::canon::{Value, check_json, check_name};
 use mirrordna_core::identity::{self, IdentityType};
@@ -167,8 +168,8 @@ impl Identities {
     /// `id.invalid` for text that is no identity id, `record.not_found`.
     pub fn get(&self, id: &str) -> Result<Identity> {
         mirrordna_core::id::check(id, "mdna")?;
-        let all = self.list()?;
-        let found = all.into_iter().find(|i| i.id == id);
+        let found = self.tenant.view(|view, tx| view.actor_named(tx, &self.tenant.log, id))?;
+        let found = found.filter(|a| a.digest != self.tenant.log.system).map(|a| self.identity(a));
         found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no identity {id}")))
     }
 
@@ -178,35 +179,40 @@ impl Identities {
     /// # Errors
     /// `record.not_found`, or `input.invalid` where several fit.
     pub fn find(&self, text: &str) -> Result<Identity> {
-        let all = self.list()?;
-        let by_id: Vec<&Identity> = all.iter().filter(|i| i.id == text || (text.len() >= 12 && i.id.starts_with(text))).collect();
-        let hits = if by_id.is_empty() {
-            let mut named = Vec::new();
-            for identity in &all {
+        if let Ok(whole) = self.get(text) {
+            return Ok(whole);
+        }
+        let mut hits: Vec<Identity> = match text.starts_with("mdna_") && text.len() >= 12 {
+            true => self.list()?.into_iter().filter(|i| i.id.starts_with(text)).collect(),
+            false => Vec::new(),
+        };
+        if hits.is_empty() {
+            for id in self.tenant.view(|view, tx| view.named(tx, &self.tenant.log, text))? {
+                let identity = self.get(&id)?;
                 let profile = identity.profile()?;
                 // Of an imported conversation the agent is meant.
                 let ns = identity.kind == IdentityType::Agent && profile.source_ns.as_deref() == Some(text);
                 if profile.name.as_deref() == Some(text) || ns {
-                    named.push(identity);
+                    hits.push(identity);
                 }
             }
-            named
-        } else {
-            by_id
-        };
+        }
         match hits.as_slice() {
-            [one] => Ok((*one).clone()),
+            [one] => Ok(one.clone()),
             [] => Err(Error::new(Code::NotFound, format!("there is no identity '{text}'"))),
             many => Err(Error::new(Code::InputInvalid, format!("'{text}' fits {} identities", many.len()))
                 .with_hint("Use the whole id; `mirrordna identity list` shows them.")),
         }
     }
 
+    fn identity(&self, actor: Actor) -> Identity {
+        Identity { tenant: self.tenant.clone(), digest: actor.digest, id: actor.id, kind: actor.kind }
+    }
+
     /// The identity with this SCID digest.
     pub(crate) fn by_digest(&self, digest: &Hash) -> Result<Identity> {
-        let found = self.tenant.view(|view, _| Ok(view.actor(digest).cloned()))?;
-        let actor = found.ok_or_else(|| Error::new(Code::NotFound, "there is no such identity"))?;
-        Ok(Identity { tenant: self.tenant.clone(), digest: *digest, id: actor.id, kind: actor.kind })
+        let found = self.tenant.view(|view, tx| view.actor(tx, &self.tenant.log, digest))?;
+        found.map(|a| self.identity(a)).ok_or_else(|| Error::new(Code::NotFound, "there is no such identity"))
     }
 
     /// All identities, oldest first, without the engine's own.
@@ -214,23 +220,17 @@ impl Identities {
     /// # Errors
     /// Where the log cannot be read.
     pub fn list(&self) -> Result<Vec<Identity>> {
-        self.tenant.view(|view, _| {
-            let own = view.actors.iter().filter(|a| a.digest != self.tenant.log.system);
-            Ok(own.map(|a| Identity { tenant: self.tenant.clone(), digest: a.digest, id: a.id.clone(), kind: a.kind }).collect())
-        })
+        let all = self.tenant.view(|view, tx| view.actors(tx, &self.tenant.log))?;
+        Ok(all.into_iter().filter(|a| a.digest != self.tenant.log.system).map(|a| self.identity(a)).collect())
     }
 
     /// The identity whose profile carries an idempotency tag.
     pub(crate) fn by_once(&self, tag: &[u8; 16]) -> Result<Option<Identity>> {
         self.tenant.view(|view, tx| {
-            let Some(earlier) = view.once(tag) else { return Ok(None) };
-            let Some(event) = view.event(tx, &self.tenant.log, earlier.index)? else { return Ok(None) };
-            Ok(view.actor(&event.header.actor).map(|a| Identity {
-                tenant: self.tenant.clone(),
-                digest: a.digest,
-                id: a.id.clone(),
-                kind: a.kind,
-            }))
+            let log = &self.tenant.log;
+            let Some(earlier) = view.once(tx, log, tag)? else { return Ok(None) };
+            let Some(event) = view.event(tx, log, earlier.index)? else { return Ok(None) };
+            Ok(view.actor(tx, log, &event.header.actor)?.map(|a| self.identity(a)))
         })
     }
 }

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Heads kept in memory before the cache starts over.
 const HEADS: usize = 65_536;
+/// Keys of subjects kept in memory before the cache starts over.
+const SUBJECTS: usize = 65_536;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,6 +94,28 @@ impl std::fmt::Debug for Epoch {
     }
 }
 
+/// Keys of subjects that were unwrapped, by their number.
+#[derive(Debug, Default)]
+pub(crate) struct SubjectKeys(HashMap<u64, Secret>);
+
+impl SubjectKeys {
+    pub(crate) fn get(&self, number: u64) -> Option<&Secret> {
+        self.0.get(&number)
+    }
+
+    pub(crate) fn keep(&mut self, number: u64, key: Secret) -> &Secret {
+        if self.0.len() >= SUBJECTS {
+            self.0.clear();
+        }
+        self.0.entry(number).insert_entry(key).into_mut()
+    }
+
+    /// Others may have erased subjects since.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// A log of the open database.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -114,6 +138,8 @@ pub(crate) struct Log {
     /// it syncs: who prepares the next event must not wait for that.
     pub(crate) last_time: AtomicU64,
     pub(crate) epochs: Mutex<HashMap<Hash, Arc<Epoch>>>,
+    /// Keys of subjects by number, for reading.
+    pub(crate) subjects: Mutex<SubjectKeys>,
     pub(crate) view: Mutex<View>,
     /// Set when evidence contradicted what this process wrote.
     pub(crate) poisoned: AtomicBool,
@@ -170,6 +196,7 @@ impl Log {
             state: Mutex::default(),
             last_time: AtomicU64::new(0),
             epochs: Mutex::default(),
+            subjects: Mutex::default(),
             view: Mutex::default(),
             poisoned: AtomicBool::new(false),
         })

@@ -279,7 +279,7 @@ impl Memories {
         self.get(id)?;
         self.tenant.view(|view, tx| {
             let mut steps = Vec::new();
-            for index in view.history(id) {
+            for index in view.history(tx, &self.tenant.log, id)? {
                 let Some(event) = view.event(tx, &self.tenant.log, index)? else { continue };
                 let content = match &event.content {
                     Stored::Private(body) => body.payload_text().map(str::to_owned),

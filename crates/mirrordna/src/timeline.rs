@@ -120,18 +120,17 @@ impl Timeline {
     /// Where the log cannot be read, or its evidence does not hold.
     pub fn list(&self, from: u64, limit: usize) -> Result<Vec<TimelineEvent>> {
         let session = self.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
+        let (log, limit) = (&self.tenant.log, limit.min(limits::RESULTS));
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
         self.tenant.view(|view, tx| {
             let mut out = Vec::new();
-            let mut index = from;
-            while out.len() < limit.min(limits::RESULTS) {
-                let Some(event) = view.event(tx, &self.tenant.log, index)? else { break };
-                index += 1;
-                let mine = self.actor.is_none_or(|a| event.header.actor == a) && session.is_none_or(|s| event.header.session == s);
-                if mine {
-                    let actor = view.actor(&event.header.actor).map_or_else(|| hex(&event.header.actor), |a| a.id.clone());
-                    out.push(describe(&event, actor));
-                }
-            }
+            view.events(tx, log, (session, self.actor), from, &mut |event| {
+                let actor = view.actor(tx, log, &event.header.actor)?.map_or_else(|| hex(&event.header.actor), |a| a.id);
+                out.push(describe(&event, actor));
+                Ok(out.len() < limit)
+            })?;
             Ok(out)
         })
     }

@@ -351,3 +351,20 @@ fn epochs_that_outlive_their_day_are_followed_by_new_ones() {
     let report = place.verify();
     assert!(report.is_intact(), "{report:#?}");
 }
+
+#[test]
+fn a_closed_database_opens_again_while_old_handles_live() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    engine.close().unwrap();
+    assert_eq!(agent.memories().add("too late").send().unwrap_err().code(), Code::StoreClosed);
+    let again = place.open();
+    let same = again.identities().get(agent.id()).unwrap();
+    same.memories().add("in time").send().unwrap();
+    drop(agent);
+    same.memories().add("still there").send().unwrap();
+    drop(same);
+    again.close().unwrap();
+    assert!(place.verify().is_intact());
+}

@@ -93,7 +93,7 @@ impl<'a> Intake<'a> {
             let mut out = Vec::with_capacity(wanted.len());
             for (tag, payload) in wanted {
                 let same = |known: &[u8]| if known == *payload { Earlier::Same } else { Earlier::Other };
-                let known = match view.once(tag) {
+                let known = match view.once(tx, &self.tenant.log, tag)? {
                     Some(placed) => match view.event(tx, &self.tenant.log, placed.index)?.map(|e| e.content) {
                         Some(Stored::Private(body)) => same(original(&body)),
                         _ => Earlier::Erased,
@@ -156,7 +156,7 @@ impl<'a> Intake<'a> {
     /// earlier run did and was stopped; then the counts go into the report.
     pub(super) fn finish(mut self) -> Result<()> {
         let source = self.source;
-        let pending = self.tenant.view(|view, _| Ok(view.import_pending(&source)))?;
+        let pending = self.tenant.view(|view, tx| view.import_pending(tx, &self.tenant.log, &source))?;
         if self.opened || pending {
             let (kept, repaired, refused, events) = (self.kept, self.repaired, self.refused, self.events);
             let body = PublicBody::Import { source, kept, repaired, refused, events };

@@ -1,0 +1,129 @@
+//! One event: its leaf checked against the hash that the fold saw, its body
+//! against the commitment in its header.
+
+use super::{TILES, View};
+use crate::log::{Log, lock};
+use mirrordna_core::body::Body;
+use mirrordna_core::cipher::{self, Binding, Secret};
+use mirrordna_core::timeline::TILE;
+use mirrordna_core::verify::{hash, leaf};
+use mirrordna_core::{Code, Error, Hash, Header, Leaf, Result};
+use mirrordna_storage::{ReadTx, Row};
+
+/// A verified event with its content, as far as it can be read here.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) index: u64,
+    pub(crate) hash: Hash,
+    pub(crate) header: Header,
+    pub(crate) signed: bool,
+    pub(crate) content: Content,
+}
+
+/// What is there of an event's body.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// The event has no body.
+    None,
+    /// A public template, as stored.
+    Public(Vec<u8>),
+    /// A decrypted body.
+    Private(Body),
+    /// Present, but its key is not here.
+    Locked,
+    /// Destroyed.
+    Erased,
+}
+
+impl View {
+    /// Hash of a leaf, as the fold saw it; `None` beyond the end.
+    pub(super) fn leaf_hash(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Hash>> {
+        if index >= self.size() {
+            return Ok(None);
+        }
+        if let Some(at) = index.checked_sub(self.index.covered()) {
+            return Ok(self.tail.get(at as usize).copied());
+        }
+        let (number, at) = (index / TILE, (index % TILE) as usize);
+        let of = |tile: &[Hash]| tile.get(at).copied();
+        let mut tiles = self.tiles.borrow_mut();
+        if let Some(tile) = tiles.get(&number) {
+            return Ok(of(tile));
+        }
+        let altered = || Error::new(Code::Altered, format!("log {}: tile {number} is not the hashes of its leaves", log.number));
+        let tile = tx.tile(log.number, 0, number)?.ok_or_else(altered)?;
+        if self.tile_digest(tx, log, number)? != Some(hash::sha256(&[&tile])) {
+            return Err(altered());
+        }
+        let (hashes, _) = tile.as_chunks::<32>();
+        let found = of(hashes);
+        if tiles.len() >= TILES {
+            tiles.clear();
+        }
+        tiles.insert(number, hashes.into());
+        Ok(found)
+    }
+
+    /// Reads and checks one event.
+    pub(crate) fn event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
+        let Some(expected) = self.leaf_hash(tx, log, index)? else { return Ok(None) };
+        let altered = || Error::new(Code::Altered, format!("log {} leaf {index} is not the one that was signed", log.number));
+        let row = tx.event(log.number, index)?.ok_or_else(altered)?;
+        let secret = row.secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped.as_slice()));
+        let event = decode(tx, log, Row { index, leaf: &row.leaf, body: row.body.as_deref(), secret })?;
+        if event.hash != expected {
+            return Err(altered());
+        }
+        Ok(Some(event))
+    }
+}
+
+/// Decodes a row, checking the body against its commitment.
+pub(super) fn decode(tx: &dyn ReadTx, log: &Log, row: Row<'_>) -> Result<Event> {
+    let bad = |why: &str| Error::new(Code::Altered, format!("log {} leaf {}: {why}", log.number, row.index));
+    let leaf = Leaf::decode(row.leaf).map_err(|e| bad("is malformed").caused_by(e))?;
+    let header = leaf.header;
+    if header.log != log.id {
+        return Err(bad("belongs to another log"));
+    }
+    let content = match row.body {
+        None if header.body == hash::NONE => Content::None,
+        None if header.kind.is_public() => return Err(bad("lacks its public body")),
+        None => Content::Erased,
+        Some(bytes) if header.kind.is_public() => {
+            if hash::public_body(bytes) != header.body {
+                return Err(bad("has another body than it commits to"));
+            }
+            Content::Public(bytes.to_vec())
+        }
+        Some(bytes) => {
+            if hash::private_body(bytes) != header.body {
+                return Err(bad("has another body than it commits to"));
+            }
+            decrypt(tx, log, &header, row, bytes)?
+        }
+    };
+    Ok(Event { index: row.index, hash: leaf::hash(row.leaf), header, signed: leaf.signature.is_some(), content })
+}
+
+fn decrypt(tx: &dyn ReadTx, log: &Log, header: &Header, row: Row<'_>, bytes: &[u8]) -> Result<Content> {
+    let bad = |why: &str| Error::new(Code::Altered, format!("log {} leaf {}: {why}", log.number, row.index));
+    let Some(store) = &log.store else { return Ok(Content::Locked) };
+    let (subject, wrapped) = row.secret.ok_or_else(|| bad("has a body, but not its secret"))?;
+    let mut keys = lock(&log.subjects);
+    let key = match keys.get(subject) {
+        Some(key) => key,
+        None => {
+            let row = tx.subject_numbered(subject)?.filter(|s| s.log == log.number);
+            let key = row.and_then(|s| {
+                let tag = Hash::try_from(s.tag.as_slice()).ok()?;
+                store.subject_wrapping(&log.id, &tag).unwrap(&s.key)
+            });
+            keys.keep(subject, key.ok_or_else(|| bad("names a subject whose key is not stored"))?)
+        }
+    };
+    let secret: Secret = key.unwrap(wrapped).ok_or_else(|| bad("has a secret that does not unwrap"))?;
+    let binding = Binding { log: &log.id, actor: &header.actor, kind: header.kind };
+    let plain = cipher::open(&secret, binding, bytes)?;
+    Ok(Content::Private(Body::decode_padded(&plain)?))
+}

@@ -1,0 +1,206 @@
+//! The fold: what each event adds to the index.
+
+use super::event::{Content, Event, decode};
+use super::index::{At, FREEZE, Key, space};
+use super::{Entry, Short, View, asserted_digest, key_of, short};
+use crate::log::Log;
+use mirrordna_core::body::{Body, field, schema};
+use mirrordna_core::identity::IdentityType;
+use mirrordna_core::timeline::TILE;
+use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::did::DidLog;
+use mirrordna_core::verify::hash;
+use mirrordna_core::verify::merkle::Frontier;
+use mirrordna_core::{Code, Error, Hash, Kind, Result};
+use mirrordna_storage::ReadTx;
+
+/// Fields of a profile by which it is found.
+const NAMES: [u64; 2] = [7, field::SOURCE_NS];
+
+const ASSERTED: u8 = 0x80;
+
+/// Value of an actor's entry: type, leaf where it appeared, digest.
+fn actor_value(kind: IdentityType, asserted: bool, leaf: u64, digest: &Hash) -> Vec<u8> {
+    let kind = match kind {
+        IdentityType::User => 0,
+        IdentityType::Agent => 1,
+        IdentityType::System => 2,
+    };
+    [&[kind | if asserted { ASSERTED } else { 0 }][..], &leaf.to_be_bytes(), digest].concat()
+}
+
+/// Reads what [`actor_value`] wrote: type, whether asserted, leaf, digest.
+pub(super) fn actor_from(value: &[u8]) -> Option<(IdentityType, bool, u64, Hash)> {
+    let ([kind], rest) = value.split_first_chunk()?;
+    let (leaf, digest) = rest.split_first_chunk()?;
+    let of = match kind & !ASSERTED {
+        0 => IdentityType::User,
+        1 => IdentityType::Agent,
+        _ => IdentityType::System,
+    };
+    Some((of, kind & ASSERTED != 0, u64::from_be_bytes(*leaf), Hash::try_from(digest).ok()?))
+}
+
+impl View {
+    /// Folds up to `size` leaves and compares with the tree the row claims.
+    pub(super) fn advance(&mut self, tx: &dyn ReadTx, log: &Log, size: u64, frontier: &[u8], signed: &Frontier) -> Result<()> {
+        let forked = |what: &str| Error::new(Code::Forked, format!("log {}: its leaves {what}", log.number));
+        let from = At { tx, log: log.number };
+        if self.size() == signed.size() && self.frontier != *signed {
+            return Err(forked("have another root than its checkpoint signs"));
+        }
+        // Others may have erased subjects.
+        crate::log::lock(&log.subjects).clear();
+        tx.scan(log.number, self.size()..size, &mut |row| {
+            if row.index != self.size() {
+                return Err(Error::new(Code::Altered, format!("log {} lacks leaf {}", log.number, self.size())));
+            }
+            let event = decode(tx, log, row)?;
+            self.frontier.push(event.hash);
+            self.tail.push(event.hash);
+            if self.size() == signed.size() && self.frontier != *signed {
+                return Err(forked("have another root than its checkpoint signs"));
+            }
+            self.apply(from, log, &event)?;
+            if self.size().is_multiple_of(TILE) {
+                self.close_tile(from)?;
+            }
+            Ok(())
+        })?;
+        if self.size() != size {
+            return Err(Error::new(Code::Altered, format!("log {} lacks leaf {}", log.number, self.size())));
+        }
+        if frontier != self.frontier.to_bytes() {
+            return Err(forked("do not lead to the tree its row claims"));
+        }
+        Ok(())
+    }
+
+    /// Notes a full tile, and makes a segment where enough has come together.
+    fn close_tile(&mut self, from: At<'_>) -> Result<()> {
+        let at = self.tail.len() - TILE as usize;
+        let digest = hash::sha256(&[self.tail[at..].as_flattened()]);
+        self.index.put(Key::new(space::TILE).number(self.size() / TILE - 1), digest);
+        if self.size() - self.index.covered() >= FREEZE {
+            self.index.freeze(from, &self.frontier)?;
+            self.tail.clear();
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, from: At<'_>, log: &Log, event: &Event) -> Result<()> {
+        let created = match &event.content {
+            Content::Public(bytes) => {
+                self.apply_public(from, event, bytes)?;
+                None
+            }
+            Content::Private(body) => self.apply_private(from, log, event, body)?,
+            Content::Locked | Content::Erased | Content::None => None,
+        };
+        let value = created.map_or_else(Vec::new, |schema| schema.to_be_bytes().to_vec());
+        let header = &event.header;
+        if header.session != [0; 16] {
+            self.index.put(Key::new(space::EVENT_OF_SESSION).bytes(&header.session).number(event.index), value.clone());
+        }
+        self.index.put(Key::new(space::EVENT_OF_ACTOR).bytes(&short(&header.actor)).number(event.index), value);
+        Ok(())
+    }
+
+    fn apply_public(&mut self, from: At<'_>, event: &Event, bytes: &[u8]) -> Result<()> {
+        match PublicBody::decode(event.header.kind, bytes)? {
+            Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => {
+                let did = DidLog::verify(did_log)?;
+                let Some(kind) = IdentityType::from_label(&did.label).filter(|_| did.digest == event.header.actor) else {
+                    return Err(Error::new(Code::Altered, format!("leaf {} brings the identity of another actor", event.index)));
+                };
+                self.appears(from, event.index, 0, kind, &did.digest, false)?;
+            }
+            Some(PublicBody::ImportOpen { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [0]),
+            Some(PublicBody::Import { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [1]),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Notes an actor at its first appearance.
+    fn appears(&mut self, from: At<'_>, leaf: u64, nth: u8, kind: IdentityType, digest: &Hash, asserted: bool) -> Result<()> {
+        let key = || Key::new(space::ACTOR).bytes(&short(digest));
+        if self.index.get(from, key())?.is_none() {
+            self.index.put(key(), actor_value(kind, asserted, leaf, digest));
+            self.index.put(Key::new(space::ACTORS).number(leaf).bytes(&[nth]), short(digest));
+        }
+        Ok(())
+    }
+
+    /// Notes an identity that is only asserted; returns what stands for it.
+    fn asserted(&mut self, from: At<'_>, leaf: u64, nth: u8, id: &str) -> Result<Short> {
+        let digest = asserted_digest(id);
+        let kind = id.get(5..8).and_then(IdentityType::from_label).unwrap_or(IdentityType::Agent);
+        self.appears(from, leaf, nth, kind, &digest, true)?;
+        Ok(short(&digest))
+    }
+
+    /// Returns the schema of the record that the event created, if it did.
+    fn apply_private(&mut self, from: At<'_>, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
+        let leaf = event.index;
+        if let Some(tag) = body.get(field::DEDUPE).and_then(|v| v.as_bytes()).and_then(|b| Short::try_from(b).ok()) {
+            let key = || Key::new(space::ONCE).bytes(&tag);
+            if self.index.get(from, key())?.is_none() {
+                self.index.put(key(), leaf.to_be_bytes());
+            }
+        }
+        let kind = event.header.kind;
+        if !matches!(kind, Kind::RECORD_PUT | Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) {
+            return Ok(None);
+        }
+        if body.schema == schema::PROFILE && body.int(field::CONTROL) == Some(1) {
+            self.asserted(from, leaf, 0, body.id())?;
+        }
+        let id = || Key::new(space::ID).bytes(&key_of(body.id()));
+        let known = self.index.get(from, id())?.as_deref().and_then(super::first_number);
+        let (record, created) = match known {
+            Some(record) => {
+                let key = || Key::new(space::RECORD).number(record);
+                let old = self.index.get(from, key())?.and_then(|bytes| Entry::from_bytes(&bytes));
+                if let Some(mut entry) = old {
+                    entry.changed = true;
+                    entry.archived = kind == Kind::RECORD_ARCHIVE || (entry.archived && kind == Kind::RECORD_PATCH);
+                    self.index.put(key(), entry.to_bytes());
+                }
+                self.index.put(Key::new(space::CHANGE).number(record).number(leaf), []);
+                (record, None)
+            }
+            None => {
+                let actor = match body.text(field::AGENT) {
+                    Some(agent) => self.asserted(from, leaf, 1, agent)?,
+                    None => short(&event.header.actor),
+                };
+                let schema = u16::try_from(body.schema).unwrap_or(u16::MAX);
+                let entry = Entry { schema, archived: false, changed: false, actor, session: event.header.session };
+                self.index.put(id(), leaf.to_be_bytes());
+                // An imported record is also found by the id it had, unless two
+                // vaults used it: then the first one is.
+                if let Some(source) = body.text(field::SOURCE_ID).filter(|s| s.starts_with("mem_") || s.starts_with("sess_")) {
+                    let key = || Key::new(space::ID).bytes(&key_of(source));
+                    if self.index.get(from, key())?.is_none() {
+                        self.index.put(key(), leaf.to_be_bytes());
+                    }
+                }
+                self.index.put(Key::new(space::RECORD).number(leaf), entry.to_bytes());
+                self.index.put(Key::new(space::SCHEMA).schema(schema).number(leaf), []);
+                self.index.put(Key::new(space::RECORD_OF_ACTOR).bytes(&actor).schema(schema).number(leaf), []);
+                *self.index.counts.entry(schema).or_default() += 1;
+                (leaf, Some(schema))
+            }
+        };
+        if body.schema == schema::PROFILE && log.tags.is_some() {
+            for name in NAMES.into_iter().filter_map(|n| body.text(n)) {
+                self.index.put(Key::new(space::NAME).bytes(&log.once_tag(&["name", name])?).number(record), []);
+            }
+        }
+        if body.schema == schema::MEMORY {
+            self.recall.changed(record);
+        }
+        Ok(created)
+    }
+}

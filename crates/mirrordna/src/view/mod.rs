@@ -1,0 +1,437 @@
+//! What this process derives from a log: which records exist, who the actors
+//! are, where the events of a session are, and the recall index.
+//!
+//! A view is folded from leaves whose hashes lead to the signed tree; what it
+//! keeps of them is a sorted [`index`] of hashes, tags and leaf numbers, never
+//! content. Answers to "list", "not found" and "how many" come from there;
+//! contents are read from their events, and checked against the leaf hashes
+//! seen by the fold ([`event`]).
+//!
+//! The index may lie in the store, where it is derived data under a MAC: what
+//! is missing, old or changed there is folded again.
+
+mod event;
+mod fold;
+mod index;
+mod recall;
+mod segment;
+
+pub(crate) use event::{Content, Event};
+pub(crate) use recall::Scope;
+
+use crate::commit::Appended;
+use crate::log::Log;
+use index::{At, FREEZE, Index, Key, Step, first_number, last_number, space};
+use mirrordna_core::body::{field, schema};
+use mirrordna_core::identity::{IdentityType, display_id};
+use mirrordna_core::record::{self, Change, Record};
+use mirrordna_core::timeline::TILE;
+use mirrordna_core::verify::hash;
+use mirrordna_core::verify::merkle::Frontier;
+use mirrordna_core::{Code, Error, Hash, Leaf, Result};
+use mirrordna_storage::{ReadTx, WriteTx};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// First half of a hash: 128 bits are beyond second preimages.
+pub(crate) type Short = [u8; 16];
+
+/// Checked tiles that are kept, 8 KiB each.
+const TILES: usize = 4_096;
+
+fn short(hash: &[u8]) -> Short {
+    let mut out = [0; 16];
+    out.copy_from_slice(&hash[..16]);
+    out
+}
+
+fn key_of(id: &str) -> Short {
+    short(&hash::sha256(&[id.as_bytes()]))
+}
+
+/// Stands for the digest of an identity that is only asserted: it has no DID
+/// log, and no key ever speaks for it.
+fn asserted_digest(id: &str) -> Hash {
+    hash::sha256(&[b"mdna.v1.asserted", id.as_bytes()])
+}
+
+/// An actor of the log, or an identity that records speak of.
+#[derive(Debug, Clone)]
+pub(crate) struct Actor {
+    pub(crate) digest: Hash,
+    pub(crate) id: String,
+    pub(crate) kind: IdentityType,
+}
+
+/// What the index says of a record.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    schema: u16,
+    archived: bool,
+    /// It has events after the first.
+    changed: bool,
+    actor: Short,
+    session: Short,
+}
+
+impl Entry {
+    fn to_bytes(self) -> Vec<u8> {
+        let flags = u8::from(self.archived) | u8::from(self.changed) << 1;
+        [&self.schema.to_be_bytes()[..], &[flags], &self.actor, &self.session].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (schema, rest) = bytes.split_first_chunk()?;
+        let ([flags], rest) = rest.split_first_chunk()?;
+        let (actor, session) = rest.split_first_chunk()?;
+        let (archived, changed) = (flags & 1 != 0, flags & 2 != 0);
+        Some(Self { schema: u16::from_be_bytes(*schema), archived, changed, actor: *actor, session: session.try_into().ok()? })
+    }
+}
+
+/// The derived state of one log.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    frontier: Frontier,
+    /// Hashes of the leaves that the index's segments do not cover.
+    tail: Vec<Hash>,
+    index: Index,
+    tiles: RefCell<HashMap<u64, Box<[Hash]>>>,
+    recall: recall::Recall,
+    /// The index began with what the store kept.
+    leans: bool,
+}
+
+impl View {
+    /// Number of leaves folded.
+    pub(crate) fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Folds what the store has beyond this view.
+    pub(crate) fn catch_up(&mut self, tx: &dyn ReadTx, log: &Log) -> Result<()> {
+        let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
+        if row.size < self.size() {
+            return Err(Error::new(
+                Code::RolledBack,
+                format!("log {} has {} events in the store, this process has seen {}", log.number, row.size, self.size()),
+            ));
+        }
+        if row.size == self.size() && row.frontier == self.frontier.to_bytes() {
+            return Ok(());
+        }
+        let signed = log.signed_frontier(&row)?;
+        if self.size() == 0 {
+            if let Some(key) = &log.store
+                && let Some(index) = Index::load(Self::from(tx, log), key, &log.id)?
+                && index.covered() <= row.size
+            {
+                *self = Self { frontier: index.tree().clone(), index, leans: true, ..Self::default() };
+                if self.advance(tx, log, row.size, &row.frontier, &signed).is_ok() {
+                    return Ok(());
+                }
+            }
+            *self = Self::anew(tx, log)?;
+        }
+        let done = self.advance(tx, log, row.size, &row.frontier, &signed);
+        if done.is_err() {
+            // Nothing half-folded may answer.
+            *self = Self::default();
+        }
+        done
+    }
+
+    /// Runs `work` on this view. What it reads in derived data is checked where
+    /// it is read; where that fails, the view is folded anew from the events,
+    /// and what still fails then is true of the evidence.
+    pub(crate) fn surely<T>(&mut self, tx: &dyn ReadTx, log: &Log, work: &mut dyn FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        match work(self) {
+            Err(e) if self.leans && e.code() == Code::Altered => {
+                tracing::warn!(log = log.number, error = %e, "the derived data in the store is dropped and made again");
+                let row = tx.log(log.number)?.ok_or(e)?;
+                *self = Self::anew(tx, log)?;
+                self.advance(tx, log, row.size, &row.frontier, &log.signed_frontier(&row)?)?;
+                work(self)
+            }
+            done => done,
+        }
+    }
+
+    /// A view of nothing, to be folded from the events alone.
+    fn anew(tx: &dyn ReadTx, log: &Log) -> Result<Self> {
+        Ok(Self { index: Index::anew(Self::from(tx, log))?, ..Self::default() })
+    }
+
+    fn from<'a>(tx: &'a dyn ReadTx, log: &Log) -> At<'a> {
+        At { tx, log: log.number }
+    }
+
+    /// SHA-256 of a full tile of leaf hashes.
+    fn tile_digest(&self, tx: &dyn ReadTx, log: &Log, number: u64) -> Result<Option<Hash>> {
+        let found = self.index.get(Self::from(tx, log), Key::new(space::TILE).number(number))?;
+        Ok(found.and_then(|d| Hash::try_from(d.as_slice()).ok()))
+    }
+
+    fn entry(&self, tx: &dyn ReadTx, log: &Log, record: u64) -> Result<Option<Entry>> {
+        let found = self.index.get(Self::from(tx, log), Key::new(space::RECORD).number(record))?;
+        Ok(found.and_then(|bytes| Entry::from_bytes(&bytes)))
+    }
+
+    /// The record with an id.
+    fn numbered(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<u64>> {
+        let found = self.index.get(Self::from(tx, log), Key::new(space::ID).bytes(&key_of(id)))?;
+        Ok(found.as_deref().and_then(first_number))
+    }
+
+    /// Leaves of the events of a record, oldest first.
+    fn leaves(&self, tx: &dyn ReadTx, log: &Log, record: u64, changed: bool) -> Result<Vec<u64>> {
+        let mut leaves = vec![record];
+        if changed {
+            self.index.scan(Self::from(tx, log), Key::new(space::CHANGE).number(record), 0, &mut |key, _| {
+                leaves.push(last_number(key));
+                Ok(true)
+            })?;
+        }
+        Ok(leaves)
+    }
+
+    /// The earlier event with an idempotency tag.
+    pub(crate) fn once(&self, tx: &dyn ReadTx, log: &Log, tag: &Short) -> Result<Option<Appended>> {
+        let found = self.index.get(Self::from(tx, log), Key::new(space::ONCE).bytes(tag))?;
+        let Some(index) = found.as_deref().and_then(first_number) else { return Ok(None) };
+        let altered = || Error::new(Code::Altered, format!("log {} leaf {index} is not the one that was signed", log.number));
+        let data = tx.leaf(log.number, index)?.ok_or_else(altered)?;
+        let leaf = mirrordna_core::verify::leaf::hash(&data);
+        if self.leaf_hash(tx, log, index)? != Some(leaf) {
+            return Err(altered());
+        }
+        Ok(Some(Appended { index, leaf, time: Leaf::decode(&data)?.header.time, existed: true }))
+    }
+
+    /// Whether an import of this source began and did not end.
+    pub(crate) fn import_pending(&self, tx: &dyn ReadTx, log: &Log, source: &Hash) -> Result<bool> {
+        Ok(self.index.get(Self::from(tx, log), Key::new(space::IMPORT).bytes(source))?.is_some_and(|ended| ended == [0]))
+    }
+
+    /// A record as its events before the leaf `end` left it.
+    fn fold_record(&self, tx: &dyn ReadTx, log: &Log, record: u64, end: u64) -> Result<Option<Record>> {
+        let Some(entry) = self.entry(tx, log, record)? else { return Ok(None) };
+        let mut state = None;
+        for index in self.leaves(tx, log, record, entry.changed)?.into_iter().take_while(|i| *i < end) {
+            let Some(event) = self.event(tx, log, index)? else { continue };
+            let body = match event.content {
+                Content::Private(body) => Some(body),
+                _ => None,
+            };
+            state = record::apply(state, Change { kind: event.header.kind, index, time: event.header.time, body })?;
+        }
+        Ok(state)
+    }
+
+    /// A record of a schema by id, with the display id of its actor.
+    pub(crate) fn record(&self, tx: &dyn ReadTx, log: &Log, schema: u64, id: &str) -> Result<Option<(Record, String)>> {
+        let Some(number) = self.numbered(tx, log, id)? else { return Ok(None) };
+        let Some(entry) = self.entry(tx, log, number)?.filter(|e| u64::from(e.schema) == schema) else { return Ok(None) };
+        let Some(record) = self.fold_record(tx, log, number, u64::MAX)? else { return Ok(None) };
+        Ok(Some((record, self.actor_id(tx, log, &entry.actor)?)))
+    }
+
+    /// Leaves of the events of a record, oldest first.
+    pub(crate) fn history(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Vec<u64>> {
+        match self.numbered(tx, log, id)? {
+            Some(number) => self.leaves(tx, log, number, true),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Records of a schema in order of creation, filtered, a page at a time.
+    pub(crate) fn records(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page) -> Result<Vec<(Record, String)>> {
+        self.records_before(tx, log, schema, page, u64::MAX)
+    }
+
+    /// The same, as the events before a leaf left them.
+    pub(crate) fn records_before(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page, end: u64) -> Result<Vec<(Record, String)>> {
+        let schema = schema as u16;
+        let actor = page.actor.map(|digest| short(&digest));
+        // The narrowest of the three orders in which records stand.
+        let prefix = match (&page.session, &actor) {
+            (Some(session), _) => Key::new(space::EVENT_OF_SESSION).bytes(session),
+            (None, Some(actor)) => Key::new(space::RECORD_OF_ACTOR).bytes(actor).schema(schema),
+            (None, None) => Key::new(space::SCHEMA).schema(schema),
+        };
+        let (mut skip, mut wanted) = (page.offset, Vec::new());
+        self.index.scan(Self::from(tx, log), prefix, 0, &mut |key, value| {
+            let record = last_number(key);
+            if record >= end || wanted.len() >= page.limit {
+                return Ok(false);
+            }
+            // Events of a session say which of them created a record.
+            if page.session.is_some() && *value != schema.to_be_bytes() {
+                return Ok(true);
+            }
+            let Some(entry) = self.entry(tx, log, record)? else { return Ok(true) };
+            if actor.is_none_or(|a| a == entry.actor) && (page.archived || !entry.archived) {
+                match skip.checked_sub(1) {
+                    Some(left) => skip = left,
+                    None => wanted.push((record, entry.actor)),
+                }
+            }
+            Ok(true)
+        })?;
+        let mut out = Vec::with_capacity(wanted.len());
+        for (record, actor) in wanted {
+            if let Some(record) = self.fold_record(tx, log, record, end)? {
+                out.push((record, self.actor_id(tx, log, &actor)?));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Number of records of a schema.
+    pub(crate) fn count(&self, schema: u64) -> u64 {
+        self.index.counts.get(&(schema as u16)).copied().unwrap_or(0)
+    }
+
+    /// Events of a session or, without one, of an actor, from a leaf on.
+    pub(crate) fn events(
+        &self,
+        tx: &dyn ReadTx,
+        log: &Log,
+        of: (Option<Short>, Option<Hash>),
+        start: u64,
+        each: &mut dyn FnMut(Event) -> Result<bool>,
+    ) -> Result<()> {
+        let prefix = match of {
+            (Some(session), _) => Key::new(space::EVENT_OF_SESSION).bytes(&session),
+            (None, Some(actor)) => Key::new(space::EVENT_OF_ACTOR).bytes(&short(&actor)),
+            (None, None) => {
+                let mut index = start;
+                while let Some(event) = self.event(tx, log, index)? {
+                    if !each(event)? {
+                        break;
+                    }
+                    index += 1;
+                }
+                return Ok(());
+            }
+        };
+        self.index.scan(Self::from(tx, log), prefix, start, &mut |key, _| match self.event(tx, log, last_number(key))? {
+            Some(event) if of.1.is_none_or(|a| a == event.header.actor) => each(event),
+            _ => Ok(true),
+        })
+    }
+
+    /// An actor by digest.
+    pub(crate) fn actor(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash) -> Result<Option<Actor>> {
+        Ok(self.actor_at(tx, log, &short(digest))?.filter(|a| a.digest == *digest))
+    }
+
+    /// An actor by its display id.
+    pub(crate) fn actor_named(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<Actor>> {
+        let own = id.rsplit('_').next().and_then(|hex| u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32));
+        for key in own.map(u128::to_be_bytes).into_iter().chain([short(&asserted_digest(id))]) {
+            if let Some(actor) = self.actor_at(tx, log, &key)?.filter(|a| a.id == id) {
+                return Ok(Some(actor));
+            }
+        }
+        Ok(None)
+    }
+
+    fn actor_at(&self, tx: &dyn ReadTx, log: &Log, key: &Short) -> Result<Option<Actor>> {
+        let found = self.index.get(Self::from(tx, log), Key::new(space::ACTOR).bytes(key))?;
+        found.map(|value| self.read_actor(tx, log, &value)).transpose()
+    }
+
+    fn read_actor(&self, tx: &dyn ReadTx, log: &Log, value: &[u8]) -> Result<Actor> {
+        let actor = fold::actor_from(value).ok_or_else(|| Error::new(Code::Altered, "an actor's entry is malformed"))?;
+        let (kind, asserted, leaf, digest) = actor;
+        let id = if asserted {
+            // Its id is content: it stands in the event that asserts it.
+            match self.event(tx, log, leaf)?.map(|e| e.content) {
+                Some(Content::Private(body)) => {
+                    let names = [Some(body.id()), body.text(field::AGENT)];
+                    names.into_iter().flatten().find(|n| asserted_digest(n) == digest).unwrap_or_default().to_owned()
+                }
+                _ => String::new(),
+            }
+        } else {
+            display_id(kind, &digest)
+        };
+        Ok(Actor { digest, id, kind })
+    }
+
+    /// The display id of an actor; empty where it is not known.
+    fn actor_id(&self, tx: &dyn ReadTx, log: &Log, key: &Short) -> Result<String> {
+        Ok(self.actor_at(tx, log, key)?.map(|a| a.id).unwrap_or_default())
+    }
+
+    /// All actors, in the order of their appearance.
+    pub(crate) fn actors(&self, tx: &dyn ReadTx, log: &Log) -> Result<Vec<Actor>> {
+        let mut out = Vec::new();
+        self.index.scan(Self::from(tx, log), Key::new(space::ACTORS), 0, &mut |_, key| {
+            if let Some(actor) = Short::try_from(key).ok().map(|key| self.actor_at(tx, log, &key)).transpose()?.flatten() {
+                out.push(actor);
+            }
+            Ok(true)
+        })?;
+        Ok(out)
+    }
+
+    /// Ids of the identities whose profile was ever given a name or namespace.
+    pub(crate) fn named(&self, tx: &dyn ReadTx, log: &Log, name: &str) -> Result<Vec<String>> {
+        let mut records = Vec::new();
+        self.index.scan(Self::from(tx, log), Key::new(space::NAME).bytes(&log.once_tag(&["name", name])?), 0, &mut |key, _| {
+            records.push(last_number(key));
+            Ok(true)
+        })?;
+        let mut ids = Vec::new();
+        for record in records {
+            let state = self.fold_record(tx, log, record, u64::MAX)?;
+            ids.extend(state.filter(|r| r.body.schema == schema::PROFILE).map(|r| r.body.id().to_owned()));
+        }
+        Ok(ids)
+    }
+
+    /// Whether there is enough to be worth saving.
+    pub(crate) fn is_worth_saving(&self) -> bool {
+        self.index.unsaved() >= FREEZE
+    }
+
+    /// Writes some of the index to the store; [`View::saved`] is to be told
+    /// when the transaction committed. `None` without the key for the MAC.
+    pub(crate) fn save(&self, tx: &mut dyn WriteTx, log: &Log) -> Result<Option<Saving>> {
+        log.store.as_ref().map(|key| self.index.save(tx, log.number, key, &log.id).map(Saving)).transpose()
+    }
+
+    /// Takes note of what was saved; returns whether there is more to save.
+    pub(crate) fn saved(&mut self, done: &Saving) -> bool {
+        self.index.saved(&done.0);
+        match done.0 {
+            Step::Parts(..) => true,
+            Step::All(_) => {
+                self.leans = true;
+                false
+            }
+            Step::Overtaken => {
+                // What the other process saved is as good; begin with that.
+                *self = Self::default();
+                false
+            }
+        }
+    }
+}
+
+/// A step of saving whose transaction is under way.
+pub(crate) struct Saving(Step);
+
+/// Which records a listing returns.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    pub(crate) actor: Option<Hash>,
+    pub(crate) session: Option<Short>,
+    pub(crate) archived: bool,
+    pub(crate) offset: usize,
+    pub(crate) limit: usize,
+}
+
+const _: () = assert!(FREEZE.is_multiple_of(TILE), "segments end where tiles end");
