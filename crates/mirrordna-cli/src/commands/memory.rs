@@ -1,0 +1,74 @@
+//! `remember` and `recall`.
+
+use super::{agent, one_line, open};
+use crate::args::{Recall, Remember};
+use crate::config::Settings;
+use crate::output::{Output, Tone};
+use mirrordna::{Code, Error, Result};
+use serde_json::json;
+use std::io::{Read, stdin};
+
+pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
+    let text = match args.text.as_str() {
+        "-" => {
+            let mut text = String::new();
+            let read = stdin().lock().take(mirrordna::limits::PAYLOAD as u64 + 1).read_to_string(&mut text);
+            read.map_err(|e| Error::new(Code::InputInvalid, "standard input is no UTF-8 text").caused_by(e))?;
+            text
+        }
+        _ => args.text,
+    };
+    let memories = match &args.session {
+        Some(session) => engine.sessions().resume(session)?.memories(),
+        None => agent(&engine, args.identity.as_deref())?.memories(),
+    };
+    let mut add = memories.add(text).tier(args.tier.parse()?);
+    for tag in args.tag {
+        add = add.tag(tag);
+    }
+    if let Some(subject) = args.subject {
+        add = add.subject(subject);
+    }
+    let written = add.send()?;
+    if out.json {
+        out.value(&engine.memories().get(&written.id)?)?;
+    } else {
+        out.line(written.id);
+    }
+    drop(memories);
+    engine.close()?;
+    Ok(0)
+}
+
+pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Result<u8> {
+    let engine = open(settings)?;
+    let memories = match &args.identity {
+        Some(name) => engine.identities().find(name)?.memories(),
+        None => engine.memories(),
+    };
+    let hits = memories.search(args.query).limit(args.limit).run()?;
+    if out.json {
+        let hits: Vec<_> = hits
+            .iter()
+            .map(|h| {
+                json!({
+                    "id": h.record.id, "score": h.score, "text": h.record.content, "timestamp": h.record.timestamp,
+                    "session": h.record.session, "identity": h.record.agent,
+                    "speaker": h.record.speaker, "source_id": h.record.source_id, "source_ns": h.record.source_ns,
+                })
+            })
+            .collect();
+        out.value(&json!({ "hits": hits }))?;
+    } else if hits.is_empty() {
+        out.line("nothing found");
+    } else {
+        for (n, hit) in hits.iter().enumerate() {
+            let day = hit.record.timestamp.get(..10).unwrap_or_default();
+            let who = hit.record.speaker.as_ref().map(|s| format!("{s}: ")).unwrap_or_default();
+            let id = out.tone(Tone::Dim, &hit.record.id);
+            out.line(format!("{:>2}  {:>6.2}  {day}  {who}{}  {id}", n + 1, hit.score, one_line(&hit.record.content, 120)));
+        }
+    }
+    Ok(0)
+}
