@@ -35,6 +35,7 @@ mod commit;
 mod engine;
 #[cfg(feature = "sqlite")]
 mod file;
+mod follow;
 mod identities;
 pub mod import;
 mod keyring;
@@ -52,6 +53,7 @@ mod witness;
 pub use builder::{Builder, Durability, SealPolicy};
 pub use commit::Appended;
 pub use engine::{DEFAULT_TENANT, Engine, Tenant};
+pub use follow::Follow;
 pub use identities::{Identities, Identity, IdentityManager, NewIdentity, Profile};
 pub use keyring::{Keys, passphrase_from_env};
 pub use memories::{Add, Hit, Memories, Search, Step, Written};
