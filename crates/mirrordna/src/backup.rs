@@ -9,6 +9,8 @@
 
 use crate::builder::Builder;
 use crate::engine::Engine;
+use crate::import::Progress;
+use crate::verify::REPORT_EVERY;
 use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
 use mirrordna_core::verify::ledger::Stored;
@@ -72,7 +74,7 @@ fn optional(w: &mut Writer, bytes: Option<&[u8]>) {
     };
 }
 
-pub(crate) fn export(store: &dyn Store, out: &mut dyn Write) -> Result<Moved> {
+pub(crate) fn export(store: &dyn Store, out: &mut dyn Write, progress: Progress<'_>) -> Result<Moved> {
     let mut sink = Sink { out, digest: Sha256::new(), moved: Moved::default() };
     store.read(&mut |tx| {
         let mut w = Writer::default();
@@ -91,8 +93,12 @@ pub(crate) fn export(store: &dyn Store, out: &mut dyn Write) -> Result<Moved> {
             w.array(5).uint(tag::SUBJECT).uint(row.number).uint(u64::from(row.log)).bytes(&row.tag).bytes(&row.key);
             sink.frame(w)
         })?;
+        let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
         for row in &logs {
             tx.scan(row.number, 0..row.size, &mut |event| {
+                if sink.moved.events.is_multiple_of(REPORT_EVERY) {
+                    progress(sink.moved.events, total);
+                }
                 let mut w = Writer::with_capacity(512);
                 w.array(7).uint(tag::EVENT).uint(u64::from(row.number)).uint(event.index).bytes(event.leaf);
                 optional(&mut w, event.body);
@@ -315,7 +321,16 @@ impl Engine {
     /// # Errors
     /// Where the store cannot be read or `out` cannot be written.
     pub fn export(&self, out: &mut dyn Write) -> Result<Moved> {
-        export(&*self.inner.store, out)
+        self.export_with(out, &mut |_, _| {})
+    }
+
+    /// The same, telling `progress` now and then how many events were written,
+    /// of how many.
+    ///
+    /// # Errors
+    /// As [`Engine::export`].
+    pub fn export_with(&self, out: &mut dyn Write, progress: Progress<'_>) -> Result<Moved> {
+        export(&*self.inner.store, out, progress)
     }
 }
 

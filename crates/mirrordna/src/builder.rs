@@ -3,6 +3,7 @@
 use crate::engine::{Engine, Inner};
 #[cfg(feature = "sqlite")]
 use crate::file;
+use crate::import::Progress;
 use crate::keyring::{Keys, passphrase_from_env};
 use crate::url::StoreUrl;
 use crate::verify::VerifyReport;
@@ -86,9 +87,18 @@ impl Builder {
     /// Where there is no database, or it cannot be read at all; what was
     /// altered is in the report.
     pub fn verify(self) -> Result<VerifyReport> {
+        self.verify_with(&mut |_, _| {})
+    }
+
+    /// The same, telling `progress` now and then how many events were walked,
+    /// of how many.
+    ///
+    /// # Errors
+    /// As [`Builder::verify`].
+    pub fn verify_with(self, progress: Progress<'_>) -> Result<VerifyReport> {
         match StoreUrl::parse(&self.url)? {
             StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory ends with its process; there is nothing to verify")),
-            StoreUrl::Sqlite(path) => file::verify(&path, &self),
+            StoreUrl::Sqlite(path) => file::verify(&path, &self, progress),
         }
     }
 
@@ -187,7 +197,7 @@ impl Builder {
 /// Stands in for files in a build that has no store for them.
 #[cfg(not(feature = "sqlite"))]
 mod file {
-    use super::{Builder, Code, Engine, Error, Result, Store, VerifyReport};
+    use super::{Builder, Code, Engine, Error, Progress, Result, Store, VerifyReport};
     use std::path::Path;
 
     fn absent(path: &Path) -> Error {
@@ -199,7 +209,7 @@ mod file {
         Err(absent(path))
     }
 
-    pub(super) fn verify(path: &Path, _builder: &Builder) -> Result<VerifyReport> {
+    pub(super) fn verify(path: &Path, _builder: &Builder, _progress: Progress<'_>) -> Result<VerifyReport> {
         Err(absent(path))
     }
 

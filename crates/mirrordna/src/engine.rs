@@ -546,7 +546,7 @@ impl Engine {
     /// report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let witness = self.inner.witness.as_ref().map(|(folder, place)| (folder.as_path(), *place));
-        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[], witness)
+        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[], witness, &mut |_, _| {})
     }
 
     /// Id of the database, 32 hex digits; it names the keyring file.

@@ -3,6 +3,7 @@
 
 use crate::builder::{Builder, Durability};
 use crate::engine::{Engine, Inner};
+use crate::import::Progress;
 use crate::keyring::Keyring;
 use crate::log::{genesis, lock};
 use crate::verify::VerifyReport;
@@ -67,7 +68,7 @@ pub(crate) fn open(path: &Path, builder: Builder) -> Result<Engine> {
     Ok(Engine { inner })
 }
 
-pub(crate) fn verify(path: &Path, builder: &Builder) -> Result<VerifyReport> {
+pub(crate) fn verify(path: &Path, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
     use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
     let store = match SqliteStore::open(path, Mode::Read, Sync::Full) {
         // A file that is damaged beyond opening is a finding too.
@@ -98,7 +99,7 @@ pub(crate) fn verify(path: &Path, builder: &Builder) -> Result<VerifyReport> {
     };
     let folder = builder.witness.folder();
     let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(&store, keyring.as_ref(), &builder.trusted, witness)
+    crate::verify::database(&store, keyring.as_ref(), &builder.trusted, witness, progress)
 }
 
 /// An empty store at a path where there is none.

@@ -1,6 +1,7 @@
 //! Verification of a whole database: each log walked by the ledger, and every
 //! other row held against what the walk recomputed.
 
+use crate::import::Progress;
 use crate::keyring::{Keyring, Role, hex, owner};
 use crate::witness::{self, Freshness, Seen};
 use mirrordna_core::cipher::{self, Secret};
@@ -13,6 +14,9 @@ use mirrordna_storage::{LogRow, ReadTx, Store};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
+
+/// Events between two reports of progress.
+pub(crate) const REPORT_EVERY: u64 = 4_096;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,12 +83,13 @@ impl VerifyReport {
 
 /// Verifies the database in a store. `fingerprints` are log keys that the
 /// caller accepts besides those of the keyring; `witness` is the folder of the
-/// head witness and the place of the database.
+/// head witness and the place of the database; `progress` is told of events.
 pub(crate) fn database(
     store: &dyn Store,
     keyring: Option<&Keyring>,
     fingerprints: &[Hash],
     witness: Option<(&Path, [u8; 16])>,
+    progress: Progress<'_>,
 ) -> Result<VerifyReport> {
     let mut findings: Vec<Problem> = Vec::new();
     let mut add = |code, place: &str, message: String| findings.push(Problem { code, place: place.to_owned(), message });
@@ -114,9 +119,10 @@ pub(crate) fn database(
             totals.problems.push(problem("store.stray_row", &stray, "belongs to no leaf or log"));
         }
         let subjects = Subjects::load(tx, keyring, &logs, &mut totals.problems)?;
+        let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
         for row in &logs {
             let seen = seen.get(&row.id).cloned();
-            LogWalk::new(row, keyring, &subjects, fingerprints, seen).run(tx, &mut totals)?;
+            LogWalk::new(row, keyring, &subjects, fingerprints, seen).run(tx, &mut totals, &mut |done| progress(done, total))?;
         }
         Ok(())
     });
@@ -247,7 +253,7 @@ impl<'a> LogWalk<'a> {
         format!("log {} {what}", self.row.number)
     }
 
-    fn run(mut self, tx: &dyn ReadTx, totals: &mut Totals) -> Result<()> {
+    fn run(mut self, tx: &dyn ReadTx, totals: &mut Totals, progress: &mut dyn FnMut(u64)) -> Result<()> {
         let signed = signed_size(self.row);
         let mut signed_frontier = None;
         tx.scan(self.row.number, 0..u64::MAX, &mut |found| {
@@ -268,6 +274,9 @@ impl<'a> LogWalk<'a> {
             }
             if Some(self.ledger.size()) == signed {
                 signed_frontier = Some(self.ledger.frontier().to_bytes());
+            }
+            if self.ledger.size().is_multiple_of(REPORT_EVERY) {
+                progress(totals.events + self.ledger.size());
             }
             self.tile(tx, hash)
         })

@@ -34,7 +34,9 @@ pub enum Witness {
 }
 
 impl Witness {
-    pub(crate) fn folder(&self) -> Option<PathBuf> {
+    /// The folder, or `None` where there is none.
+    #[must_use]
+    pub fn folder(&self) -> Option<PathBuf> {
         let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         match self {
             Self::Off => None,

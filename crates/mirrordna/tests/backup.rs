@@ -6,7 +6,7 @@ mod common;
 
 use common::{Place, corpus};
 use mirrordna::import::{Format, import};
-use mirrordna::{Code, Engine, IdentityType};
+use mirrordna::{Code, Content, Engine, IdentityType, NewMemory};
 
 fn records(engine: &Engine) -> String {
     let (memories, sessions) = (engine.memories().list(0, 10_000).unwrap(), engine.sessions().list(None).unwrap());
@@ -69,4 +69,24 @@ fn a_damaged_export_restores_nothing() {
     }
     assert_eq!(try_restore(b"something else entirely"), Code::ExportInvalid);
     assert_eq!(place.builder().restore(&mut export.as_slice()).unwrap_err().code(), Code::StoreInUse);
+}
+
+#[test]
+fn long_work_tells_how_far_it_is() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    for batch in 0..9 {
+        let new = |n: usize| NewMemory { content: Content::Text(format!("memory {batch}.{n}")), ..NewMemory::default() };
+        agent.memories().add_all((0..500).map(new).collect()).unwrap();
+    }
+    let (mut verified, mut exported) = (Vec::new(), Vec::new());
+    engine.export_with(&mut std::io::sink(), &mut |done, of| exported.push((done, of))).unwrap();
+    drop(agent);
+    engine.close().unwrap();
+    let report = place.builder().verify_with(&mut |done, of| verified.push((done, of))).unwrap();
+    for told in [&verified, &exported] {
+        assert!(told.is_sorted() && told.iter().any(|(done, _)| *done > 4_000), "{told:?}");
+        assert!(told.iter().all(|(done, of)| done <= of && *of > 4_500 && *of <= report.events), "{told:?}");
+    }
 }

@@ -82,7 +82,8 @@ impl ImportReport {
     }
 }
 
-/// Progress of an import: bytes read, of how many.
+/// Told of progress: how much is done, of how much. An import counts the bytes
+/// of a file, a verification and an export count events.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Imports files and folders into a tenant.
