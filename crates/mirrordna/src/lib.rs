@@ -60,7 +60,7 @@ pub use memories::{Add, Hit, Memories, Search, Step, Written};
 pub use mirrordna_core::identity::IdentityType;
 pub use mirrordna_core::memory::{Content, Memory, MemoryPatch, NewMemory, Tier};
 pub use mirrordna_core::session::{NewSession, Session};
-pub use mirrordna_core::{Clock, Code, Entropy, Error, Result, limits};
+pub use mirrordna_core::{Clock, Code, Entropy, Error, Result, limits, time};
 pub use sessions::{SessionHandle, Sessions};
 pub use snapshots::{Comparison, Restored, Snapshot, Snapshots};
 pub use system::{SystemClock, SystemEntropy};

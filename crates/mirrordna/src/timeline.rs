@@ -111,7 +111,11 @@ impl Timeline {
     /// `record.not_found` beyond the end, or where its evidence does not hold.
     pub fn get(&self, leaf: u64) -> Result<TimelineEvent> {
         let found = self.list(leaf, 1)?.into_iter().find(|e| e.leaf == leaf);
-        found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no event {leaf}")))
+        match found {
+            Some(event) => Ok(event),
+            None if leaf < self.len()? => Err(Error::new(Code::NotFound, format!("event {leaf} is not of this timeline"))),
+            None => Err(Error::new(Code::NotFound, format!("there is no event {leaf}: the log has {}, from 0 on", self.len()?))),
+        }
     }
 
     /// Events of this scope from a leaf on, oldest first, at most `limit`.
