@@ -1,6 +1,8 @@
-//! What can be typed.
+//! What can be typed. `docs/cli.md`, the manual pages and the completions are
+//! generated from here.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Provable identity, sessions, memory and a verifiable timeline for AI agents.
@@ -8,30 +10,57 @@ use std::path::PathBuf;
 #[command(
     name = "mirrordna",
     version,
-    about,
-    after_help = "Examples:\n  mirrordna quickstart\n  mirrordna init\n  mirrordna import chat.jsonl\n  mirrordna recall \"when did we pick the venue?\"\n  mirrordna verify"
+    after_help = "Examples:
+  mirrordna quickstart
+  mirrordna init
+  mirrordna import chat.jsonl
+  mirrordna recall \"when did we pick the venue?\"
+  mirrordna verify
+
+Exit status: 0 done; 1 altered and 3 unproven (verify, doctor); 2 wrong usage;
+10 + the first digit of an error's code (MDNA-4001: 14)."
 )]
 pub(crate) struct Args {
     /// Database: a path, sqlite:PATH or sqlite:///ABSOLUTE.
     /// By default MIRRORDNA_STORE, else the configuration file, else ./mirrordna.db.
-    #[arg(long, global = true, value_name = "URL|PATH")]
+    #[arg(long, global = true, value_name = "URL|PATH", value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<String>,
-    /// Print JSON.
+    /// Print JSON: results on standard output, errors on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Whether to use colour; auto is on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a database and its keyring.
-    #[command(after_help = "Example:\n  mirrordna --store ./agents.db init")]
+    #[command(after_help = "Examples:
+  mirrordna init
+  MIRRORDNA_PASSPHRASE_FILE=/run/secrets/mirrordna mirrordna --store ./agents.db init")]
     Init,
     /// Show everything once, on a sample conversation in a new folder.
+    #[command(after_help = "Examples:
+  mirrordna quickstart
+  mirrordna quickstart /tmp/try")]
     Quickstart {
         /// Folder to create; by default ./mirrordna-quickstart.
+        #[arg(value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
     },
     /// Create and show identities.
@@ -41,60 +70,117 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Session(SessionCommand),
     /// Add a memory.
-    #[command(after_help = "Example:\n  mirrordna remember \"Prefers trains to planes\" --identity Ada --tier long_term --tag travel")]
+    #[command(after_help = "Examples:
+  mirrordna remember \"Prefers trains to planes\" --identity Ada --tag travel
+  mirrordna remember \"The boathouse is booked\" --session sess_01jt… --tier episodic
+  git log -1 --format=%B | mirrordna remember - --identity Ada")]
     Remember(Remember),
-    /// Find memories.
-    #[command(
-        after_help = "Examples:\n  mirrordna recall \"when did we pick the venue?\"\n  mirrordna recall venue --identity Ada --limit 3 --json"
-    )]
+    /// Find memories, best first.
+    #[command(after_help = "Examples:
+  mirrordna recall \"when did we pick the venue?\"
+  mirrordna recall venue --identity Ada --limit 3 --json | jq -r '.hits[].text'")]
     Recall(Recall),
-    /// Append and show events.
+    /// Append, show, follow and export events.
     #[command(subcommand)]
     Timeline(TimelineCommand),
     /// Capture, compare and restore snapshots of an agent.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
     /// Import chats and vaults.
-    #[command(after_help = "Examples:\n  mirrordna import chat.jsonl\n  mirrordna import ./exports --format chat --json")]
+    #[command(after_help = "A chat is JSON Lines, a turn a line: speaker|role, text|content, and timestamp,
+session, id, ns, seq where there are any; other keys become metadata. A folder
+is searched. A second import of the same file appends nothing, and a killed one
+is taken up by the next.
+
+Examples:
+  mirrordna import chat.jsonl
+  mirrordna import ./vault --format upstream --strict
+  mirrordna import ./exports --json | jq '.refused'")]
     Import(Import),
     /// Write the whole database, without keys, to a file.
-    #[command(after_help = "Example:\n  mirrordna export backup.mdna")]
+    #[command(after_help = "Contents stay encrypted in the file; who restores it needs the keyring to read
+them, and nothing to verify them.
+
+Examples:
+  mirrordna export backup.mdna
+  mirrordna --store ./restored.db restore backup.mdna")]
     Export {
         /// The file; it must not exist.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Restore an export into a new database.
-    #[command(after_help = "Example:\n  mirrordna --store ./restored.db restore backup.mdna")]
+    #[command(after_help = "Examples:
+  mirrordna --store ./restored.db restore backup.mdna
+  mirrordna verify ./restored.db")]
     Restore {
         /// The export.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Check that nothing was altered: exit status 0 intact, 1 altered, 3 unproven.
-    #[command(
-        after_help = "Examples:\n  mirrordna verify\n  mirrordna verify copy.db --key 3f9c…\n\nStatus 3 (unproven) means: consistent, but nothing you trust vouches for it.\nGive the fingerprint that the owner told you by another way with --key."
-    )]
+    #[command(after_help = "Status 3 (unproven) means: consistent, but nothing you trust vouches for it.
+Give the fingerprint that the owner told you by another way with --key.
+
+Examples:
+  mirrordna verify
+  mirrordna verify copy.db --key 3f9c…
+  mirrordna verify --json | jq -r '.problems[] | .where + \": \" + .message'")]
     Verify(Verify),
     /// Look at the database, its keys and its head witness, and say what to mend.
+    #[command(after_help = "Exit status as of verify.
+
+Examples:
+  mirrordna doctor
+  mirrordna doctor --json | jq '.checks[] | select(.ok | not)'")]
     Doctor,
     /// Show the effective configuration and where each value comes from.
-    #[command(
-        after_help = "The configuration file is $MIRRORDNA_CONFIG, else ./mirrordna.toml, else $XDG_CONFIG_HOME/mirrordna/config.toml:\n\n  store = \"./agents.db\"\n  keys = \"/secure/keys\"\n  state = \"/var/lib/mirrordna\"   # or \"off\"\n  durability = \"full\"            # or \"normal\"\n  seals = \"bounded\"              # or \"every-event\""
-    )]
+    #[command(after_help = "The configuration file is $MIRRORDNA_CONFIG, else ./mirrordna.toml, else
+$XDG_CONFIG_HOME/mirrordna/config.toml:
+
+  store = \"./agents.db\"
+  keys = \"/secure/keys\"
+  state = \"/var/lib/mirrordna\"   # or \"off\"
+  durability = \"full\"            # or \"normal\"
+  seals = \"bounded\"              # or \"every-event\"
+
+Arguments win over the environment (MIRRORDNA_STORE, MIRRORDNA_KEYS,
+MIRRORDNA_STATE, MIRRORDNA_DURABILITY, MIRRORDNA_SEALS), that over the file.
+
+Examples:
+  mirrordna config
+  MIRRORDNA_STORE=agents.db mirrordna config --json | jq -r .store.from")]
     Config,
     /// Print a completion script for a shell.
+    #[command(after_help = "Examples:
+  mirrordna completions bash > ~/.local/share/bash-completion/completions/mirrordna
+  mirrordna completions zsh > ~/.zfunc/_mirrordna
+  mirrordna completions fish > ~/.config/fish/completions/mirrordna.fish")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff).
-    Man,
+    /// Print the manual page of a command, or write all pages.
+    #[command(after_help = "Examples:
+  mirrordna man | man -l -
+  mirrordna man timeline tail | man -l -
+  mirrordna man --folder ~/.local/share/man/man1")]
+    Man {
+        /// The command; by default mirrordna itself.
+        command: Vec<String>,
+        /// Write the pages of all commands into this folder instead.
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with = "command")]
+        folder: Option<PathBuf>,
+    },
 }
 
 /// `identity …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdentityCommand {
-    /// Create an identity.
-    #[command(after_help = "Example:\n  mirrordna identity create agent --name Ada")]
+    /// Create an identity, and the database where there is none.
+    #[command(after_help = "Examples:
+  mirrordna identity create agent --name Ada
+  SAM=$(mirrordna identity create user --name Sam)")]
     Create {
         /// What it is.
         #[arg(value_enum)]
@@ -110,8 +196,14 @@ pub(crate) enum IdentityCommand {
         metadata: Option<String>,
     },
     /// Show all identities.
+    #[command(after_help = "Examples:
+  mirrordna identity list
+  mirrordna identity list --json | jq -r '.identities[].id'")]
     List,
     /// Show one identity.
+    #[command(after_help = "Examples:
+  mirrordna identity show Ada
+  mirrordna identity show mdna_agt_2322717e")]
     Show {
         /// Id, its beginning, or a name.
         identity: String,
@@ -131,7 +223,9 @@ pub(crate) enum Kind {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     /// Start a session.
-    #[command(after_help = "Example:\n  mirrordna session start --agent Ada --user Sam")]
+    #[command(after_help = "Examples:
+  mirrordna session start --agent Ada --user Sam
+  mirrordna session start --agent Ada --user Sam --parent sess_01jt…")]
     Start {
         /// The agent: id or name.
         #[arg(long)]
@@ -140,10 +234,13 @@ pub(crate) enum SessionCommand {
         #[arg(long)]
         user: String,
         /// The session it continues.
-        #[arg(long)]
+        #[arg(long, value_name = "SESSION")]
         parent: Option<String>,
     },
     /// End a session.
+    #[command(after_help = "Examples:
+  mirrordna session end sess_01jt…
+  mirrordna session end sess_01jt… --final-state '{\"booked\":true}'")]
     End {
         /// Its id.
         session: String,
@@ -151,13 +248,18 @@ pub(crate) enum SessionCommand {
         #[arg(long, value_name = "JSON")]
         final_state: Option<String>,
     },
-    /// Show sessions.
+    /// Show sessions, oldest first.
+    #[command(after_help = "Examples:
+  mirrordna session list
+  mirrordna session list --agent Ada --json | jq '.sessions | length'")]
     List {
-        /// Only of this agent.
+        /// Only of this agent: id or name.
         #[arg(long)]
         agent: Option<String>,
     },
-    /// Show a session and those it continues.
+    /// Show a session and those it continues, oldest first.
+    #[command(after_help = "Examples:
+  mirrordna session show sess_01jt…")]
     Show {
         /// Its id.
         session: String,
@@ -172,11 +274,11 @@ pub(crate) struct Remember {
     /// The agent: id or name; may be left away where there is one.
     #[arg(long)]
     pub(crate) identity: Option<String>,
-    /// The session.
+    /// The session it belongs to.
     #[arg(long, conflicts_with = "identity")]
     pub(crate) session: Option<String>,
-    /// short_term, long_term or episodic.
-    #[arg(long, default_value = "long_term")]
+    /// How long it should matter.
+    #[arg(long, default_value = "long_term", value_parser = PossibleValuesParser::new(["short_term", "long_term", "episodic"]))]
     pub(crate) tier: String,
     /// A label; may be repeated.
     #[arg(long)]
@@ -195,7 +297,7 @@ pub(crate) struct Recall {
     #[arg(long)]
     pub(crate) identity: Option<String>,
     /// At most this many.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: usize,
 }
 
@@ -203,7 +305,9 @@ pub(crate) struct Recall {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TimelineCommand {
     /// Append an event.
-    #[command(after_help = "Example:\n  mirrordna timeline append booking.requested '{\"from\":\"Basel\"}' --identity Ada")]
+    #[command(after_help = "Examples:
+  mirrordna timeline append booking.requested '{\"from\":\"Basel\"}' --identity Ada
+  mirrordna timeline append shift.ended --identity Ada")]
     Append {
         /// Dotted name of what happened.
         event_type: String,
@@ -214,29 +318,82 @@ pub(crate) enum TimelineCommand {
         identity: String,
     },
     /// Show events, oldest first; with --json one event a line.
+    #[command(after_help = "Examples:
+  mirrordna timeline list --since 2h
+  mirrordna timeline list --identity Ada --limit 20
+  mirrordna timeline list --json | jq -r 'select(.event_type) | .event_type'")]
     List {
-        /// Only of this actor.
-        #[arg(long)]
-        identity: Option<String>,
-        /// From this leaf on.
-        #[arg(long, default_value_t = 0)]
-        from: u64,
+        #[command(flatten)]
+        scope: Scope,
         /// At most this many.
-        #[arg(long)]
+        #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
     /// Show one event.
+    #[command(after_help = "Examples:
+  mirrordna timeline show 15
+  mirrordna timeline show 15 --json | jq -r .payload")]
     Show {
         /// Its leaf number.
         leaf: u64,
     },
+    /// Show the last events, then each new one as it comes, until ctrl-C.
+    #[command(after_help = "Events of other processes come too, each once and in order. To go on later
+without missing one, follow --from the last leaf that was seen plus one.
+
+Examples:
+  mirrordna timeline tail
+  mirrordna timeline tail --identity Ada --limit 0 --json
+  mirrordna timeline tail --from 1024 --json | while read -r event; do …; done")]
+    Tail {
+        #[command(flatten)]
+        scope: Scope,
+        /// How many events that are there already to begin with; all of them
+        /// where --from or --since is given, 10 otherwise.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Write events as JSON Lines to a file, or to standard output.
+    #[command(after_help = "The lines are those of `timeline list --json`: leaf, hash, time, kind, actor,
+aseq, signed, body, and record, event_type, session, occurred_at and payload
+where the event has them.
+
+Examples:
+  mirrordna timeline export events.jsonl
+  mirrordna timeline export --since 2026-03-01 | gzip > march.jsonl.gz")]
+    Export {
+        /// The file; it must not exist. Without it, standard output.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        scope: Scope,
+        /// At most this many.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+}
+
+/// Which events.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scope {
+    /// Only of this actor: id or name.
+    #[arg(long)]
+    pub(crate) identity: Option<String>,
+    /// From this leaf on.
+    #[arg(long, value_name = "LEAF")]
+    pub(crate) from: Option<u64>,
+    /// From this time on: 2026-03-02, 2026-03-02T09:30:00Z, or 90s, 15m, 2h, 7d ago.
+    #[arg(long, value_name = "TIME", conflicts_with = "from")]
+    pub(crate) since: Option<String>,
 }
 
 /// `snapshot …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
     /// Capture the state of an agent.
-    #[command(after_help = "Example:\n  mirrordna snapshot capture --identity Ada")]
+    #[command(after_help = "Examples:
+  mirrordna snapshot capture --identity Ada
+  mirrordna snapshot capture --metadata '{\"why\":\"before the upgrade\"}'")]
     Capture {
         /// The agent: id or name; may be left away where there is one.
         #[arg(long)]
@@ -245,17 +402,25 @@ pub(crate) enum SnapshotCommand {
         #[arg(long, value_name = "JSON")]
         metadata: Option<String>,
     },
-    /// Show all snapshots.
+    /// Show all snapshots, oldest first.
+    #[command(after_help = "Examples:
+  mirrordna snapshot list
+  mirrordna snapshot list --json | jq -r '.snapshots[-1].snapshot_id'")]
     List,
-    /// Print the document of a snapshot.
+    /// Print the document of a snapshot as JSON or YAML.
+    #[command(after_help = "Examples:
+  mirrordna snapshot show snap_01jt…
+  mirrordna snapshot show snap_01jt… --yaml > snapshot.yaml")]
     Show {
         /// Its id.
         snapshot: String,
         /// As YAML instead of JSON.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         yaml: bool,
     },
     /// Show what changed from one snapshot to another.
+    #[command(after_help = "Examples:
+  mirrordna snapshot compare snap_01jt… snap_01jv…")]
     Compare {
         /// Id of the first.
         first: String,
@@ -263,6 +428,11 @@ pub(crate) enum SnapshotCommand {
         second: String,
     },
     /// Bring an agent's memories back to their state in a snapshot.
+    #[command(after_help = "Nothing is lost: what the snapshot does not know is archived, and the way back
+is a snapshot of before.
+
+Examples:
+  mirrordna snapshot restore snap_01jt…")]
     Restore {
         /// Its id.
         snapshot: String,
@@ -273,10 +443,10 @@ pub(crate) enum SnapshotCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
     /// Files and folders.
-    #[arg(required = true)]
+    #[arg(required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
-    /// auto, chat or upstream.
-    #[arg(long, default_value = "auto")]
+    /// How to read them; auto looks at their names.
+    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat"]))]
     pub(crate) format: String,
     /// Make any refused record an error.
     #[arg(long)]
@@ -287,11 +457,67 @@ pub(crate) struct Import {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// Another database than --store names.
+    #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
     pub(crate) target: Option<String>,
     /// Fingerprint of a log key to trust, 64 hex digits; may be repeated.
     #[arg(long, value_name = "FINGERPRINT")]
     pub(crate) key: Vec<String>,
     /// File with one fingerprint a line; `#` begins a comment.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::fmt::Write;
+
+    /// Every command that does something, with its page of the reference.
+    fn pages(command: &mut clap::Command, depth: usize, out: &mut String) {
+        let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
+        let help = command.clone().term_width(100).render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        write!(out, "\n{} {name}\n\n```text\n{}\n```\n", "#".repeat(depth), help.join("\n").trim_end()).unwrap();
+        for sub in command.get_subcommands_mut().filter(|c| c.get_name() != "help") {
+            pages(sub, 3.min(depth + 1), out);
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        fn leaves(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|c| leaves(c, &path));
+            } else {
+                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let examples = after.split_once("Examples:\n").unwrap_or_else(|| panic!("{path} shows no examples")).1;
+                let name = path.trim_start();
+                assert!(examples.contains(name) || examples.contains(" verify ") || examples.contains(" restore "), "{path}: {examples}");
+            }
+        }
+        Args::command().get_subcommands().for_each(|c| leaves(c, "mirrordna"));
+    }
+
+    /// `MIRRORDNA_BLESS=1 cargo test -p mirrordna-cli` writes the file anew.
+    #[test]
+    fn the_reference_is_what_help_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+        let mut text = String::from(
+            "# The command line\n\nGenerated from the arguments: `MIRRORDNA_BLESS=1 cargo test -p mirrordna-cli` writes this file, and the test\nfails where it is out of date. Transcripts of every command: `crates/mirrordna-cli/tests/transcripts/`.\n",
+        );
+        let mut command = Args::command();
+        command.build();
+        pages(&mut command, 2, &mut text);
+        if std::env::var_os("MIRRORDNA_BLESS").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert!(std::fs::read_to_string(path).unwrap() == text, "docs/cli.md is not what --help says");
+    }
 }

@@ -53,6 +53,12 @@ fn read(path: &Path) -> Result<File> {
     })
 }
 
+/// The folder of keyrings.
+fn default_keys() -> Option<String> {
+    let file = Keys::Default.path(&[0; 16]).ok()??;
+    file.parent().map(|folder| folder.display().to_string())
+}
+
 impl Settings {
     /// Settles the configuration; `store` is what was typed.
     pub(crate) fn load(store: Option<String>) -> Result<Self> {
@@ -69,12 +75,22 @@ impl Settings {
             None => pick("MIRRORDNA_STORE", file.store, "./mirrordna.db"),
         };
         let keys_in_file = file.keys.map(|k| k.display().to_string());
-        let (keys, keys_from) = pick("MIRRORDNA_KEYS", keys_in_file, "the user's data folder");
-        let (state, state_from) = pick("MIRRORDNA_STATE", file.state, "the user's state folder");
+        let (keys, keys_from) = pick("MIRRORDNA_KEYS", keys_in_file, "");
+        let (state, state_from) = pick("MIRRORDNA_STATE", file.state, "");
         let (durability, durability_from) = pick("MIRRORDNA_DURABILITY", file.durability, "full");
         let (seals, seals_from) = pick("MIRRORDNA_SEALS", file.seals, "bounded");
         let wrong = |key: &str, value: &str, from: &str, known: &str| {
             Err(Error::new(Code::ConfigInvalid, format!("{key} = '{value}' ({from}) is none of {known}")))
+        };
+        // Where the library puts them if nobody says anything else.
+        let none = |variable: &str| format!("(nowhere: set {variable})");
+        let keys_shown = match keys.as_str() {
+            "" => default_keys().unwrap_or_else(|| none("MIRRORDNA_KEYS")),
+            named => named.to_owned(),
+        };
+        let state_shown = match state.as_str() {
+            "" => Witness::Default.folder().map_or_else(|| none("MIRRORDNA_STATE"), |f| f.display().to_string()),
+            named => named.to_owned(),
         };
         Ok(Self {
             // The environment is read by the library itself.
@@ -96,8 +112,8 @@ impl Settings {
             },
             from: [
                 ("store", store.clone(), store_from),
-                ("keys", keys, keys_from),
-                ("state", state, state_from),
+                ("keys", keys_shown, keys_from),
+                ("state", state_shown, state_from),
                 ("durability", durability, durability_from),
                 ("seals", seals, seals_from),
             ],

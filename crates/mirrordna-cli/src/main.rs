@@ -7,21 +7,21 @@ mod config;
 mod logs;
 mod output;
 mod quickstart;
+mod usage;
 
-use args::{Args, Command};
-use clap::Parser;
+use args::Command;
 use config::Settings;
 use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let mut out = Output::new(args.json);
+    let args = match usage::parse() {
+        Ok(args) => args,
+        Err(status) => return ExitCode::from(status),
+    };
+    let mut out = Output::new(args.json, args.color);
     let done = logs::start().and_then(|()| Settings::load(args.store)).and_then(|settings| run(&settings, args.command, &mut out));
-    match done {
-        Ok(status) => ExitCode::from(status),
-        Err(e) => ExitCode::from(out.error(&e)),
-    }
+    ExitCode::from(out.finish(done))
 }
 
 fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Result<u8> {
@@ -41,6 +41,6 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Doctor => commands::doctor(settings, out),
         Command::Config => commands::config(settings, out),
         Command::Completions { shell } => commands::completions(shell, out),
-        Command::Man => commands::man(out),
+        Command::Man { command, folder } => commands::man(&command, folder.as_deref(), out),
     }
 }

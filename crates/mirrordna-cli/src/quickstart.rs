@@ -1,8 +1,8 @@
 //! `quickstart`: the main job once, on the bundled sample conversation.
 
-use crate::commands::{describe_new, one_line, show_report, verify_store};
+use crate::commands::{describe_new, show_report, verify_store};
 use crate::config::Settings;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, cut, one_line};
 use mirrordna::import::{Format, import};
 use mirrordna::{Code, Error, IdentityType, NewIdentity, Result};
 use serde_json::json;
@@ -71,7 +71,7 @@ pub(crate) fn run(settings: &Settings, folder: Option<PathBuf>, out: &mut Output
             out.value(&json!({"question": question, "answer": answer.map(|a| a.1)}))?;
         } else {
             let (who, text) = answer.unwrap_or_default();
-            out.line(format!("? {question}\n  {who}: {}", one_line(&text, 150)));
+            out.line(format!("? {question}\n  {who}: {}", cut(&one_line(&text), 150)));
         }
     }
 
@@ -86,7 +86,7 @@ pub(crate) fn run(settings: &Settings, folder: Option<PathBuf>, out: &mut Output
     engine.close()?;
 
     step(out, "verify");
-    let intact = verify_store(&settings.at(&path.to_string_lossy()), &[])?;
+    let intact = verify_store(&settings.at(&path.to_string_lossy()), &[], out)?;
     show_report(&intact, out)?;
 
     step(out, "change one byte of a copy, verify that");
@@ -95,7 +95,7 @@ pub(crate) fn run(settings: &Settings, folder: Option<PathBuf>, out: &mut Output
     if !out.json {
         out.line(format!("byte {at} of {} is now {new:#04x} instead of {old:#04x}", copy.display()));
     }
-    let altered = verify_store(&settings.at(&copy.to_string_lossy()), &[])?;
+    let altered = verify_store(&settings.at(&copy.to_string_lossy()), &[], out)?;
     show_report(&altered, out)?;
 
     if intact.verdict == "intact" && altered.verdict == "altered" {

@@ -1,31 +1,45 @@
 //! `export` and `restore` of a whole database.
 
-use super::open;
+use super::{count, open_to_read, write_new};
 use crate::config::Settings;
-use crate::output::Output;
+use crate::output::{Output, Progress, Unit};
 use mirrordna::{Code, Error, Result};
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 pub(crate) fn export(settings: &Settings, file: &Path, out: &mut Output) -> Result<u8> {
-    let failed = |e| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
-    let engine = open(settings)?;
-    let target = File::create_new(file).map_err(failed)?;
-    let mut writer = BufWriter::with_capacity(1 << 20, target);
-    let done = engine.export(&mut writer).and_then(|moved| {
-        let target = writer.into_inner().map_err(|e| failed(e.into_error()))?;
-        target.sync_all().map_err(failed).map(|()| moved)
-    });
-    // Half an export must not be mistaken for one.
-    let moved = done.inspect_err(|_| drop(std::fs::remove_file(file)))?;
+    let engine = open_to_read(settings)?;
+    let mut progress = Progress::new("exporting", Unit::Events, out);
+    let moved = write_new(file, |target| engine.export_with(target, &mut |done, of| progress.update(done, of)))?;
+    drop(progress);
     show_moved("exported", &moved, out)
 }
 
+/// A reader that tells how much was read.
+struct Counted<'a, R> {
+    inner: R,
+    done: u64,
+    tell: &'a mut dyn FnMut(u64),
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.done += n as u64;
+        (self.tell)(self.done);
+        Ok(n)
+    }
+}
+
 pub(crate) fn restore(settings: &Settings, file: &Path, out: &mut Output) -> Result<u8> {
-    let source =
-        File::open(file).map_err(|e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e))?;
+    let failed = |e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e);
+    let source = File::open(file).map_err(failed)?;
+    let total = source.metadata().map_err(failed)?.len();
+    let mut progress = Progress::new("restoring", Unit::Bytes, out);
+    let source = Counted { inner: source, done: 0, tell: &mut |done| progress.update(done, total) };
     let moved = settings.builder().restore(&mut BufReader::with_capacity(1 << 20, source))?;
+    drop(progress);
     show_moved("restored", &moved, out)
 }
 
@@ -33,7 +47,8 @@ fn show_moved(what: &str, moved: &mirrordna::backup::Moved, out: &mut Output) ->
     if out.json {
         out.value(moved)?;
     } else {
-        out.line(format!("{what} {} events of {} logs, {} bytes", moved.events, moved.logs, moved.bytes));
+        let (events, logs) = (count(moved.events, "event", "events"), count(moved.logs, "log", "logs"));
+        out.line(format!("{what} {events} of {logs}, {} bytes", moved.bytes));
     }
     Ok(0)
 }

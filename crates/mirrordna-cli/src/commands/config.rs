@@ -1,7 +1,7 @@
 //! `config`: the effective configuration.
 
 use crate::config::Settings;
-use crate::output::Output;
+use crate::output::{Cell, Fit, Output, Tone};
 use mirrordna::Result;
 use serde_json::json;
 
@@ -12,8 +12,9 @@ pub(crate) fn config(settings: &Settings, out: &mut Output) -> Result<u8> {
             shown.into_iter().map(|(k, v, from)| (k.to_owned(), json!({"value": v, "from": from}))).collect();
         out.value(&values)?;
     } else {
-        let rows: Vec<Vec<String>> = shown.into_iter().map(|(k, v, from)| vec![k.to_owned(), v, format!("({from})")]).collect();
-        out.table(&rows);
+        let row = |(k, v, from): (&str, String, String)| vec![k.into(), v.into(), Cell::toned(Tone::Dim, from)];
+        let columns = [("KEY", Fit::Whole), ("VALUE", Fit::Whole), ("FROM", Fit::Whole)];
+        out.table(&columns, shown.into_iter().map(row).collect(), "");
     }
     Ok(0)
 }

@@ -1,9 +1,9 @@
 //! `identity …`: creating and showing identities.
 
-use super::open;
+use super::{open_to_read, short_time};
 use crate::args::{IdentityCommand, Kind};
 use crate::config::Settings;
-use crate::output::Output;
+use crate::output::{Fit, Output};
 use mirrordna::{Identity, IdentityType, NewIdentity, Result};
 use serde_json::json;
 
@@ -23,33 +23,35 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
             } else {
                 out.line(identity.id());
                 if let (Some(keyring), Some(recovery)) = (keyring, recovery) {
-                    out.line(format!("  key in {}", keyring.display()));
-                    out.line(format!("  recovery key in {}: move it to another device", recovery.display()));
+                    out.remark(format!("  key in {}", keyring.display()));
+                    out.remark(format!("  recovery key in {}: move it to another device", recovery.display()));
                 }
             }
             drop(identity);
             engine.close()?;
         }
         IdentityCommand::List => {
-            let engine = open(settings)?;
+            let engine = open_to_read(settings)?;
             let profiles = engine.identities().list()?.iter().map(Identity::profile).collect::<Result<Vec<_>>>()?;
             if out.json {
                 out.value(&json!({ "identities": profiles }))?;
             } else {
-                let rows: Vec<Vec<String>> = profiles
-                    .into_iter()
-                    .map(|p| vec![p.id, p.identity_type.name().to_owned(), p.name.unwrap_or_default(), p.created_at.unwrap_or_default()])
-                    .collect();
-                out.table(&rows);
+                let rows = profiles.into_iter().map(|p| {
+                    let created = short_time(&p.created_at.unwrap_or_default(), out);
+                    vec![p.id.into(), p.identity_type.name().into(), created.into(), p.name.unwrap_or_default().into()]
+                });
+                let columns = [("IDENTITY", Fit::Whole), ("TYPE", Fit::Whole), ("CREATED (UTC)", Fit::Whole), ("NAME", Fit::Cut)];
+                let rows = rows.collect();
+                out.table(&columns, rows, "no identities yet: mirrordna identity create agent --name NAME");
             }
         }
         IdentityCommand::Show { identity } => {
-            let engine = open(settings)?;
+            let engine = open_to_read(settings)?;
             let profile = engine.identities().find(&identity)?.profile()?;
             if out.json {
                 out.value(&profile)?;
             } else {
-                let mut rows = vec![vec!["id".into(), profile.id], vec!["type".into(), profile.identity_type.name().into()]];
+                let mut pairs = vec![("id", profile.id), ("type", profile.identity_type.name().to_owned())];
                 for (name, value) in [
                     ("name", profile.name),
                     ("description", profile.description),
@@ -57,9 +59,9 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
                     ("created", profile.created_at),
                     ("metadata", profile.metadata),
                 ] {
-                    rows.extend(value.map(|v| vec![name.to_owned(), v]));
+                    pairs.extend(value.map(|v| (name, v)));
                 }
-                out.table(&rows);
+                out.pairs(&pairs);
             }
         }
     }

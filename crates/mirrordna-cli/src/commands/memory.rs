@@ -1,10 +1,10 @@
 //! `remember` and `recall`.
 
-use super::{agent, one_line, open};
+use super::{agent, open, open_to_read, short_time};
 use crate::args::{Recall, Remember};
 use crate::config::Settings;
-use crate::output::{Output, Tone};
-use mirrordna::{Code, Error, Result};
+use crate::output::{Fit, Output, Table, Tone, cut, one_line};
+use mirrordna::{Code, Error, Hit, Result};
 use serde_json::json;
 use std::io::{Read, stdin};
 
@@ -42,7 +42,7 @@ pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) ->
 }
 
 pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Result<u8> {
-    let engine = open(settings)?;
+    let engine = open_to_read(settings)?;
     let memories = match &args.identity {
         Some(name) => engine.identities().find(name)?.memories(),
         None => engine.memories(),
@@ -60,15 +60,29 @@ pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Res
             })
             .collect();
         out.value(&json!({ "hits": hits }))?;
-    } else if hits.is_empty() {
-        out.line("nothing found");
-    } else {
-        for (n, hit) in hits.iter().enumerate() {
-            let day = hit.record.timestamp.get(..10).unwrap_or_default();
-            let who = hit.record.speaker.as_ref().map(|s| format!("{s}: ")).unwrap_or_default();
-            let id = out.tone(Tone::Dim, &hit.record.id);
-            out.line(format!("{:>2}  {:>6.2}  {day}  {who}{}  {id}", n + 1, hit.score, one_line(&hit.record.content, 120)));
+    } else if let Some(terminal) = out.terminal() {
+        if hits.is_empty() {
+            out.remark("nothing found");
         }
+        for (n, hit) in hits.iter().enumerate() {
+            show_hit(n + 1, hit, terminal, out);
+        }
+    } else {
+        let row = |h: Hit| {
+            let speaker = h.record.speaker.unwrap_or_default();
+            vec![format!("{:.2}", h.score).into(), h.record.timestamp.into(), h.record.id.into(), speaker.into(), h.record.content.into()]
+        };
+        Table::new(&[("", Fit::Whole); 5]).rows(hits.into_iter().map(row).collect(), out);
     }
     Ok(0)
+}
+
+/// A hit for people: what was said on one line, where it stands on the next.
+fn show_hit(n: usize, hit: &Hit, terminal: usize, out: &mut Output) {
+    let when = short_time(&hit.record.timestamp, out);
+    let who = hit.record.speaker.as_ref().map(|s| format!("{s}: ")).unwrap_or_default();
+    let text = one_line(&format!("{who}{}", hit.record.content));
+    out.line(format!("{n:>2}  {}", cut(&text, terminal.saturating_sub(4))));
+    let place = out.tone(Tone::Dim, format!("{:.2}  {when}  {}", hit.score, hit.record.id));
+    out.line(format!("    {place}"));
 }

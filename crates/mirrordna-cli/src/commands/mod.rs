@@ -29,11 +29,20 @@ pub(crate) use verify::{show_report, verify, verify_store};
 use crate::config::Settings;
 use crate::output::Output;
 use mirrordna::{Code, Engine, Error, Identity, IdentityType, Result};
-use std::io::{Write, stdout};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
-/// Opens an existing database.
-pub(crate) fn open(settings: &Settings) -> Result<Engine> {
+/// Opens an existing database to write to it.
+fn open(settings: &Settings) -> Result<Engine> {
     settings.builder().create(false).open()
+}
+
+/// Opens an existing database to read it: also where it cannot be written, and
+/// without a trace in it.
+fn open_to_read(settings: &Settings) -> Result<Engine> {
+    settings.builder().read_only().open()
 }
 
 /// The agent that is named, or the only one there is.
@@ -52,17 +61,60 @@ fn agent(engine: &Engine, named: Option<&str>) -> Result<Identity> {
     }
 }
 
-/// Text on one line of at most `width` characters.
-pub(crate) fn one_line(text: &str, width: usize) -> String {
-    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match flat.char_indices().nth(width) {
-        Some((cut, _)) => format!("{}…", &flat[..cut]),
-        None => flat,
+/// How identities are called: by name for people at a terminal, where they have
+/// one; by id for everybody else.
+struct Names<'a> {
+    engine: &'a Engine,
+    known: HashMap<String, String>,
+    for_people: bool,
+}
+
+impl<'a> Names<'a> {
+    fn new(engine: &'a Engine, out: &Output) -> Self {
+        Self { engine, known: HashMap::new(), for_people: out.terminal().is_some() }
+    }
+
+    fn of(&mut self, id: &str) -> String {
+        if !self.for_people {
+            return id.to_owned();
+        }
+        if let Some(name) = self.known.get(id) {
+            return name.clone();
+        }
+        let named = self.engine.identities().get(id).and_then(|i| i.profile()).ok().and_then(|p| p.name);
+        // The log's own actor signs what the engine does itself.
+        let system = || id.starts_with("mdna_sys_").then(|| "(engine)".to_owned());
+        let name = named.or_else(system).unwrap_or_else(|| id.chars().take(17).collect());
+        self.known.insert(id.to_owned(), name.clone());
+        name
     }
 }
 
-fn raw(text: &[u8], _out: &mut Output) -> Result<u8> {
-    // A closed pipe is the reader's choice.
-    let _closed = stdout().lock().write_all(text);
-    Ok(0)
+/// A time for people: minutes, UTC. The whole of it is in pipes and JSON.
+fn short_time(rfc3339: &str, out: &Output) -> String {
+    match (out.terminal(), rfc3339.get(..10), rfc3339.get(11..16)) {
+        (Some(_), Some(day), Some(time)) => format!("{day} {time}"),
+        _ => rfc3339.to_owned(),
+    }
+}
+
+/// `1 event`, `2 events`.
+fn count(n: u64, singular: &str, plural: &str) -> String {
+    format!("{n} {}", if n == 1 { singular } else { plural })
+}
+
+/// Writes a new file, synced; what could not be written whole is removed.
+fn write_new<T>(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    let failed = |e: std::io::Error| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
+    let target = File::create_new(file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::new(Code::StoreIo, format!("{} exists already", file.display()))
+            .with_hint("Name another file, or move that one away: an export overwrites nothing."),
+        _ => failed(e),
+    })?;
+    let mut writer = BufWriter::with_capacity(1 << 20, target);
+    let done = write(&mut writer).and_then(|value| {
+        let target = writer.into_inner().map_err(|e| failed(e.into_error()))?;
+        target.sync_all().map_err(failed).map(|()| value)
+    });
+    done.inspect_err(|_| drop(std::fs::remove_file(file)))
 }

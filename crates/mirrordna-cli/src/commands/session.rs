@@ -1,16 +1,16 @@
 //! `session …`: starting, ending and showing sessions.
 
-use super::open;
+use super::{Names, open, open_to_read, short_time};
 use crate::args::SessionCommand;
 use crate::config::Settings;
-use crate::output::Output;
-use mirrordna::{NewSession, Result};
+use crate::output::{Cell, Fit, Output, Tone};
+use mirrordna::{Engine, NewSession, Result, Session};
 use serde_json::json;
 
 pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Output) -> Result<u8> {
-    let engine = open(settings)?;
     match command {
         SessionCommand::Start { agent, user, parent } => {
+            let engine = open(settings)?;
             let (agent, user) = (engine.identities().find(&agent)?, engine.identities().find(&user)?);
             let new = NewSession { user: Some(user.id().to_owned()), parent, ..NewSession::default() };
             let session = engine.sessions().start_with(&agent, new)?;
@@ -19,34 +19,47 @@ pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Ou
             } else {
                 out.line(session.id());
             }
+            drop((agent, user, session));
+            engine.close()?;
         }
         SessionCommand::End { session, final_state } => {
+            let engine = open(settings)?;
             engine.sessions().resume(&session)?.end_with(final_state.as_deref())?;
             if out.json {
                 out.value(&engine.sessions().get(&session)?)?;
             } else {
                 out.line(format!("{session} ended"));
             }
+            engine.close()?;
         }
         SessionCommand::List { agent } => {
+            let engine = open_to_read(settings)?;
             let agent = agent.map(|a| engine.identities().find(&a)).transpose()?;
-            let sessions = engine.sessions().list(agent.as_ref())?;
-            show_sessions(sessions, out)?;
+            show(&engine, engine.sessions().list(agent.as_ref())?, out)?;
         }
-        SessionCommand::Show { session } => show_sessions(engine.sessions().lineage(&session)?, out)?,
+        SessionCommand::Show { session } => {
+            let engine = open_to_read(settings)?;
+            show(&engine, engine.sessions().lineage(&session)?, out)?;
+        }
     }
-    engine.close()?;
     Ok(0)
 }
 
-fn show_sessions(sessions: Vec<mirrordna::Session>, out: &mut Output) -> Result<()> {
+fn show(engine: &Engine, sessions: Vec<Session>, out: &mut Output) -> Result<()> {
     if out.json {
         return out.value(&json!({ "sessions": sessions }));
     }
-    let rows: Vec<Vec<String>> = sessions
-        .into_iter()
-        .map(|s| vec![s.id, s.started_at, s.ended_at.unwrap_or_else(|| "open".into()), s.agent, s.user.unwrap_or_default()])
-        .collect();
-    out.table(&rows);
+    let mut names = Names::new(engine, out);
+    let rows = sessions.into_iter().map(|s| {
+        let ended = match s.ended_at {
+            Some(at) => short_time(&at, out).into(),
+            None => Cell::toned(Tone::Good, "open"),
+        };
+        let user = s.user.map(|u| names.of(&u)).unwrap_or_default();
+        vec![s.id.into(), short_time(&s.started_at, out).into(), ended, names.of(&s.agent).into(), user.into()]
+    });
+    let rows = rows.collect();
+    let columns = [("SESSION", Fit::Whole), ("STARTED (UTC)", Fit::Whole), ("ENDED", Fit::Whole), ("AGENT", Fit::Cut), ("USER", Fit::Cut)];
+    out.table(&columns, rows, "no sessions yet: mirrordna session start --agent AGENT --user USER");
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! `verify` and its report.
 
+use super::count;
 use crate::args::Verify;
 use crate::config::Settings;
-use crate::output::{Output, Tone};
-use mirrordna::{Code, Error, Result, VerifyReport};
+use crate::output::{Output, Progress, Tone, Unit, one_line};
+use mirrordna::{Code, Error, Finding, Result, VerifyReport};
+
+/// Problems that are shown; `--json` lists more.
+const SHOWN: usize = 20;
 
 /// A fingerprint: 64 hex digits.
 fn fingerprint(text: &str) -> Result<[u8; 32]> {
@@ -35,17 +39,24 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
         }
     }
     let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
-    let report = verify_store(&target, &keys)?;
+    let report = verify_store(&target, &keys, out)?;
     show_report(&report, out)?;
-    Ok(match report.verdict {
+    Ok(exit_status(&report))
+}
+
+/// The exit status that tells a verdict.
+pub(crate) fn exit_status(report: &VerifyReport) -> u8 {
+    match report.verdict {
         "intact" => 0,
         "altered" => 1,
         _ => 3,
-    })
+    }
 }
 
-pub(crate) fn verify_store(settings: &Settings, keys: &[[u8; 32]]) -> Result<VerifyReport> {
-    keys.iter().fold(settings.builder(), |builder, key| builder.trust(*key)).verify()
+pub(crate) fn verify_store(settings: &Settings, keys: &[[u8; 32]], out: &Output) -> Result<VerifyReport> {
+    let mut progress = Progress::new("verifying", Unit::Events, out);
+    let builder = keys.iter().fold(settings.builder(), |builder, key| builder.trust(*key));
+    builder.verify_with(&mut |done, of| progress.update(done, of))
 }
 
 pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()> {
@@ -58,31 +69,61 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
         _ => Tone::Notice,
     };
     let verdict = out.tone(tone, report.verdict);
-    let head = report.head.get(..8).unwrap_or_default();
+    let (events, identities) = (count(report.events, "event", "events"), count(report.identities, "identity", "identities"));
+    let head = report.head.get(..8).map(|h| format!(" · head {h}…")).unwrap_or_default();
+    out.line(format!("{verdict}   {events} · {identities}{head} · freshness {}", report.freshness));
     let b = &report.bodies;
-    out.line(format!(
-        "{verdict}   {} events · {} identities · head {head}… · freshness {}",
-        report.events, report.identities, report.freshness
-    ));
-    let mut parts = vec![format!("{} bodies readable", b.present)];
+    let mut parts = vec![format!("{} readable", count(b.present, "body", "bodies"))];
     for (n, what) in [(b.locked, "locked"), (b.erased, "erased"), (b.missing, "missing"), (report.unsigned, "events unsigned")] {
         if n > 0 {
             parts.push(format!("{n} {what}"));
         }
     }
     out.line(format!("         {}", parts.join(" · ")));
-    for p in report.problems.iter().take(20) {
-        let line = out.tone(Tone::Bad, format!("  {}  {}: {}", p.code, p.place, p.message));
-        out.line(line);
+    if !report.problems.is_empty() {
+        out.line("");
+        for p in report.problems.iter().take(SHOWN) {
+            show_problem(p, out);
+        }
+        let more = report.problems.len().saturating_sub(SHOWN) as u64 + report.unlisted;
+        if more > 0 {
+            out.line(format!("… and {more} more; --json lists up to {}", report.problems.len()));
+        }
     }
-    let more = report.problems.len().saturating_sub(20) as u64 + report.unlisted;
-    if more > 0 {
-        out.line(format!("  … and {more} more"));
-    }
-    if report.verdict == "unproven" {
-        out.line("  Nothing that is trusted here vouches for this log. Its key has fingerprint");
-        out.line(format!("  {}", report.log_key.as_deref().unwrap_or("(none)")));
-        out.line("  Compare it with what the owner told you, and pass it with --key.");
-    }
+    advise(report, out);
     Ok(())
+}
+
+/// A problem by name and place, and what was found. For people it has two
+/// lines: nothing of it may be cut.
+fn show_problem(problem: &Finding, out: &mut Output) {
+    if out.terminal().is_some() {
+        let name = out.tone(Tone::Bad, &problem.code);
+        out.line(format!("  {name}  {}", one_line(&problem.place)));
+        out.line(format!("      {}", one_line(&problem.message)));
+    } else {
+        out.line(format!("{}\t{}\t{}", problem.code, one_line(&problem.place), one_line(&problem.message)));
+    }
+}
+
+/// What to do next.
+fn advise(report: &VerifyReport, out: &mut Output) {
+    let found = |code: &str| report.problems.iter().any(|p| p.code == code);
+    let advice = if found("log.rolled_back") {
+        "This is an older copy in the place of a newer one. Find the newer one; until\nthen nothing is written here. Was it you? Then read it with MIRRORDNA_STATE=off."
+    } else if report.verdict == "altered" {
+        "Do not write to it and keep it as it is: it is the evidence. Look at the problem\nwith the lowest leaf first: others may only follow from it. To go on, restore an\nexport (mirrordna --store NEW.db restore FILE) and verify that."
+    } else if report.verdict == "unproven" {
+        "Nothing that is trusted here vouches for this log. Its key has fingerprint"
+    } else if report.unsigned > 0 {
+        "Unsigned events: their writer is still at work, or was killed before it signed."
+    } else {
+        return;
+    };
+    out.line("");
+    advice.lines().for_each(|line| out.line(line));
+    if report.verdict == "unproven" {
+        out.line(format!("  {}", report.log_key.as_deref().unwrap_or("(none)")));
+        out.line("Compare it with what the owner told you by another way, then pass it with --key.");
+    }
 }
