@@ -5,6 +5,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// Provable identity, sessions, memory and a verifiable timeline for AI agents.
 #[derive(Debug, Parser)]
 #[command(
@@ -23,13 +26,13 @@ Exit status: 0 done; 1 altered and 3 unproven (verify, doctor); 2 wrong usage;
 pub(crate) struct Args {
     /// Database: a path, sqlite:PATH or sqlite:///ABSOLUTE.
     /// By default MIRRORDNA_STORE, else the configuration file, else ./mirrordna.db.
-    #[arg(long, global = true, value_name = "URL|PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL|PATH", value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<String>,
     /// Print JSON: results on standard output, errors on standard error.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Whether to use colour; auto is on a terminal, unless NO_COLOR is set.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,

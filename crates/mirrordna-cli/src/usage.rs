@@ -62,7 +62,7 @@ fn refuse(e: &clap::Error, json: bool) -> u8 {
 fn sentence(e: &clap::Error) -> (String, String) {
     let text = e.render().to_string();
     let hint = |usage: &str| format!("{usage}; --help shows examples.");
-    if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if matches!(e.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         return ("a command is missing".to_owned(), hint("Name a command"));
     }
     let said = text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");

@@ -76,6 +76,35 @@ fn eight_processes_write_as_one_actor_while_one_verifies() {
 }
 
 #[test]
+fn a_tail_shows_what_other_processes_append_each_event_once() {
+    use std::io::BufRead;
+    let place = Place::new();
+    for name in ["Ada", "Bob"] {
+        place.json(&["identity", "create", "agent", "--name", name]);
+    }
+    let mut tail = place.command(&["timeline", "tail", "--from", "0", "--json"]).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(tail.stdout.take().unwrap()).lines();
+    std::thread::scope(|s| {
+        for name in ["Ada", "Bob"] {
+            let place = &place;
+            s.spawn(move || {
+                (0..5).for_each(|n| drop(place.json(&["timeline", "append", "step.done", &n.to_string(), "--identity", name])))
+            });
+        }
+        let (mut leaves, mut steps) = (Vec::new(), 0);
+        while steps < 10 {
+            let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            leaves.push(event["leaf"].as_u64().unwrap());
+            steps += usize::from(event["event_type"] == "step.done");
+        }
+        assert!(leaves.iter().copied().eq(0..leaves.len() as u64), "{leaves:?}");
+    });
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert_eq!(place.json(&["verify"])["verdict"], "intact");
+}
+
+#[test]
 fn an_import_killed_again_and_again_ends_whole() {
     let place = Place::new();
     let file = place.0.path().join("chat.jsonl");

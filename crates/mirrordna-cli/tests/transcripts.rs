@@ -114,6 +114,7 @@ impl Place {
             text.push_str(format!("! {line}").trim_end());
             text.push('\n');
         }
+        let text = text.replace('\x1b', "␛");
         match done.status.code() {
             Some(0) => text,
             Some(status) => format!("{text}[{status}]\n"),
@@ -178,7 +179,8 @@ fn replay(text: &str) -> String {
                 said.lines().all(|l| typed(l).is_none() && !l.starts_with("# ")),
                 "output that looks like a command: {command}: {said}"
             );
-            out.push_str(&format!("{line}\n{said}"));
+            out.push_str(format!("{line}\n{said}").trim_end());
+            out.push('\n');
         }
     }
     out

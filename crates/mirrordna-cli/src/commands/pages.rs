@@ -37,13 +37,17 @@ pub(crate) fn man(command: &[String], folder: Option<&Path>, out: &mut Output) -
     }
     let mut text = Vec::new();
     let failed = |e| Error::new(Code::Bug, "the manual page does not render").caused_by(e);
-    clap_mangen::Man::new(found.clone()).render(&mut text).map_err(failed)?;
+    page_of(found).render(&mut text).map_err(failed)?;
     show(&text, &json!({ "command": found.get_bin_name() }), "page", out)
+}
+
+fn page_of(command: &clap::Command) -> clap_mangen::Man {
+    clap_mangen::Man::new(command.clone()).source(concat!("mirrordna ", env!("CARGO_PKG_VERSION"))).manual("mirrordna")
 }
 
 /// Writes the page of a command and those of its subcommands.
 fn write_pages(command: &clap::Command, folder: &Path, pages: &mut Vec<String>) -> std::io::Result<()> {
-    let page = clap_mangen::Man::new(command.clone()).generate_to(folder)?;
+    let page = page_of(command).generate_to(folder)?;
     pages.push(page.display().to_string());
     let subcommands = command.get_subcommands().filter(|c| c.get_name() != "help");
     subcommands.into_iter().try_for_each(|c| write_pages(c, folder, pages))
