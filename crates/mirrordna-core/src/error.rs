@@ -189,13 +189,16 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MDNA-{} {}: {}", self.0.code.number(), self.0.code.name(), self.0.message)?;
-        // An error that prints its own causes must not print them twice.
+        // An error that prints its own causes must not print them twice, nor a
+        // cause that only says the last one again under a number of its own.
         let (mut said, mut cause) = (self.0.message.to_string(), self.source());
+        let mut last = said.clone();
         while let Some(c) = cause {
             let text = c.to_string();
-            if !said.contains(&text) {
+            if !said.contains(&text) && !text.ends_with(&last) {
                 write!(f, ": {text}")?;
                 said.push_str(&text);
+                last = text;
             }
             cause = c.source();
         }
