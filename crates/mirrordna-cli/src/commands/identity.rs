@@ -1,6 +1,6 @@
 //! `identity …`: creating and showing identities.
 
-use super::{open_to_read, short_time};
+use super::{OrSee, open_to_read, short_time};
 use crate::args::{IdentityCommand, Kind};
 use crate::config::Settings;
 use crate::output::{Fit, Output};
@@ -47,7 +47,7 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
         }
         IdentityCommand::Show { identity } => {
             let engine = open_to_read(settings)?;
-            let profile = engine.identities().find(&identity)?.profile()?;
+            let profile = engine.identities().find(&identity).or_see("identity list")?.profile()?;
             if out.json {
                 out.value(&profile)?;
             } else {

@@ -1,6 +1,6 @@
 //! `remember` and `recall`.
 
-use super::{agent, open, open_to_read, short_time};
+use super::{OrSee, agent, open, open_to_read, short_time};
 use crate::args::{Recall, Remember};
 use crate::config::Settings;
 use crate::output::{Fit, Output, Table, Tone, cut, one_line};
@@ -20,7 +20,7 @@ pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) ->
         _ => args.text,
     };
     let memories = match &args.session {
-        Some(session) => engine.sessions().resume(session)?.memories(),
+        Some(session) => engine.sessions().resume(session).or_see("session list")?.memories(),
         None => agent(&engine, args.identity.as_deref())?.memories(),
     };
     let mut add = memories.add(text).tier(args.tier.parse()?);
@@ -44,7 +44,7 @@ pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) ->
 pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Result<u8> {
     let engine = open_to_read(settings)?;
     let memories = match &args.identity {
-        Some(name) => engine.identities().find(name)?.memories(),
+        Some(name) => engine.identities().find(name).or_see("identity list")?.memories(),
         None => engine.memories(),
     };
     let hits = memories.search(args.query).limit(args.limit).run()?;

@@ -48,7 +48,7 @@ fn open_to_read(settings: &Settings) -> Result<Engine> {
 /// The agent that is named, or the only one there is.
 fn agent(engine: &Engine, named: Option<&str>) -> Result<Identity> {
     if let Some(name) = named {
-        return engine.identities().find(name);
+        return engine.identities().find(name).or_see("identity list");
     }
     let mut agents: Vec<Identity> = engine.identities().list()?.into_iter().filter(|i| i.identity_type() == IdentityType::Agent).collect();
     match (agents.pop(), agents.len()) {
@@ -58,6 +58,21 @@ fn agent(engine: &Engine, named: Option<&str>) -> Result<Identity> {
         }
         (Some(_), more) => Err(Error::new(Code::InputInvalid, format!("the database has {} agents", more + 1))
             .with_hint("Name one with --identity; `mirrordna identity list` shows them.")),
+    }
+}
+
+/// What to do about a name that nothing has.
+trait OrSee<T> {
+    /// Points to the command that lists what there is.
+    fn or_see(self, list: &str) -> Result<T>;
+}
+
+impl<T> OrSee<T> for Result<T> {
+    fn or_see(self, list: &str) -> Self {
+        self.map_err(|e| match e.code() {
+            Code::NotFound | Code::IdInvalid => e.with_hint(format!("`mirrordna {list}` shows what there is.")),
+            _ => e,
+        })
     }
 }
 

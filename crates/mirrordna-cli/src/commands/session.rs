@@ -1,6 +1,6 @@
 //! `session …`: starting, ending and showing sessions.
 
-use super::{Names, open, open_to_read, short_time};
+use super::{Names, OrSee, open, open_to_read, short_time};
 use crate::args::SessionCommand;
 use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Tone};
@@ -11,7 +11,8 @@ pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Ou
     match command {
         SessionCommand::Start { agent, user, parent } => {
             let engine = open(settings)?;
-            let (agent, user) = (engine.identities().find(&agent)?, engine.identities().find(&user)?);
+            let (agent, user) =
+                (engine.identities().find(&agent).or_see("identity list")?, engine.identities().find(&user).or_see("identity list")?);
             let new = NewSession { user: Some(user.id().to_owned()), parent, ..NewSession::default() };
             let session = engine.sessions().start_with(&agent, new)?;
             if out.json {
@@ -24,7 +25,7 @@ pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Ou
         }
         SessionCommand::End { session, final_state } => {
             let engine = open(settings)?;
-            engine.sessions().resume(&session)?.end_with(final_state.as_deref())?;
+            engine.sessions().resume(&session).or_see("session list")?.end_with(final_state.as_deref())?;
             if out.json {
                 out.value(&engine.sessions().get(&session)?)?;
             } else {
@@ -34,12 +35,12 @@ pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Ou
         }
         SessionCommand::List { agent } => {
             let engine = open_to_read(settings)?;
-            let agent = agent.map(|a| engine.identities().find(&a)).transpose()?;
+            let agent = agent.map(|a| engine.identities().find(&a).or_see("identity list")).transpose()?;
             show(&engine, engine.sessions().list(agent.as_ref())?, out)?;
         }
         SessionCommand::Show { session } => {
             let engine = open_to_read(settings)?;
-            show(&engine, engine.sessions().lineage(&session)?, out)?;
+            show(&engine, engine.sessions().lineage(&session).or_see("session list")?, out)?;
         }
     }
     Ok(0)

@@ -1,6 +1,6 @@
 //! `snapshot …`: capturing, comparing and restoring the state of an agent.
 
-use super::{Names, agent, count, open, open_to_read, short_time};
+use super::{Names, OrSee, agent, count, open, open_to_read, short_time};
 use crate::args::SnapshotCommand;
 use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Tone};
@@ -39,7 +39,7 @@ pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut 
             }
         }
         SnapshotCommand::Show { snapshot, yaml } => {
-            let snapshot = open_to_read(settings)?.snapshots().get(&snapshot)?;
+            let snapshot = open_to_read(settings)?.snapshots().get(&snapshot).or_see("snapshot list")?;
             if out.json {
                 out.value(&snapshot.document)?;
             } else {
@@ -48,7 +48,7 @@ pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut 
         }
         SnapshotCommand::Compare { first, second } => {
             let engine = open_to_read(settings)?;
-            let found = engine.snapshots().compare(&first, &second)?;
+            let found = engine.snapshots().compare(&first, &second).or_see("snapshot list")?;
             if out.json {
                 out.value(&found)?;
             } else {
@@ -57,7 +57,7 @@ pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut 
         }
         SnapshotCommand::Restore { snapshot } => {
             let engine = open(settings)?;
-            let done = engine.snapshots().restore(&snapshot)?;
+            let done = engine.snapshots().restore(&snapshot).or_see("snapshot list")?;
             if out.json {
                 out.value(&done)?;
             } else {

@@ -1,6 +1,6 @@
 //! `timeline …`: appending, showing, following and exporting events.
 
-use super::{Names, count, open, open_to_read, write_new};
+use super::{Names, OrSee, count, open, open_to_read, write_new};
 use crate::args::{Scope, TimelineCommand};
 use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Progress, Table, Tone, Unit};
@@ -19,7 +19,7 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
     match command {
         TimelineCommand::Append { event_type, payload, identity } => {
             let engine = open(settings)?;
-            let actor = engine.identities().find(&identity)?;
+            let actor = engine.identities().find(&identity).or_see("identity list")?;
             let placed = actor.timeline().append_json(&event_type, payload.as_deref(), None)?;
             if out.json {
                 out.value(&engine.timeline().get(placed.index)?)?;
@@ -39,7 +39,7 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
             })?;
         }
         TimelineCommand::Show { leaf } => {
-            let event = open_to_read(settings)?.timeline().get(leaf)?;
+            let event = open_to_read(settings)?.timeline().get(leaf).or_see("timeline list")?;
             if out.json {
                 out.value(&event)?;
             } else {
@@ -94,7 +94,7 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
 /// The timeline of a scope and the leaf at which it begins.
 fn reach(engine: &Engine, scope: &Scope) -> Result<(Timeline, u64)> {
     let timeline = match &scope.identity {
-        Some(name) => engine.identities().find(name)?.timeline(),
+        Some(name) => engine.identities().find(name).or_see("identity list")?.timeline(),
         None => engine.timeline(),
     };
     let from = match &scope.since {
