@@ -1,5 +1,7 @@
 //! One entry for local work and CI alike: `cargo xtask <task>`.
 
+mod coverage;
+
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "cargo xtask TASK
@@ -8,7 +10,7 @@ const HELP: &str = "cargo xtask TASK
   lint      format and clippy only
   weight    prove that the smallest build needs no C compiler and no tokio
   deep      what is too long for every commit: each byte of a file changed once
-  coverage  line coverage of the engine crates (needs cargo-llvm-cov)
+  coverage  line coverage of the engine crates, at least 90 %; `coverage --missing` lists the lines
 ";
 
 fn run(program: &str, args: &[&str], env: &[(&str, &str)]) -> bool {
@@ -67,27 +69,10 @@ fn weight() -> bool {
         && cargo(&["clippy", "--package", "mirrordna", "--no-default-features", "--features", "memory", "--locked", "--", "-D", "warnings"])
 }
 
-fn coverage() -> bool {
-    cargo(&[
-        "llvm-cov",
-        "--locked",
-        "--summary-only",
-        "--package",
-        "mirrordna-verify",
-        "--package",
-        "mirrordna-core",
-        "--package",
-        "mirrordna-storage",
-        "--package",
-        "mirrordna-storage-sqlite",
-        "--package",
-        "mirrordna-recall",
-        "--package",
-        "mirrordna",
-    ])
-}
-
 fn main() -> ExitCode {
+    if let Some(code) = coverage::wrapper() {
+        return code;
+    }
     let task = std::env::args().nth(1).unwrap_or_default();
     let done = match task.as_str() {
         "test" => test(),
@@ -98,7 +83,7 @@ fn main() -> ExitCode {
             &["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"],
             &[("MIRRORDNA_FLIPS", "all")],
         ),
-        "coverage" => coverage(),
+        "coverage" => coverage::measure(std::env::args().any(|a| a == "--missing")),
         _ => {
             eprint!("{HELP}");
             task.is_empty() || task == "help"

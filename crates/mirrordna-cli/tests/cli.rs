@@ -16,6 +16,8 @@ impl Place {
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
         command.current_dir(self.0.path()).args(args).env_clear();
+        // `cargo xtask coverage` counts what these processes run.
+        command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         command.env("HOME", self.0.path().join("home")).output().unwrap()
     }
 

@@ -20,7 +20,8 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-        command.env_clear().env("MIRRORDNA_KEYS", self.0.path().join("keys")).env("MIRRORDNA_STATE", self.0.path().join("state"));
+        command.env_clear().envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
+        command.env("MIRRORDNA_KEYS", self.0.path().join("keys")).env("MIRRORDNA_STATE", self.0.path().join("state"));
         command.env("MIRRORDNA_STORE", self.path()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
