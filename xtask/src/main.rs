@@ -1,6 +1,7 @@
 //! One entry for local work and CI alike: `cargo xtask <task>`.
 
 mod coverage;
+mod fuzz;
 
 use std::process::{Command, ExitCode};
 
@@ -9,7 +10,8 @@ const HELP: &str = "cargo xtask TASK
   test      everything that must hold before a commit: format, lints, tests, docs
   lint      format and clippy only
   weight    prove that the smallest build needs no C compiler and no tokio
-  deep      what is too long for every commit: each byte of a file changed once
+  fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
+  deep      what is too long for every commit: each byte of a file changed once, ten minutes of each fuzz target
   coverage  line coverage of the engine crates, at least 90 %; `coverage --missing` lists the lines
 ";
 
@@ -27,6 +29,13 @@ fn run(program: &str, args: &[&str], env: &[(&str, &str)]) -> bool {
             false
         }
     }
+}
+
+/// The triple that rustc builds for by itself.
+fn host() -> Option<String> {
+    let about = Command::new("rustc").arg("-vV").output().ok()?;
+    let about = String::from_utf8_lossy(&about.stdout).into_owned();
+    about.lines().find_map(|l| l.strip_prefix("host: ")).map(str::to_owned)
 }
 
 fn cargo(args: &[&str]) -> bool {
@@ -78,11 +87,18 @@ fn main() -> ExitCode {
         "test" => test(),
         "lint" => lint(),
         "weight" => weight(),
-        "deep" => run(
-            "cargo",
-            &["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"],
-            &[("MIRRORDNA_FLIPS", "all")],
-        ),
+        "fuzz" => {
+            let args: Vec<String> = std::env::args().skip(2).collect();
+            let (seconds, named) = match args.split_first() {
+                Some((first, rest)) => (first.parse().ok(), rest),
+                None => (Some(3), args.as_slice()),
+            };
+            seconds.is_some_and(|seconds| fuzz::fuzz(seconds, named))
+        }
+        "deep" => {
+            let flips = ["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"];
+            run("cargo", &flips, &[("MIRRORDNA_FLIPS", "all")]) && fuzz::fuzz(600, &[])
+        }
         "coverage" => coverage::measure(std::env::args().any(|a| a == "--missing")),
         _ => {
             eprint!("{HELP}");

@@ -1,0 +1,197 @@
+//! Foreign bytes through the doors of the engine: imports, an export to be
+//! restored, a keyring file.
+
+use crate::decoders::{Counter, name};
+use mirrordna::import::{Format, ImportReport, import};
+use mirrordna::{Clock, Code, Engine, Error, IdentityType, Keys, Witness};
+use mirrordna_core::verify::cbor::{Reader, Writer};
+use sha2::{Digest, Sha256};
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, LazyLock};
+
+/// Time that stands still, so that an input always does the same.
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now_ms(&self) -> u64 {
+        1_770_000_000_000
+    }
+}
+
+/// A folder in memory where there is one: nothing here has to be durable.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a folder can be made")
+}
+
+/// An engine in memory, and inputs until it is replaced by a new one.
+struct Importer {
+    engine: Engine,
+    folder: tempfile::TempDir,
+    left: usize,
+}
+
+impl Importer {
+    fn new() -> Self {
+        Self { engine: Engine::open("memory:").expect("a store in memory opens"), folder: folder(), left: 200 }
+    }
+}
+
+thread_local! {
+    static IMPORTER: RefCell<Option<Importer>> = const { RefCell::new(None) };
+}
+
+/// Imports `bytes` twice: every record is accounted for, the second run appends
+/// nothing, and the log still verifies.
+fn twice(name: &str, bytes: &[u8], format: Format) -> Option<ImportReport> {
+    IMPORTER.with_borrow_mut(|slot| {
+        let importer = slot.get_or_insert_with(Importer::new);
+        let file = importer.folder.path().join(name);
+        fs::write(&file, bytes).expect("a file can be written");
+        let run = || import(&importer.engine.main(), std::slice::from_ref(&file), format, &mut |_, _| {});
+        let reports = run().and_then(|first| Ok((first, run()?)));
+        importer.left -= 1;
+        let verified = importer.left > 0 || importer.engine.verify().is_ok_and(|r| r.is_intact());
+        fs::remove_file(&file).expect("the file is there");
+        if importer.left == 0 {
+            *slot = None;
+        }
+        assert!(verified, "the log does not verify after imports");
+        let (first, second) = reports.map_err(|e| assert_ne!(e.code(), Code::Bug, "{e}")).ok()?;
+        assert_eq!(second.events, 0, "a second run appends nothing: {first:#?} {second:#?}");
+        let counts = |r: &ImportReport| (r.kept, r.repaired, r.refused);
+        assert_eq!(counts(&first), counts(&second), "{first:#?} {second:#?}");
+        Some(first)
+    })
+}
+
+/// Chat turns: each line that is not empty is kept, repaired or refused.
+pub fn import_chat(data: &[u8]) -> bool {
+    let Some(report) = twice("chat.jsonl", data, Format::Chat) else { return false };
+    let text = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
+    let empty = |line: &&[u8]| std::str::from_utf8(line).is_ok_and(|l| l.trim().is_empty());
+    let lines = text.split(|b| *b == b'\n').filter(|l| !empty(l)).count() as u64;
+    assert_eq!(report.kept + report.repaired + report.refused, lines, "{report:#?}");
+    report.kept > 0
+}
+
+/// Upstream's files, whose name the first byte chooses.
+pub fn import_upstream(data: &[u8]) -> bool {
+    let Some((first, bytes)) = data.split_first() else { return false };
+    twice(name(*first), bytes, Format::Upstream).is_some_and(|r| r.kept + r.repaired > 0)
+}
+
+/// A small database with its keyring, and an export of it.
+pub(crate) struct Original {
+    folder: tempfile::TempDir,
+    pub(crate) export: Vec<u8>,
+    pub(crate) keyring: Vec<u8>,
+    keyring_path: PathBuf,
+}
+
+pub(crate) static ORIGINAL: LazyLock<Original> = LazyLock::new(|| Original::make().expect("a database can be made"));
+
+impl Original {
+    fn builder(folder: &Path, database: &str) -> mirrordna::Builder {
+        let keys = Keys::Folder(folder.join("keys"));
+        let builder = Engine::builder(folder.join(database).to_str().expect("the path is text"));
+        builder.keys(keys).witness(Witness::Off).clock(Arc::new(Fixed)).entropy(Arc::new(Counter(AtomicU8::new(1))))
+    }
+
+    fn make() -> Result<Self, Error> {
+        let folder = folder();
+        let engine = Self::builder(folder.path(), "m.db").open()?;
+        let agent = engine.identities().create(IdentityType::Agent)?;
+        agent.memories().add("a memory").send()?;
+        drop(agent);
+        let mut export = Vec::new();
+        engine.export(&mut export)?;
+        engine.close()?;
+        let mut files = fs::read_dir(folder.path().join("keys")).expect("the keys are there").flatten().map(|e| e.path());
+        let keyring_path = files.find(|p| p.extension().is_some_and(|e| e == "keys")).expect("there is a keyring");
+        let keyring = fs::read(&keyring_path).expect("the keyring can be read");
+        Ok(Self { folder, export, keyring, keyring_path })
+    }
+}
+
+/// An export with the length of each frame and the digest at its end set
+/// right, so that the rules behind them are reached. The form of the input is
+/// that of an export without the two.
+fn whole(data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + 64);
+    let mut rest = data;
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let n = (u32::from_be_bytes(*length) as usize).min(after.len());
+        let (frame, after) = after.split_at(n);
+        let mut r = Reader::new(frame);
+        let frame = if r.array() == Ok(3) && r.uint() == Ok(9) {
+            let count = r.uint().unwrap_or_default();
+            let digest: [u8; 32] = Sha256::digest(&out).into();
+            let mut w = Writer::default();
+            w.array(3).uint(9).uint(count).bytes(&digest);
+            w.into_bytes()
+        } else {
+            frame.to_vec()
+        };
+        out.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+        out.extend_from_slice(&frame);
+        rest = after;
+    }
+    out
+}
+
+/// Whatever is restored verifies and exports to the same bytes; whatever is
+/// not leaves no database behind.
+pub fn restore(data: &[u8]) -> bool {
+    let folder = ORIGINAL.folder.path();
+    let mut accepted = false;
+    for bytes in [data.to_vec(), whole(data)] {
+        let database = folder.join("restored.db");
+        let builder = || Original::builder(folder, "restored.db");
+        match builder().restore(&mut bytes.as_slice()) {
+            Err(e) => {
+                assert_ne!(e.code(), Code::Bug, "{e}");
+                assert!(!database.exists(), "a refused export left a database: {e}");
+            }
+            Ok(moved) => {
+                accepted = true;
+                assert_eq!(moved.bytes, bytes.len() as u64);
+                let report = builder().verify().expect("a restored database can be verified");
+                assert_ne!(report.verdict, "altered", "{report:#?}");
+                assert_eq!(report.events, moved.events);
+                let mut again = Vec::new();
+                let engine = builder().read_only().open();
+                if let Ok(engine) = engine {
+                    engine.export(&mut again).expect("it can be exported");
+                    assert_eq!(again, bytes, "an export comes back as it was");
+                }
+            }
+        }
+        for suffix in ["", "-wal", "-shm", ".lock", ".open"] {
+            let _ = fs::remove_file(folder.join(format!("restored.db{suffix}")));
+        }
+    }
+    accepted
+}
+
+/// A keyring file that is not ours is an error or a keyring; what it lacks is
+/// missing, and the database is still read as far as that goes.
+pub fn keyring(data: &[u8]) -> bool {
+    let original = &*ORIGINAL;
+    fs::write(&original.keyring_path, data).expect("the keyring can be written");
+    let opened = Original::builder(original.folder.path(), "m.db").read_only().open();
+    let engine = match opened {
+        Ok(engine) => engine,
+        Err(e) => {
+            assert_ne!(e.code(), Code::Bug, "{e}");
+            return false;
+        }
+    };
+    let report = engine.verify().expect("an engine that opened can verify");
+    assert_ne!(report.verdict, "altered", "a keyring alters nothing: {report:#?}");
+    report.is_intact()
+}

@@ -1,0 +1,17 @@
+//! One function per decoder of foreign bytes: what must hold whatever the
+//! bytes are. A function panics where it does not; libFuzzer looks for bytes
+//! that make it.
+//!
+//! The properties go beyond "no panic": what is accepted encodes to the same
+//! bytes again (so there is one encoding only), and no decoder takes more
+//! memory than a small multiple of what it was given. Each function says
+//! whether it accepted the bytes.
+
+mod decoders;
+mod engine;
+mod memory;
+mod seeds;
+
+pub use decoders::{did_log, did_rotation, header, json, leaf, note, private_body, public_body, upstream_read};
+pub use engine::{import_chat, import_upstream, keyring, restore};
+pub use seeds::plant;
