@@ -161,7 +161,10 @@ pub fn restore(data: &[u8]) -> bool {
                 accepted = true;
                 assert_eq!(moved.bytes, bytes.len() as u64);
                 let report = builder().verify().expect("a restored database can be verified");
-                assert_ne!(report.verdict, "altered", "{report:#?}");
+                // Without the keyring a restore cannot see that a wrapped key is not
+                // the one of its subject; verification with the keyring does.
+                let by_key = |code: &str| matches!(code, "subject.altered" | "secret.altered");
+                assert!(report.problems.iter().all(|p| by_key(&p.code)), "{report:#?}");
                 assert_eq!(report.events, moved.events);
                 let mut again = Vec::new();
                 let engine = builder().read_only().open();

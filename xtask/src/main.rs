@@ -10,6 +10,8 @@ const HELP: &str = "cargo xtask TASK
   test      everything that must hold before a commit: format, lints, tests, docs
   lint      format and clippy only
   weight    prove that the smallest build needs no C compiler and no tokio
+  vectors   write spec/vectors/ anew
+  interop   checks by other implementations that are too heavy for every build
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
   deep      what is too long for every commit: each byte of a file changed once, ten minutes of each fuzz target
   coverage  line coverage of the engine crates, at least 90 %; `coverage --missing` lists the lines
@@ -87,6 +89,12 @@ fn main() -> ExitCode {
         "test" => test(),
         "lint" => lint(),
         "weight" => weight(),
+        "vectors" => {
+            let one = "what_the_code_makes_is_what_stands_in_the_files";
+            let args = ["test", "--locked", "--package", "mirrordna-core", "--test", "vectors", "--", "--exact", one];
+            run("cargo", &args, &[("MIRRORDNA_VECTORS", "write")])
+        }
+        "interop" => cargo(&["test", "--locked", "--manifest-path", "testing/interop/Cargo.toml", "--target-dir", "target/interop"]),
         "fuzz" => {
             let args: Vec<String> = std::env::args().skip(2).collect();
             let (seconds, named) = match args.split_first() {
