@@ -1,6 +1,7 @@
 //! The upstream file forms: what the MirrorDNA Python and TypeScript SDKs write, and how such files get damaged.
 //!
-//! Owns: parsing (JSON, YAML 1.1, front matter), upstream's checksums, file detection, and the verdict on each record.
+//! Owns: parsing (JSON, YAML 1.1, front matter), upstream's checksums, file detection, the verdict on each record, and the
+//! protocol's entities as types.
 //! Never: touches a file system, a clock or a network; stores anything; lets a private key into a record; drops a
 //! record without saying so; commits to upstream's canonical forms (they are attributes for interoperability).
 //!
@@ -8,6 +9,7 @@
 
 pub mod checksum;
 pub mod detect;
+pub mod entities;
 pub mod json;
 pub mod record;
 pub mod schema;
