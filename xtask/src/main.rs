@@ -89,6 +89,9 @@ fn main() -> ExitCode {
         "test" => test(),
         "lint" => lint(),
         "weight" => weight(),
+        "schemas" => {
+            run("cargo", &["test", "--locked", "--package", "mirrordna", "--test", "schemas"], &[("MIRRORDNA_WRITE_SCHEMAS", "1")])
+        }
         "vectors" => {
             let one = "what_the_code_makes_is_what_stands_in_the_files";
             let args = ["test", "--locked", "--package", "mirrordna-core", "--test", "vectors", "--", "--exact", one];

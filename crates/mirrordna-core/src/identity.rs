@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 /// What kind of party an identity is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IdentityType {
     /// A person.

@@ -18,6 +18,7 @@ const TAGS: u64 = 9;
 
 /// How long a memory is meant to matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// For the task at hand.
@@ -150,6 +151,7 @@ impl NewMemory {
 
 /// A memory as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Memory {
     /// Record id.
     pub id: String,

@@ -67,6 +67,7 @@ pub fn end_body(id: &str, at: i64, final_state: Option<&str>) -> Result<Body> {
 
 /// A session as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Session {
     /// Record id.
     pub id: String,

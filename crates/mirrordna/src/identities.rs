@@ -89,6 +89,7 @@ impl Identity {
 
 /// What is known of an identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Profile {
     /// Display id.
     pub id: String,

@@ -22,6 +22,7 @@ pub struct Timeline {
 
 /// One event as interfaces show it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct TimelineEvent {
     /// Index of the leaf in its log.
     pub leaf: u64,

@@ -26,9 +26,9 @@ pub fn json_schema<T: Typed + JsonSchema>(profile: Profile) -> Value {
 
 fn shape(schema: &mut Value, profile: Profile, nullable: bool) {
     let Value::Object(object) = schema else { return };
-    let null_published = object.remove("x-null").is_some();
-    let compat = object.remove("x-compat");
-    object.remove("format");
+    let null_published = object.shift_remove("x-null").is_some();
+    let compat = object.shift_remove("x-compat");
+    object.shift_remove("format");
     let required: Vec<String> = object
         .get("required")
         .and_then(Value::as_array)
@@ -56,10 +56,10 @@ fn shape(schema: &mut Value, profile: Profile, nullable: bool) {
 /// lists may be empty.
 fn relax(object: &mut Map<String, Value>, compat: Option<Value>) {
     for bound in ["minLength", "minItems"] {
-        object.remove(bound);
+        object.shift_remove(bound);
     }
     if object.get("additionalProperties") == Some(&Value::Bool(false)) {
-        object.remove("additionalProperties");
+        object.shift_remove("additionalProperties");
     }
     if let Some(Value::String(pattern)) = object.get_mut("pattern")
         && let Some((prefix, _)) = pattern.split_once("[a-z0-9_]")
@@ -68,7 +68,7 @@ fn relax(object: &mut Map<String, Value>, compat: Option<Value>) {
     }
     for (name, value) in compat.into_iter().filter_map(|c| c.as_object().cloned()).flatten() {
         match value {
-            Value::Null => object.remove(&name),
+            Value::Null => object.shift_remove(&name),
             value => object.insert(name, value),
         };
     }
@@ -90,7 +90,7 @@ fn without_null(object: &mut Map<String, Value>) {
     choices.retain(|choice| *choice != json!({"type": "null"}));
     if let [Value::Object(one)] = choices.as_mut_slice() {
         let one = std::mem::take(one);
-        object.remove("anyOf");
+        object.shift_remove("anyOf");
         // What is said of the field goes before what is said of its type.
         for (name, value) in one {
             object.entry(name).or_insert(value);

@@ -77,17 +77,15 @@ pub struct Citation {
 
 /// A vault: a named place where an agent keeps things.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(extend("x-compat" = {"required": ["vault_id", "created_at"]})))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(extend("required" = ["vault_id", "name", "path", "created_at"], "x-compat" = {"required": ["vault_id", "created_at"], "anyOf": [{"required": ["name", "path"]}, {"required": ["storage"]}]})))]
 pub struct VaultConfig {
     /// Its id, `vault_…`.
     pub vault_id: String,
     /// Name for people; absent in the form that upstream's tests use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schemars", schemars(required))]
     pub name: Option<String>,
     /// Where it lies; absent in the form that upstream's tests use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schemars", schemars(required))]
     pub path: Option<String>,
     /// When it was made, ISO 8601.
     pub created_at: String,
@@ -443,6 +441,41 @@ pub struct Event {
     pub extra: Members,
 }
 
+/// A state snapshot, as a file of its own.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub struct Snapshot {
+    /// Its id, of any form.
+    pub snapshot_id: String,
+    /// When it was taken, ISO 8601.
+    pub timestamp: String,
+    /// Version of the form.
+    pub version: String,
+    /// State checksum of all other members, nulls included; blank where it was never sealed.
+    #[cfg_attr(feature = "schemars", schemars(required, extend("type" = ["string", "null"], "x-null" = true)))]
+    pub checksum: Option<String>,
+    /// The identity as it was.
+    pub identity_state: Members,
+    /// The sessions as they were.
+    pub continuity_state: Members,
+    /// What was kept.
+    #[serde(default)]
+    #[cfg_attr(feature = "schemars", schemars(extend("x-null" = true)))]
+    pub vault_state: Option<Members>,
+    /// What had happened.
+    #[serde(default)]
+    #[cfg_attr(feature = "schemars", schemars(extend("x-null" = true)))]
+    pub timeline_summary: Option<Members>,
+    /// What else is to be said.
+    #[serde(default)]
+    #[cfg_attr(feature = "schemars", schemars(extend("x-null" = true)))]
+    pub metadata: Option<Members>,
+    /// Members that the form does not name; only the compat profile accepts any.
+    #[serde(flatten)]
+    #[cfg_attr(feature = "schemars", schemars(skip))]
+    pub extra: Members,
+}
+
 impl sealed::Sealed for Citation {}
 impl Typed for Citation {
     const NAME: &'static str = "master_citation";
@@ -501,6 +534,18 @@ impl Typed for Event {
     const NAME: &'static str = "timeline_event";
     const SCHEMA: Schema = Schema::TimelineEvent;
     const TIME_FIELD: Option<&'static str> = Some("timestamp");
+}
+
+impl sealed::Sealed for Snapshot {}
+impl Typed for Snapshot {
+    const NAME: &'static str = "state_snapshot";
+    const SCHEMA: Schema = Schema::Snapshot;
+    const ID_FIELD: Option<&'static str> = Some("snapshot_id");
+    const TIME_FIELD: Option<&'static str> = Some("timestamp");
+
+    fn checksum(document: &Value) -> Option<Result<String, Uncomputable>> {
+        Some(checksum::state_checksum(document))
+    }
 }
 
 impl VaultEntry {
