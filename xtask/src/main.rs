@@ -10,6 +10,7 @@ const HELP: &str = "cargo xtask TASK
   test      everything that must hold before a commit: format, lints, tests, docs
   lint      format and clippy only
   weight    prove that the smallest build needs no C compiler and no tokio
+  schemas   write the JSON Schemas of spec/schemas anew, from the Rust types
   vectors   write spec/vectors/ anew
   interop   checks by other implementations that are too heavy for every build
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer

@@ -30,6 +30,12 @@ pub mod schema {
     pub const AGENT_DNA: u64 = 8;
     /// Upstream: a reflection.
     pub const REFLECTION: u64 = 9;
+    /// Upstream: an entry of a glyphtrail.
+    pub const GLYPHTRAIL_ENTRY: u64 = 10;
+    /// Upstream: what binds a running agent to its identity.
+    pub const AGENT_LINK: u64 = 11;
+    /// Upstream: an entry of a vault.
+    pub const VAULT_ENTRY: u64 = 12;
     /// Upstream: a checksummed config.
     pub const CONFIG: u64 = 13;
     /// Upstream: a Standard document or its sidecar.

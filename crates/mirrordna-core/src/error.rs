@@ -60,6 +60,8 @@ codes! {
     ConfigInvalid = 1008, "config.invalid", false, "Correct the named key; `mirrordna config` shows the effective values.";
     /// The session has ended.
     SessionEnded = 1009, "session.ended", false, "Start a new session that continues this one.";
+    /// A record's chain of predecessors is broken or circular.
+    LineageBroken = 1010, "record.lineage", false, "Name an existing record of the same entity and tenant as predecessor.";
     /// The key that must sign or decrypt is not here.
     KeyMissing = 2001, "key.missing", false, "Bring the keyring file of this database (MIRRORDNA_KEYS), or open it where the key lives. Reads of public facts still work.";
     /// The passphrase does not open the keyring.

@@ -41,6 +41,8 @@ pub mod import;
 mod keyring;
 mod log;
 mod memories;
+#[cfg(feature = "compat")]
+mod records;
 mod sessions;
 mod snapshots;
 mod system;
@@ -61,6 +63,10 @@ pub use mirrordna_core::identity::IdentityType;
 pub use mirrordna_core::memory::{Content, Memory, MemoryPatch, NewMemory, Tier};
 pub use mirrordna_core::session::{NewSession, Session};
 pub use mirrordna_core::{Clock, Code, Entropy, Error, Result, limits, time};
+#[cfg(feature = "compat")]
+pub use mirrordna_upstream::entities;
+#[cfg(feature = "compat")]
+pub use records::{ChecksumReport, Entity, Records, Stored};
 pub use sessions::{SessionHandle, Sessions};
 pub use snapshots::{Comparison, Restored, Snapshot, Snapshots};
 pub use system::{SystemClock, SystemEntropy};

@@ -277,19 +277,7 @@ impl Memories {
     /// `record.not_found`, or where its evidence does not hold.
     pub fn history(&self, id: &str) -> Result<Vec<Step>> {
         self.get(id)?;
-        self.tenant.view(|view, tx| {
-            let mut steps = Vec::new();
-            for index in view.history(tx, &self.tenant.log, id)? {
-                let Some(event) = view.event(tx, &self.tenant.log, index)? else { continue };
-                let content = match &event.content {
-                    Stored::Private(body) => body.payload_text().map(str::to_owned),
-                    _ => None,
-                };
-                let at = i64::try_from(event.header.time).unwrap_or(i64::MAX);
-                steps.push(Step { leaf: index, time: time::rfc3339(at), kind: event.header.kind.name().unwrap_or("unknown"), content });
-            }
-            Ok(steps)
-        })
+        steps(&self.tenant, id)
     }
 
     fn id_at(&self, index: u64) -> Result<String> {
@@ -298,4 +286,21 @@ impl Memories {
             _ => Err(Error::new(Code::Erased, "the first result of this idempotency key was erased")),
         })
     }
+}
+
+/// The events of a record, oldest first.
+pub(crate) fn steps(tenant: &Tenant, id: &str) -> Result<Vec<Step>> {
+    tenant.view(|view, tx| {
+        let mut steps = Vec::new();
+        for index in view.history(tx, &tenant.log, id)? {
+            let Some(event) = view.event(tx, &tenant.log, index)? else { continue };
+            let content = match &event.content {
+                Stored::Private(body) => body.payload_text().map(str::to_owned),
+                _ => None,
+            };
+            let at = i64::try_from(event.header.time).unwrap_or(i64::MAX);
+            steps.push(Step { leaf: index, time: time::rfc3339(at), kind: event.header.kind.name().unwrap_or("unknown"), content });
+        }
+        Ok(steps)
+    })
 }

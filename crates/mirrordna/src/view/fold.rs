@@ -17,6 +17,9 @@ use mirrordna_storage::ReadTx;
 /// Fields of a profile by which it is found.
 const NAMES: [u64; 2] = [7, field::SOURCE_NS];
 
+/// Prefixes of ids under which an imported record is also found.
+const ALIASES: [&str; 9] = ["mem_", "sess_", "mc_", "vault_", "entry_", "dna_", "refl_", "glyph_", "link_"];
+
 const ASSERTED: u8 = 0x80;
 
 /// Value of an actor's entry: type, leaf where it appeared, digest.
@@ -180,7 +183,7 @@ impl View {
                 self.index.put(id(), leaf.to_be_bytes());
                 // An imported record is also found by the id it had, unless two
                 // vaults used it: then the first one is.
-                if let Some(source) = body.text(field::SOURCE_ID).filter(|s| s.starts_with("mem_") || s.starts_with("sess_")) {
+                if let Some(source) = body.text(field::SOURCE_ID).filter(|s| ALIASES.iter().any(|p| s.starts_with(p))) {
                     let key = || Key::new(space::ID).bytes(&key_of(source));
                     if self.index.get(from, key())?.is_none() {
                         self.index.put(key(), leaf.to_be_bytes());
