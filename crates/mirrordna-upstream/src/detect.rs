@@ -22,6 +22,12 @@ pub enum Kind {
     MasterCitation,
     /// A vault config.
     VaultConfig,
+    /// An entry of a vault.
+    VaultEntry,
+    /// An entry of a glyphtrail.
+    GlyphtrailEntry,
+    /// What binds an agent to its identity.
+    AgentLink,
     /// A config that has a `.checksum.json` beside it; only [`crate::read_config`] can tell.
     ChecksummedConfig,
     /// The `.checksum.json` beside a config.
@@ -50,12 +56,21 @@ pub enum Collection {
     AgentDna,
     /// `reflections.json`
     Reflections,
+    /// `vault_entries.json`
+    VaultEntries,
+    /// `glyphtrail_entries.json`
+    GlyphtrailEntries,
+    /// `agent_links.json`
+    AgentLinks,
     /// A collection of an application's own.
     Other(String),
 }
 
 impl Collection {
+    /// Those whose records name themselves by a field of their own.
     const KNOWN: [Collection; 5] = [Self::Identities, Self::Sessions, Self::Memories, Self::AgentDna, Self::Reflections];
+    /// Those of the entities for which upstream publishes a schema only; its storage keeps them by `id`.
+    const PUBLISHED: [Collection; 3] = [Self::VaultEntries, Self::GlyphtrailEntries, Self::AgentLinks];
 
     /// The name, which is the file's name without its suffix.
     pub fn name(&self) -> &str {
@@ -65,6 +80,9 @@ impl Collection {
             Self::Memories => "memories",
             Self::AgentDna => "agent_dna",
             Self::Reflections => "reflections",
+            Self::VaultEntries => "vault_entries",
+            Self::GlyphtrailEntries => "glyphtrail_entries",
+            Self::AgentLinks => "agent_links",
             Self::Other(name) => name,
         }
     }
@@ -76,7 +94,7 @@ impl Collection {
             Self::Memories => "memory_id",
             Self::AgentDna => "agent_dna_id",
             Self::Reflections => "reflection_id",
-            Self::Other(_) => "id",
+            Self::VaultEntries | Self::GlyphtrailEntries | Self::AgentLinks | Self::Other(_) => "id",
         }
     }
 }
@@ -177,7 +195,8 @@ fn classify(name: &str, root: &Value) -> Kind {
         return Kind::ConfigSidecar;
     }
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    if let Some(known) = Collection::KNOWN.into_iter().find(|known| known.name() == stem) {
+    let known = Collection::KNOWN.into_iter().chain(Collection::PUBLISHED);
+    if let Some(known) = known.into_iter().find(|known| known.name() == stem) {
         return Kind::Collection(known);
     }
     match root {
@@ -190,6 +209,12 @@ fn classify(name: &str, root: &Value) -> Kind {
                 Kind::Snapshot
             } else if has("checksum_sha256") {
                 Kind::StandardSidecar
+            } else if let Some(collection) = published(root) {
+                match collection {
+                    Collection::VaultEntries => Kind::VaultEntry,
+                    Collection::GlyphtrailEntries => Kind::GlyphtrailEntry,
+                    _ => Kind::AgentLink,
+                }
             } else if starts("id", "mc_") || has("vault_id") && has("checksum") {
                 Kind::MasterCitation
             } else if has("vault_id") {
@@ -205,6 +230,21 @@ fn classify(name: &str, root: &Value) -> Kind {
             if items.iter().any(is_event) { Kind::Timeline } else { by_name(stem) }
         }
         _ => by_name(stem),
+    }
+}
+
+/// Which of the entities without a file form of their own a record is.
+fn published(record: &Value) -> Option<Collection> {
+    let starts = |prefix| record.get("id").and_then(Value::as_str).is_some_and(|id| id.starts_with(prefix));
+    let has = |key| record.get(key).is_some();
+    if starts("entry_") && has("vault_id") {
+        Some(Collection::VaultEntries)
+    } else if starts("glyph_") && has("glyph") {
+        Some(Collection::GlyphtrailEntries)
+    } else if has("agent_name") && has("mirrordna_identity_id") {
+        Some(Collection::AgentLinks)
+    } else {
+        None
     }
 }
 
@@ -224,6 +264,6 @@ fn collection_of(stem: &str, root: &Value) -> Option<Collection> {
         return None;
     }
     let names_itself = |collection: &Collection| matches!(first.get(collection.id_field()), Some(Value::Text(id)) if *id == key.text);
-    let candidates = Collection::KNOWN.into_iter().chain([Collection::Other(stem.to_owned())]);
+    let candidates = Collection::KNOWN.into_iter().chain(published(first)).chain([Collection::Other(stem.to_owned())]);
     candidates.into_iter().find(names_itself)
 }

@@ -39,6 +39,12 @@ pub enum Entity {
     AgentDna,
     /// A record of `reflections`.
     Reflection,
+    /// A record of `vault_entries`, or a vault entry in a file of its own.
+    VaultEntry,
+    /// A record of `glyphtrail_entries`, or such an entry in a file of its own.
+    GlyphtrailEntry,
+    /// A record of `agent_links`, or an agent link in a file of its own.
+    AgentLink,
     /// A record of another collection, with its name.
     Other(String),
     /// The fields of a timeline file beside its events.
@@ -157,6 +163,9 @@ pub fn read_file(name: &str, bytes: &[u8], profile: Profile) -> FileReport {
         _ if !whole => rest = value,
         Kind::Snapshot => reader.single(Entity::Snapshot, "snapshot_id", value),
         Kind::MasterCitation => reader.single(Entity::Citation, "id", value),
+        Kind::VaultEntry => reader.single(Entity::VaultEntry, "id", value),
+        Kind::GlyphtrailEntry => reader.single(Entity::GlyphtrailEntry, "id", value),
+        Kind::AgentLink => reader.single(Entity::AgentLink, "id", value),
         Kind::VaultConfig => reader.single(Entity::VaultConfig, "vault_id", value),
         Kind::ConfigSidecar => reader.single(Entity::ConfigSidecar, "", value),
         Kind::StandardSidecar => reader.single(Entity::StandardSidecar, "vault_id", value),
@@ -303,6 +312,8 @@ impl Reader {
                     _ => None,
                 });
                 match stated {
+                    // Its schema knows no id.
+                    None if entity == Entity::AgentLink => {}
                     None => draft.note(Code::IdTakenFromKey, "", "The record has no id; its key in the file is used."),
                     Some(Value::Text(stated)) if *stated == key.text => {}
                     Some(_) => draft.note(
@@ -435,6 +446,9 @@ impl Reader {
             Kind::Timeline => (Entity::Event, None),
             Kind::Snapshot => (Entity::Snapshot, None),
             Kind::MasterCitation => (Entity::Citation, None),
+            Kind::VaultEntry => (Entity::VaultEntry, None),
+            Kind::GlyphtrailEntry => (Entity::GlyphtrailEntry, None),
+            Kind::AgentLink => (Entity::AgentLink, None),
             Kind::VaultConfig => (Entity::VaultConfig, None),
             Kind::ConfigSidecar => (Entity::ConfigSidecar, None),
             Kind::StandardSidecar => (Entity::StandardSidecar, None),
@@ -536,6 +550,9 @@ fn entity_of(collection: &Collection) -> Entity {
         Collection::Memories => Entity::Memory,
         Collection::AgentDna => Entity::AgentDna,
         Collection::Reflections => Entity::Reflection,
+        Collection::VaultEntries => Entity::VaultEntry,
+        Collection::GlyphtrailEntries => Entity::GlyphtrailEntry,
+        Collection::AgentLinks => Entity::AgentLink,
         Collection::Other(name) => Entity::Other(name.clone()),
     }
 }
@@ -551,6 +568,9 @@ fn schema_of(entity: &Entity) -> Option<Schema> {
         Entity::Snapshot => Schema::Snapshot,
         Entity::Citation => Schema::MasterCitation,
         Entity::VaultConfig => Schema::VaultConfig,
+        Entity::VaultEntry => Schema::VaultEntry,
+        Entity::GlyphtrailEntry => Schema::GlyphtrailEntry,
+        Entity::AgentLink => Schema::AgentLink,
         _ => return None,
     })
 }
@@ -643,8 +663,9 @@ fn times_of(entity: &Entity, fields: &Value, repairs: &mut Vec<Repair>) -> Vec<(
         Entity::Identity | Entity::VaultConfig | Entity::ConfigSidecar => &[&["created_at"]],
         Entity::Session => &[&["started_at"], &["ended_at"]],
         Entity::Memory => &[&["source", "timestamp"], &["metadata", "last_accessed"], &["metadata", "archived_at"]],
-        Entity::Event | Entity::Snapshot | Entity::Reflection => &[&["timestamp"]],
-        Entity::Citation => &[&["created_at"], &["updated_at"]],
+        Entity::Event | Entity::Snapshot | Entity::Reflection | Entity::GlyphtrailEntry => &[&["timestamp"]],
+        Entity::AgentLink => &[&["created_at"], &["constitutional_alignment", "verified_at"]],
+        Entity::Citation | Entity::VaultEntry => &[&["created_at"], &["updated_at"]],
         Entity::StandardDocument => &[&["front_matter", "date"]],
         _ => &[],
     };

@@ -5,8 +5,9 @@
 mod common;
 
 use common::{Place, corpus};
-use mirrordna::Engine;
+use mirrordna::entities::{AgentDna, AgentLink, GlyphtrailEntry, VaultConfig, VaultEntry};
 use mirrordna::import::{Format, ImportReport, import};
+use mirrordna::{Code, Engine, Entity, IdentityType};
 use std::path::{Path, PathBuf};
 
 fn run(engine: &Engine, path: &Path) -> ImportReport {
@@ -151,4 +152,87 @@ fn everything_upstream_wrote_is_accounted_for() {
     assert_eq!((again.events, again.kept, again.repaired, again.refused), (0, report.kept, report.repaired, report.refused));
     let engine_report = engine.verify().unwrap();
     assert!(engine_report.is_intact(), "{:#?}", engine_report.problems);
+}
+
+#[test]
+fn entities_of_upstream_are_records_by_their_old_ids() {
+    let Some(corpus) = corpus() else { return };
+    let place = Place::new();
+    let engine = place.open();
+    let root = corpus.join("upstream/python");
+    upstream(&engine, &root.join("citations"));
+    upstream(&engine, &root.join("vault_configs/valid_full.json"));
+    upstream(&engine, &root.join("vault_basic/data"));
+    let citations = engine.citations();
+    let chain = citations.lineage("mc_corpus_chain_000000003").unwrap();
+    let ids: Vec<_> = chain.iter().map(|c| c.source_id.clone().unwrap()).collect();
+    assert_eq!(ids, ["mc_corpus_chain_000000001", "mc_corpus_chain_000000002", "mc_corpus_chain_000000003"]);
+    assert!(chain.iter().all(|c| c.id.starts_with("mc_") && citations.verify(&c.id).unwrap().ok));
+    let text = std::fs::read_to_string(root.join("citations/chain_3.json")).unwrap();
+    let (same, theirs): (serde_json::Value, serde_json::Value) =
+        (serde_json::from_str(&chain[2].document).unwrap(), serde_json::from_str(&text).unwrap());
+    assert_eq!(same, theirs);
+    // No other came in: a checksum that does not fit is refused, an id that is taken too.
+    let all = citations.list(0, 1_000).unwrap();
+    assert_eq!((all.len(), all.iter().filter(|c| citations.verify(&c.id).unwrap().ok).count()), (6, 6));
+
+    let vault = engine.records::<VaultConfig>().get("vault_corpus_main_0001").unwrap();
+    assert_eq!(vault.read().unwrap().name.as_deref(), Some("Main 世界"));
+    let dna = engine.records::<AgentDna>();
+    let listed = dna.list(0, 100).unwrap();
+    assert!(!listed.is_empty() && listed.iter().all(|d| dna.get(d.source_id.as_ref().unwrap()).unwrap().id == d.id));
+
+    // What was imported belongs to nobody here: who changes it says so.
+    let old = chain[0].read().unwrap();
+    assert_eq!(citations.update(&chain[0].id, &old).unwrap_err().code(), Code::InputInvalid);
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    agent.citations().update("mc_corpus_chain_000000001", &old).unwrap();
+    assert_eq!(citations.get(&chain[0].id).unwrap().version, 2);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+/// Valid documents of an entity from the corpus, as a collection of upstream's
+/// storage: by id.
+fn collection(corpus: &Path, schema: &str, prefix: &str) -> serde_json::Map<String, serde_json::Value> {
+    let cases = std::fs::read_to_string(corpus.join("upstream/python/vectors/schema_cases.json")).unwrap().replace("NaN", "null");
+    let cases: serde_json::Value = serde_json::from_str(&cases).unwrap();
+    let fitting = cases["cases"].as_array().unwrap().iter().filter(|c| c["schema"] == schema && c["is_valid"] == true);
+    let numbered = fitting.enumerate().map(|(n, case)| {
+        let (id, mut data) = (format!("{prefix}_corpus_000000000{n:02}"), case["data"].clone());
+        data["id"] = id.clone().into();
+        (id, data)
+    });
+    numbered.collect()
+}
+
+#[test]
+fn entries_trails_and_links_have_schemas_of_their_own() {
+    fn all<T: Entity>(engine: &Engine, corpus: &Path, schema: &str, file: &str) {
+        let documents = collection(corpus, schema, T::PREFIX);
+        let dir = tempfile::tempdir().unwrap();
+        let (many, one) = (dir.path().join(file), dir.path().join("single.json"));
+        std::fs::write(&many, serde_json::to_string(&documents).unwrap()).unwrap();
+        let mut single = documents.values().next().unwrap().clone();
+        single["id"] = format!("{}_in_a_file_of_its_own", T::PREFIX).into();
+        std::fs::write(&one, single.to_string()).unwrap();
+        let report = upstream(engine, dir.path());
+        assert_eq!((report.kept + report.repaired, report.refused), (documents.len() as u64 + 1, 0), "{schema}: {:#?}", report.notes);
+        // Valid to upstream's schema, which checks no dates.
+        assert!(report.notes.iter().all(|n| n.reason == "timestamp_unreadable"), "{:#?}", report.notes);
+        assert_eq!(engine.records::<T>().count().unwrap(), documents.len() as u64 + 1);
+        for (id, document) in documents.iter().chain([(&single["id"].as_str().unwrap().to_owned(), &single)]) {
+            let stored = engine.records::<T>().get(id).unwrap();
+            assert_eq!(stored.source_id.as_ref(), Some(id));
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&stored.document).unwrap(), *document);
+            stored.read().unwrap();
+        }
+        assert_eq!(upstream(engine, dir.path()).events, 0, "a second run appends nothing");
+    }
+    let Some(corpus) = corpus() else { return };
+    let place = Place::new();
+    let engine = place.open();
+    all::<VaultEntry>(&engine, &corpus, "vault_entry", "vault_entries.json");
+    all::<GlyphtrailEntry>(&engine, &corpus, "glyphtrail_entry", "glyphs.json");
+    all::<AgentLink>(&engine, &corpus, "agent_link", "agent_links.json");
+    assert!(engine.verify().unwrap().is_intact());
 }

@@ -10,6 +10,7 @@ use super::intake::{Intake, original, unreadable};
 use super::{ImportReport, Progress};
 use crate::commit::Item;
 use crate::engine::Tenant;
+use crate::records::Entity as _;
 use mirrordna_core::body::{Body, FLAG_ASSUMED_UTC, Media, field, schema};
 use mirrordna_core::canon::Value as Field;
 use mirrordna_core::memory::{self, Content, NewMemory};
@@ -17,6 +18,7 @@ use mirrordna_core::session::{self, NewSession};
 use mirrordna_core::timeline::{NewEvent, PREFIX};
 use mirrordna_core::{Code, Error, Kind, Result, id, limits};
 use mirrordna_upstream::detect::config_sidecar_name;
+use mirrordna_upstream::entities::{AgentDna, AgentLink, Citation, GlyphtrailEntry, Reflection, VaultConfig, VaultEntry};
 use mirrordna_upstream::{Entity, FileReport, ForeignRecord, MAX_FILE_BYTES, Profile, Value, Verdict, json, read_config, read_file};
 use std::path::Path;
 
@@ -121,7 +123,7 @@ fn incoming(tenant: &Tenant, ns: &str, file: &Path, line: u64, record: ForeignRe
         Entity::Memory => (Kind::RECORD_PUT, new_memory(&record, &tag, &mut repairs)?),
         Entity::Event => (Kind::EVENT, event(&record, &tag)?),
         ref other => {
-            let name = format!("{}_{}", if *other == Entity::Snapshot { "snap" } else { "rec" }, id::encode(&tag));
+            let name = format!("{}_{}", prefix_of(other), id::encode(&tag));
             (Kind::RECORD_PUT, Body::new(schema_of(other), &name).with(6, Some(entity)).with_payload(Media::JSON, document.clone()))
         }
     };
@@ -143,6 +145,9 @@ fn entity_name(entity: &Entity) -> &str {
         Entity::Memory => "memory",
         Entity::AgentDna => "agent_dna",
         Entity::Reflection => "reflection",
+        Entity::VaultEntry => "vault_entry",
+        Entity::GlyphtrailEntry => "glyphtrail_entry",
+        Entity::AgentLink => "agent_link",
         Entity::Other(name) => name,
         Entity::Timeline => "timeline",
         Entity::Event => "event",
@@ -164,9 +169,27 @@ const fn schema_of(entity: &Entity) -> u64 {
         Entity::Snapshot => schema::SNAPSHOT,
         Entity::Citation => schema::CITATION,
         Entity::VaultConfig => schema::VAULT_CONFIG,
+        Entity::VaultEntry => schema::VAULT_ENTRY,
+        Entity::GlyphtrailEntry => schema::GLYPHTRAIL_ENTRY,
+        Entity::AgentLink => schema::AGENT_LINK,
         Entity::Config | Entity::ConfigSidecar => schema::CONFIG,
         Entity::StandardDocument | Entity::StandardSidecar => schema::STANDARD,
         _ => schema::OTHER,
+    }
+}
+
+/// Prefix of the record ids, the one that the SDK's manager of the entity knows.
+const fn prefix_of(entity: &Entity) -> &'static str {
+    match entity {
+        Entity::Snapshot => "snap",
+        Entity::Citation => Citation::PREFIX,
+        Entity::VaultConfig => VaultConfig::PREFIX,
+        Entity::VaultEntry => VaultEntry::PREFIX,
+        Entity::AgentDna => AgentDna::PREFIX,
+        Entity::Reflection => Reflection::PREFIX,
+        Entity::GlyphtrailEntry => GlyphtrailEntry::PREFIX,
+        Entity::AgentLink => AgentLink::PREFIX,
+        _ => "rec",
     }
 }
 
