@@ -89,6 +89,9 @@ pub(crate) enum Command {
     /// Capture, compare and restore snapshots of an agent.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Make, show and check master citations.
+    #[command(subcommand)]
+    Citation(crate::commands::CitationCommand),
     /// Import chats and vaults.
     #[command(after_help = "A chat is JSON Lines, a turn a line: speaker|role, text|content, and timestamp,
 session, id, ns, seq where there are any; other keys become metadata. A folder

@@ -34,6 +34,7 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Recall(recall) => commands::recall(settings, recall, out),
         Command::Timeline(command) => commands::timeline(settings, command, out),
         Command::Snapshot(command) => commands::snapshot(settings, command, out),
+        Command::Citation(command) => commands::citation(settings, command, out),
         Command::Import(import) => commands::import(settings, import, out),
         Command::Export { file } => commands::export(settings, &file, out),
         Command::Restore { file } => commands::restore(settings, &file, out),

@@ -1,6 +1,7 @@
 //! What each command does, a file per subject.
 
 mod backup;
+mod citation;
 mod config;
 mod doctor;
 mod identity;
@@ -14,6 +15,7 @@ mod timeline;
 mod verify;
 
 pub(crate) use backup::{export, restore};
+pub(crate) use citation::{CitationCommand, citation};
 pub(crate) use config::config;
 pub(crate) use doctor::doctor;
 pub(crate) use identity::identity;
