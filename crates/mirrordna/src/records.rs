@@ -464,3 +464,35 @@ impl Identity {
         self.records()
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::{IdentityType, Keys, Witness};
+
+    #[test]
+    fn what_another_writer_put_there_is_shown_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        let keys = Keys::Folder(dir.path().join("keys"));
+        let engine = Engine::builder(path.to_str().unwrap()).keys(keys).witness(Witness::Off).open().unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        let put = |id: &str, document: &str| {
+            let body = Body::new(schema::CITATION, id).with_payload(Media::JSON, document);
+            agent.tenant.append(&agent.digest, Kind::RECORD_PUT, &body, None).unwrap();
+        };
+        put("mc_a", r#"{"id":"mc_a","version":"1","vault_id":"v","created_at":"t","checksum":"00","predecessor":"mc_b"}"#);
+        put("mc_b", r#"{"id":"mc_b","version":"1","vault_id":"v","created_at":"t","checksum":"","predecessor":"mc_a"}"#);
+        put("mc_c", r#"{"id":"mc_c","version":1}"#);
+        let citations = engine.citations();
+        let report = citations.verify("mc_a").unwrap();
+        assert_eq!((report.ok, report.stated.as_deref()), (false, Some("00")));
+        assert_eq!(report.computed.unwrap().len(), 64);
+        let circle = citations.lineage("mc_a").unwrap_err();
+        assert_eq!(circle.code(), Code::LineageBroken);
+        assert!(circle.message().contains("circle"), "{circle}");
+        // A listing does not fail because one of its records is odd.
+        let listed = citations.list(0, 10).unwrap();
+        assert_eq!((listed.len(), listed[2].read().unwrap_err().code()), (3, Code::InputInvalid));
+    }
+}
