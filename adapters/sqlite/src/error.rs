@@ -18,15 +18,3 @@ pub(crate) fn from_sqlite(path: &Path, doing: &str, e: rusqlite::Error) -> Error
     };
     Error::new(code, format!("{doing} the database at {}", path.display())).caused_by(e)
 }
-
-/// Translates an error of the file system.
-pub(crate) fn from_io(path: &Path, doing: &str, e: std::io::Error) -> Error {
-    use std::io::ErrorKind;
-    let code = match e.kind() {
-        ErrorKind::NotFound => Code::StoreNotFound,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::StoreFull,
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Code::StoreReadOnly,
-        _ => Code::StoreIo,
-    };
-    Error::new(code, format!("{doing} {}", path.display())).caused_by(e)
-}

@@ -10,9 +10,11 @@ mod error;
 mod files;
 mod tx;
 
-use error::{from_io, from_sqlite};
-use files::{FileId, LockFile, beside, check_local};
+use error::from_sqlite;
+use files::LockFile;
 use mirrordna_core::{Code, Error, Result};
+pub use mirrordna_storage::files::Mode;
+use mirrordna_storage::files::{FileId, beside, prepare};
 use mirrordna_storage::{ReadTx, Store, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -33,17 +35,6 @@ const SCHEMA: &str = include_str!("schema.sql");
 const POOL: usize = 4;
 /// WAL length at which a commit folds it back itself, should nobody else.
 const WAL_LIMIT: u64 = 64 << 20;
-
-/// How a database is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Make a new database; it must not exist.
-    Create,
-    /// Open an existing database for reading and writing.
-    Write,
-    /// Open an existing database for reading.
-    Read,
-}
 
 /// When a commit counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,25 +86,7 @@ impl SqliteStore {
     /// `store.not_found`, `store.not_a_database`, `store.newer_format`,
     /// `store.read_only`, `store.url` for a network file system, `store.io`.
     pub fn open(path: &Path, mode: Mode, durability: Durability) -> Result<Self> {
-        let folder = match path.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => Path::new("."),
-        };
-        check_local(folder)?;
-        match std::fs::metadata(path) {
-            Ok(m) if !m.is_file() => {
-                return Err(Error::new(Code::StoreNotDatabase, format!("{} is not a file", path.display())));
-            }
-            Ok(_) if mode == Mode::Create => {
-                return Err(Error::new(Code::StoreInUse, format!("{} exists already", path.display()))
-                    .with_hint("Choose another path, or open the database that is there."));
-            }
-            Err(_) if mode == Mode::Create => {
-                std::fs::create_dir_all(folder).map_err(|e| from_io(folder, "cannot create the folder", e))?;
-            }
-            Ok(_) => {}
-            Err(e) => return Err(from_io(path, "there is no database at", e)),
-        }
+        prepare(path, mode, "SQLite")?;
         let (lock, open) = match mode {
             Mode::Read => (None, LockFile::open(beside(path, ".open")).ok()),
             _ => (Some(LockFile::open(beside(path, ".lock"))?), Some(LockFile::open(beside(path, ".open"))?)),

@@ -9,6 +9,8 @@
 //! exclusive, durable transaction, so that the engine reads heads and appends
 //! leaves under the same lock; there is no second way to write.
 
+#[cfg(feature = "files")]
+pub mod files;
 pub mod kit;
 mod memory;
 
