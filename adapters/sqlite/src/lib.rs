@@ -13,7 +13,7 @@ mod tx;
 use error::from_sqlite;
 use files::LockFile;
 use mirrordna_core::{Code, Error, Result};
-pub use mirrordna_storage::files::Mode;
+pub use mirrordna_storage::Mode;
 use mirrordna_storage::files::{FileId, beside, prepare};
 use mirrordna_storage::{ReadTx, Store, WriteTx};
 use rusqlite::config::DbConfig;

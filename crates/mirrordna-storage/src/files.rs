@@ -1,21 +1,11 @@
-//! What adapters that keep a database in one file share: how it is opened,
-//! which file a path names, and where it may not lie.
+//! What adapters that keep a database in one file share: which file
+//! a path names, and where it may not lie.
 
+use crate::Mode;
 use mirrordna_core::{Code, Error, Result};
 use rustix::fs::StatFs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// How a database is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Make a new database; it must not exist.
-    Create,
-    /// Open an existing database for reading and writing.
-    Write,
-    /// Open an existing database for reading.
-    Read,
-}
 
 /// `path` with something appended to its last component.
 #[must_use]

@@ -21,6 +21,17 @@ use mirrordna_core::{Hash, Result};
 use std::fmt;
 use std::ops::Range;
 
+/// How a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Make a new database; it must not exist.
+    Create,
+    /// Open an existing database for reading and writing.
+    Write,
+    /// Open an existing database for reading.
+    Read,
+}
+
 /// Local number of a log in its store, from 1.
 pub type LogNumber = u32;
 
