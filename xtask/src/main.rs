@@ -9,7 +9,7 @@ const HELP: &str = "cargo xtask TASK
 
   test      everything that must hold before a commit: format, lints, tests, docs
   lint      format and clippy only
-  weight    prove that the smallest build needs no C compiler and no tokio
+  weight    prove that the smallest builds need no C compiler and no tokio
   schemas   write the JSON Schemas of spec/schemas anew, from the Rust types
   vectors   write spec/vectors/ anew
   interop   checks by other implementations that are too heavy for every build
@@ -56,29 +56,24 @@ fn test() -> bool {
         && weight()
 }
 
-/// The smallest build must not compile C, tokio or SQLite.
+/// The builds that need no C compiler.
+const LIGHT: [&str; 2] = ["memory", "redb"];
+
+/// They must not compile C, tokio or SQLite.
 fn weight() -> bool {
-    let args = [
-        "tree",
-        "--package",
-        "mirrordna",
-        "--no-default-features",
-        "--features",
-        "memory",
-        "--edges",
-        "normal,build",
-        "--prefix",
-        "none",
-        "--locked",
-    ];
-    let Ok(output) = Command::new("cargo").args(args).output() else { return false };
-    let tree = String::from_utf8_lossy(&output.stdout);
-    let banned = ["tokio", "cc v", "libsqlite3-sys", "aws-lc", "ring v", "openssl"];
-    let found: Vec<&str> = banned.into_iter().filter(|b| tree.lines().any(|l| l.starts_with(b))).collect();
-    eprintln!("smallest build: {} crates, banned ones found: {found:?}", tree.lines().count());
-    output.status.success()
-        && found.is_empty()
-        && cargo(&["clippy", "--package", "mirrordna", "--no-default-features", "--features", "memory", "--locked", "--", "-D", "warnings"])
+    LIGHT.into_iter().all(|feature| {
+        let smallest = ["--package", "mirrordna", "--no-default-features", "--features", feature, "--locked"];
+        let tree = Command::new("cargo").arg("tree").args(smallest).args(["--edges", "normal,build", "--prefix", "none"]).output();
+        let Ok(output) = tree else { return false };
+        let tree = String::from_utf8_lossy(&output.stdout);
+        let banned = ["tokio", "cc v", "libsqlite3-sys", "aws-lc", "ring v", "openssl"];
+        let found: Vec<&str> = banned.into_iter().filter(|b| tree.lines().any(|l| l.starts_with(b))).collect();
+        eprintln!("smallest build with {feature}: {} crates, banned ones found: {found:?}", tree.lines().count());
+        let mut clippy = vec!["clippy"];
+        clippy.extend(smallest);
+        clippy.extend(["--", "-D", "warnings"]);
+        output.status.success() && found.is_empty() && cargo(&clippy)
+    })
 }
 
 fn main() -> ExitCode {

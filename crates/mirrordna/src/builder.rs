@@ -1,7 +1,6 @@
 //! Opening: how a database is asked for.
 
 use crate::engine::{Engine, Inner};
-#[cfg(feature = "sqlite")]
 use crate::file;
 use crate::import::Progress;
 use crate::keyring::{Keys, passphrase_from_env};
@@ -98,7 +97,7 @@ impl Builder {
     pub fn verify_with(self, progress: Progress<'_>) -> Result<VerifyReport> {
         match StoreUrl::parse(&self.url)? {
             StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory ends with its process; there is nothing to verify")),
-            StoreUrl::Sqlite(path) => file::verify(&path, &self, progress),
+            url => file::verify(&url, &self, progress),
         }
     }
 
@@ -140,10 +139,10 @@ impl Builder {
     }
 
     /// An empty store where this builder points to.
-    pub(crate) fn new_store(&self) -> Result<Box<dyn Store>> {
+    pub(crate) fn new_store(&self) -> Result<Arc<dyn Store>> {
         match StoreUrl::parse(&self.url)? {
             StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory would be gone as soon as it is restored")),
-            StoreUrl::Sqlite(path) => file::create(&path),
+            url => file::create(&url),
         }
     }
 
@@ -189,33 +188,7 @@ impl Builder {
                 let inner = Inner::open(Arc::new(MemoryStore::new()), None, Builder { keys: Keys::Memory, ..self })?;
                 Ok(Engine { inner })
             }
-            StoreUrl::Sqlite(path) => file::open(&path, self),
+            url => file::open(&url, self),
         }
     }
-}
-
-/// Stands in for files in a build that has no store for them.
-#[cfg(not(feature = "sqlite"))]
-mod file {
-    use super::{Builder, Code, Engine, Error, Progress, Result, Store, VerifyReport};
-    use std::path::Path;
-
-    fn absent(path: &Path) -> Error {
-        Error::new(Code::StoreUrl, format!("{}: this build has no store for files", path.display()))
-            .with_hint("Build with feature `sqlite`, or open `memory:`.")
-    }
-
-    pub(super) fn open(path: &Path, _builder: Builder) -> Result<Engine> {
-        Err(absent(path))
-    }
-
-    pub(super) fn verify(path: &Path, _builder: &Builder, _progress: Progress<'_>) -> Result<VerifyReport> {
-        Err(absent(path))
-    }
-
-    pub(super) fn create(path: &Path) -> Result<Box<dyn Store>> {
-        Err(absent(path))
-    }
-
-    pub(super) const fn remove_database(_path: &Path) {}
 }

@@ -6,10 +6,11 @@ use crate::engine::{Engine, Inner};
 use crate::import::Progress;
 use crate::keyring::Keyring;
 use crate::log::{genesis, lock};
+use crate::url::StoreUrl;
 use crate::verify::VerifyReport;
 use crate::witness;
-use mirrordna_core::{Code, Result};
-use mirrordna_storage::Store;
+use mirrordna_core::{Code, Error, Result};
+use mirrordna_storage::{Mode, Store};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -36,9 +37,44 @@ fn file_key(path: &Path) -> Option<FileKey> {
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
-pub(crate) fn open(path: &Path, builder: Builder) -> Result<Engine> {
-    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    // One engine per file per process: SQLite's POSIX locks belong to the
+/// Opens the store that a URL names, with the adapter for it.
+fn connect(url: &StoreUrl, mode: Mode, durability: Durability) -> Result<Arc<dyn Store>> {
+    match url {
+        #[cfg(feature = "sqlite")]
+        StoreUrl::Sqlite(path) => {
+            use mirrordna_storage_sqlite as sqlite;
+            let sync = match durability {
+                Durability::Full => sqlite::Durability::Full,
+                Durability::Normal => sqlite::Durability::Normal,
+            };
+            Ok(Arc::new(sqlite::SqliteStore::open(path, mode, sync)?))
+        }
+        #[cfg(feature = "redb")]
+        StoreUrl::Redb(path) => {
+            use mirrordna_storage_redb as redb;
+            // What is asked for is the least; redb always gives the most.
+            let _at_least = durability;
+            Ok(Arc::new(redb::RedbStore::open(path, mode)?))
+        }
+        #[allow(unreachable_patterns)]
+        other => {
+            let _unused = (mode, durability);
+            let have = [("a path or sqlite:PATH", cfg!(feature = "sqlite")), ("redb:PATH", cfg!(feature = "redb")), ("memory:", true)];
+            let have: Vec<&str> = have.into_iter().filter(|(_, built)| *built).map(|(spelling, _)| spelling).collect();
+            let named = other.path().unwrap_or(Path::new("memory:")).display();
+            Err(Error::new(Code::StoreUrl, format!("{named}: this build has no store of this kind"))
+                .with_hint(format!("This build opens {}; others need feature `sqlite` or `redb`.", have.join(", "))))
+        }
+    }
+}
+
+fn file_of(url: &StoreUrl) -> Result<&Path> {
+    url.path().ok_or_else(|| Error::new(Code::Bug, "a store in memory was taken for a file"))
+}
+
+pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
+    let path = file_of(url)?;
+    // One engine per file per process: the locks of a file belong to the
     // process, and a second set of connections would be a second cache.
     let mut open = lock(registry());
     open.retain(|_, engine| engine.strong_count() > 0);
@@ -51,12 +87,8 @@ pub(crate) fn open(path: &Path, builder: Builder) -> Result<Engine> {
         (_, true) => Mode::Read,
         (_, false) => Mode::Write,
     };
-    let sync = match builder.durability {
-        Durability::Full => Sync::Full,
-        Durability::Normal => Sync::Normal,
-    };
-    let store = SqliteStore::open(path, mode, sync)?;
-    let inner = Inner::open(Arc::new(store), Some(witness::place_of(path)), builder).inspect_err(|_| {
+    let store = connect(url, mode, builder.durability)?;
+    let inner = Inner::open(store, Some(witness::place_of(path)), builder).inspect_err(|_| {
         // A database that could not be given its log and keys never was one.
         if mode == Mode::Create {
             remove_database(path);
@@ -68,9 +100,9 @@ pub(crate) fn open(path: &Path, builder: Builder) -> Result<Engine> {
     Ok(Engine { inner })
 }
 
-pub(crate) fn verify(path: &Path, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
-    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    let store = match SqliteStore::open(path, Mode::Read, Sync::Full) {
+pub(crate) fn verify(url: &StoreUrl, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
+    let path = file_of(url)?;
+    let store = match connect(url, Mode::Read, Durability::Full) {
         // A file that is damaged beyond opening is a finding too.
         Err(e) if e.code() == Code::Altered => return Ok(crate::verify::unreadable(&e)),
         opened => opened?,
@@ -99,11 +131,10 @@ pub(crate) fn verify(path: &Path, builder: &Builder, progress: Progress<'_>) -> 
     };
     let folder = builder.witness.folder();
     let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(&store, keyring.as_ref(), &builder.trusted, witness, progress)
+    crate::verify::database(&*store, keyring.as_ref(), &builder.trusted, witness, progress)
 }
 
-/// An empty store at a path where there is none.
-pub(crate) fn create(path: &Path) -> Result<Box<dyn Store>> {
-    use mirrordna_storage_sqlite::{Durability as Sync, Mode, SqliteStore};
-    Ok(Box::new(SqliteStore::open(path, Mode::Create, Sync::Full)?))
+/// An empty store at a place where there is none.
+pub(crate) fn create(url: &StoreUrl) -> Result<Arc<dyn Store>> {
+    connect(url, Mode::Create, Durability::Full)
 }

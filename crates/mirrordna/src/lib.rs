@@ -33,7 +33,6 @@ pub mod backup;
 mod builder;
 mod commit;
 mod engine;
-#[cfg(feature = "sqlite")]
 mod file;
 mod follow;
 mod identities;

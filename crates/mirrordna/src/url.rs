@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub enum StoreUrl {
     /// A SQLite database file.
     Sqlite(PathBuf),
+    /// A redb database file.
+    Redb(PathBuf),
     /// A store in memory, new each time.
     Memory,
 }
@@ -21,7 +23,8 @@ pub fn default_store() -> String {
 }
 
 impl StoreUrl {
-    /// Reads a path, `sqlite:PATH`, `sqlite:///ABSOLUTE` or `memory:`.
+    /// Reads a path, `sqlite:PATH`, `sqlite:///ABSOLUTE`, the same with `redb:`,
+    /// or `memory:`.
     ///
     /// # Errors
     /// `store.url`, showing the right spelling.
@@ -33,18 +36,19 @@ impl StoreUrl {
         if text == "memory:" {
             return Ok(Self::Memory);
         }
-        if let Some(rest) = text.strip_prefix("sqlite:") {
+        for (scheme, store) in [("sqlite", Self::Sqlite as fn(PathBuf) -> Self), ("redb", Self::Redb)] {
+            let Some(rest) = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':')) else { continue };
             let path = match rest.strip_prefix("//") {
                 None => rest,
                 Some(absolute) if absolute.starts_with('/') => absolute,
                 Some(relative) => {
-                    return refuse("has a host where a path belongs", format!("Write sqlite:{relative} or sqlite:///{relative}."));
+                    return refuse("has a host where a path belongs", format!("Write {scheme}:{relative} or {scheme}:///{relative}."));
                 }
             };
             if path.is_empty() {
-                return refuse("names no file", "Write sqlite:PATH.".into());
+                return refuse("names no file", format!("Write {scheme}:PATH."));
             }
-            return Ok(Self::Sqlite(path.into()));
+            return Ok(store(path.into()));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             return match scheme {
@@ -63,7 +67,7 @@ impl StoreUrl {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Sqlite(path) => Some(path),
+            Self::Sqlite(path) | Self::Redb(path) => Some(path),
             Self::Memory => None,
         }
     }
@@ -82,6 +86,10 @@ mod tests {
         assert_eq!(parse("sqlite:///x/a.db"), path("/x/a.db"));
         assert_eq!(parse("sqlite://a.db"), Err("Write sqlite:a.db or sqlite:///a.db.".into()));
         assert_eq!(parse("file:///x/a.db"), Err("Write sqlite:/x/a.db.".into()));
+        assert_eq!(parse("redb:a.redb"), Ok(StoreUrl::Redb("a.redb".into())));
+        assert_eq!(parse("redb:///x/a"), Ok(StoreUrl::Redb("/x/a".into())));
+        assert_eq!(parse("redb://a"), Err("Write redb:a or redb:///a.".into()));
+        assert_eq!(parse("redb:"), Err("Write redb:PATH.".into()));
         assert!(parse("postgres://h/db").is_err() && parse("").is_err() && parse("ftp://x").is_err());
     }
 }

@@ -154,7 +154,6 @@ pub(crate) fn database(
 }
 
 /// The report of a database that is damaged beyond opening.
-#[cfg(feature = "sqlite")]
 pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
     VerifyReport {
         verdict: Verdict::Altered.name(),

@@ -65,7 +65,6 @@ pub(crate) struct Seen {
 }
 
 /// Short name of the place of a database.
-#[cfg(feature = "sqlite")]
 pub(crate) fn place_of(path: &Path) -> [u8; 16] {
     let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let digest = sha256(&[whole.as_os_str().as_encoded_bytes()]);
