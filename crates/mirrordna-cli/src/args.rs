@@ -451,8 +451,8 @@ pub(crate) struct Import {
     /// Files and folders.
     #[arg(required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
-    /// How to read them; auto looks at their names.
-    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat"]))]
+    /// How to read them; auto looks at their names, and into them.
+    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat", "chatgpt"]))]
     pub(crate) format: String,
     /// Make any refused record an error.
     #[arg(long)]

@@ -19,6 +19,8 @@ pub const TAGS: usize = 64;
 pub const JSON_DEPTH: usize = mirrordna_verify::json::MAX_DEPTH;
 /// Longest line of an import file, bytes.
 pub const IMPORT_LINE: usize = 1 << 20;
+/// Longest conversation of a ChatGPT export, bytes.
+pub const IMPORT_CONVERSATION: usize = 32 << 20;
 /// Most results one query returns.
 pub const RESULTS: usize = 10_000;
 /// Most sessions in a chain of parents.

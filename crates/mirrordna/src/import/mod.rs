@@ -4,7 +4,9 @@
 //! run of the same file appends nothing.
 
 mod chat;
+mod chatgpt;
 mod intake;
+mod turns;
 #[cfg(feature = "compat")]
 mod upstream;
 
@@ -24,6 +26,8 @@ pub enum Format {
     Chat,
     /// A vault folder, or single files, of the upstream SDKs.
     Upstream,
+    /// `conversations.json` of a ChatGPT export.
+    ChatGpt,
 }
 
 impl FromStr for Format {
@@ -34,6 +38,7 @@ impl FromStr for Format {
             "auto" => Ok(Self::Auto),
             "chat" => Ok(Self::Chat),
             "upstream" => Ok(Self::Upstream),
+            "chatgpt" => Ok(Self::ChatGpt),
             _ => Err(Error::new(Code::ImportFormat, format!("'{s}' is no import format"))),
         }
     }
@@ -44,7 +49,8 @@ impl FromStr for Format {
 pub struct Note {
     /// File.
     pub file: String,
-    /// Line, from 1, where the format has lines.
+    /// Line, from 1; where the format has no lines, the number of the record or
+    /// conversation.
     pub line: u64,
     /// Stable reason.
     pub reason: &'static str,
@@ -98,6 +104,7 @@ pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Prog
         match source.format {
             #[cfg(feature = "compat")]
             Format::Upstream => upstream::import(tenant, &source.file, &mut report, progress)?,
+            Format::ChatGpt => chatgpt::import(tenant, &source.file, &mut report, progress)?,
             _ => chat::import(tenant, &source.file, &mut report, progress)?,
         }
     }
@@ -159,7 +166,11 @@ fn walk(folder: &Path, format: Format, found: &mut Vec<Source>, depth: usize) ->
             // A checksum file is read with the config it belongs to.
             let beside =
                 path.to_string_lossy().strip_suffix(".checksum.json").is_some_and(|stem| Path::new(&format!("{stem}.json")).exists());
-            let wanted = format != Format::Chat || is_lines(&path);
+            let wanted = match format {
+                Format::Chat => is_lines(&path),
+                Format::ChatGpt => chatgpt::is_export(&path),
+                Format::Auto | Format::Upstream => true,
+            };
             if wanted && !(beside && read == Format::Upstream) {
                 found.push(Source { file: path, format: read });
             }
@@ -175,6 +186,7 @@ fn is_lines(path: &Path) -> bool {
 fn read_as(path: &Path, format: Format) -> Format {
     match format {
         Format::Auto if is_lines(path) => Format::Chat,
+        Format::Auto if chatgpt::is_export(path) => Format::ChatGpt,
         Format::Auto => Format::Upstream,
         other => other,
     }
