@@ -29,6 +29,8 @@
 //! The modules follow the nouns: an [`Engine`] holds tenants; a [`Tenant`] has
 //! [`Identities`], [`Sessions`], [`Memories`] and a [`Timeline`].
 
+#[cfg(feature = "aio")]
+pub mod aio;
 pub mod backup;
 mod builder;
 mod commit;

@@ -203,7 +203,11 @@ impl Memories {
     }
 
     fn adding(&self, content: Content) -> Add {
-        Add { memories: self.clone(), new: NewMemory { content, ..NewMemory::default() }, once: None }
+        self.add_new(NewMemory { content, ..NewMemory::default() }, None)
+    }
+
+    pub(crate) fn add_new(&self, new: NewMemory, once: Option<String>) -> Add {
+        Add { memories: self.clone(), new, once }
     }
 
     /// Searches the memories of this scope.
