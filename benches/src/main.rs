@@ -1,7 +1,7 @@
 //! Figures as ratios against named baselines in the same run. Wall time on a
 //! shared machine is noise; CPU time, bytes and ratios are what to read.
 //!
-//! `cargo run --release -p mirrordna-benches --bin figures -- [append|growth|all]`
+//! `cargo run --release -p mirrordna-benches --bin figures -- [append|growth|redb|all]`
 
 use mirrordna::{Engine, Identity, IdentityType, Keys, NewIdentity, NewMemory, Witness};
 use rusqlite::{Connection, OpenFlags, params};
@@ -17,7 +17,8 @@ fn main() -> Fallible<()> {
     match std::env::args().nth(1).as_deref() {
         Some("append") => append(),
         Some("growth") => growth(),
-        _ => append().and_then(|()| growth()),
+        Some("redb") => redb(),
+        _ => append().and_then(|()| growth()).and_then(|()| redb()),
     }
 }
 
@@ -46,8 +47,12 @@ fn us(d: Duration) -> f64 {
 }
 
 fn open(folder: &Path) -> Fallible<Engine> {
+    open_as("sqlite", folder)
+}
+
+fn open_as(scheme: &str, folder: &Path) -> Fallible<Engine> {
     let url = folder.join("m.db");
-    let builder = Engine::builder(url.to_string_lossy());
+    let builder = Engine::builder(format!("{scheme}:{}", url.display()));
     Ok(builder.keys(Keys::Folder(folder.join("keys"))).witness(Witness::Folder(folder.join("state"))).open()?)
 }
 
@@ -235,5 +240,57 @@ fn growth() -> Fallible<()> {
         (cpu() - c).as_secs_f64(),
         n / (cpu() - c).as_secs_f64()
     );
+    Ok(())
+}
+
+/// The redb adapter beside SQLite, interleaved in one run.
+fn redb() -> Fallible<()> {
+    const ROUNDS: usize = 400;
+    const BATCHES: usize = 200;
+    let root = tempfile::tempdir()?;
+    let file = File::create(root.path().join("sync"))?;
+    (&file).write_all(&vec![0; 1 << 20])?;
+    file.sync_all()?;
+    let mut sides = Vec::new();
+    for scheme in ["sqlite", "redb"] {
+        let folder = root.path().join(scheme);
+        std::fs::create_dir(&folder)?;
+        let engine = open_as(scheme, &folder)?;
+        let agent = agent(&engine)?;
+        sides.push((scheme, folder, engine, agent, Vec::new(), Vec::new()));
+    }
+    let mut b0 = Vec::new();
+    for i in 0..ROUNDS {
+        let t = Instant::now();
+        file.write_all_at(&[i as u8; 512], (i as u64 * 512) % (1 << 20))?;
+        file.sync_data()?;
+        let sync = us(t.elapsed());
+        b0.push(sync);
+        for (_, _, _, agent, times, ratios) in &mut sides {
+            let t = Instant::now();
+            agent.memories().add(text(i)).subject("bench").send()?;
+            let own = us(t.elapsed());
+            times.push(own);
+            ratios.push(own / sync);
+        }
+    }
+    println!("B0 one fdatasync, p50 us           {:8.0}", median(b0));
+    for (scheme, folder, engine, agent, times, ratios) in sides {
+        println!("{scheme}: one durable append, p50 us {:8.0}, / B0 {:.2}", median(times), median(ratios));
+        let c = cpu();
+        for round in 0..BATCHES {
+            agent.memories().add_all((0..100).map(|i| memory(round * 100 + i)).collect())?;
+        }
+        println!("{scheme}: 100 per batch, CPU us per event {:.1}", us(cpu() - c) / (BATCHES * 100) as f64);
+        drop(agent);
+        let events = engine.timeline().len()?;
+        engine.close()?;
+        let meta = std::fs::metadata(folder.join("m.db"))?;
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&meta) * 512;
+        println!("{scheme}: {events} events, bytes per event {} (on disk {})", meta.len() / events, blocks / events);
+        let t = Instant::now();
+        drop(open_as(scheme, &folder)?);
+        println!("{scheme}: open {:.1} ms", t.elapsed().as_secs_f64() * 1e3);
+    }
     Ok(())
 }
