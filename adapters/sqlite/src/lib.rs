@@ -121,7 +121,8 @@ impl SqliteStore {
         } else {
             let create = if mode == Mode::Create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
             let connection = store.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | create)?;
-            if mode == Mode::Create {
+            // Empty too where power was lost while the database was made.
+            if store.is_empty(&connection)? {
                 store.initialise(&connection)?;
             }
             store.check_format(&connection)?;
@@ -166,12 +167,28 @@ impl SqliteStore {
         Ok(connection)
     }
 
+    /// Whether nothing was ever made in the file, by us or by anybody else.
+    fn is_empty(&self, connection: &Connection) -> Result<bool> {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema) AND (SELECT application_id FROM pragma_application_id) = 0";
+        connection.query_row(sql, [], |r| r.get(0)).map_err(|e| self.err("cannot read", e))
+    }
+
+    /// Makes the tables, unless another process just did.
     fn initialise(&self, connection: &Connection) -> Result<()> {
-        self.sql(connection, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-        self.sql(
-            connection,
-            &format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"),
-        )
+        let Some(lock) = &self.lock else { return Ok(()) };
+        lock.exclusive()?;
+        let made = self.is_empty(connection).and_then(|empty| {
+            if !empty {
+                return Ok(());
+            }
+            self.sql(connection, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+            self.sql(
+                connection,
+                &format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"),
+            )
+        });
+        lock.unlock()?;
+        made
     }
 
     fn check_format(&self, connection: &Connection) -> Result<()> {
