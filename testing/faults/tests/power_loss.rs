@@ -94,3 +94,11 @@ fn power_lost_at_points_all_over_a_day_costs_nothing() {
     eprintln!("{checked} images checked");
     assert!(checked > 100, "only {checked} images");
 }
+
+#[test]
+#[ignore = "takes minutes; `cargo xtask deep` runs it"]
+fn power_lost_at_every_point_of_a_day_costs_nothing() {
+    let (trace, history) = record(4);
+    eprintln!("{} points: {}; {} promises", trace.points(), trace.summary(), history.claims.len());
+    eprintln!("{} images checked", sweep(&trace, &history, 1, 8));
+}

@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
         Ok(engine)
     }
 
-    fn remember(&self, memories: &mirrordna::Memories, text: String) -> Result<String> {
+    pub(crate) fn remember(&self, memories: &mirrordna::Memories, text: String) -> Result<String> {
         let written = memories.add(text.clone()).send()?;
         self.claim(Claim::Memory { id: written.id.clone(), text, index: written.event.index, leaf: written.event.leaf });
         Ok(written.id)
