@@ -265,6 +265,8 @@ struct Staged<'a> {
     once: HashMap<[u8; 16], Appended>,
     /// Epochs opened in this transaction, with their `aseq`.
     opened: Vec<(Arc<Epoch>, u64)>,
+    /// Epochs that ended in it.
+    closed: Vec<Arc<Epoch>>,
     /// Per epoch: unsigned leaves that were added, and whether a signature
     /// covered the earlier ones.
     unsigned: Vec<(Arc<Epoch>, u64, Hash, bool)>,
@@ -283,6 +285,7 @@ impl<'a> Staged<'a> {
             subjects: HashMap::new(),
             once: HashMap::new(),
             opened: Vec::new(),
+            closed: Vec::new(),
             unsigned: Vec::new(),
             now,
             sign_all,
@@ -337,6 +340,10 @@ impl<'a> Staged<'a> {
     }
 
     fn place(&mut self, tx: &mut dyn WriteTx, state: &State, item: &Item, head: Option<Head>, entropy: &dyn Entropy) -> Result<Appended> {
+        // Who took the epoch before the engine was closed may come after that.
+        if matches!(&item.speaker, Speaker::Epoch(e) if e.is_closed() || self.closed.iter().any(|c| Arc::ptr_eq(c, e))) {
+            return Err(Error::new(Code::StoreClosed, "the engine was closed before the event could be placed"));
+        }
         let aseq = head.map_or(0, |h| h.next);
         let (signer, key) = match &item.speaker {
             Speaker::Epoch(epoch) => {
@@ -376,6 +383,9 @@ impl<'a> Staged<'a> {
         self.heads.insert(item.actor, Head { next: aseq + 1, last: hash, index });
         if let Speaker::Epoch(epoch) = &item.speaker {
             self.unsigned.push((epoch.clone(), index, hash, sign));
+            if header.kind == Kind::EPOCH_CLOSE {
+                self.closed.push(epoch.clone());
+            }
         }
         Ok(Appended { index, leaf: hash, time: self.edge.time, existed: false })
     }
@@ -435,6 +445,7 @@ impl<'a> Staged<'a> {
         for (epoch, aseq) in self.opened {
             epoch.set_opened(aseq);
         }
+        self.closed.iter().for_each(|epoch| epoch.set_closed());
         for (epoch, index, hash, signed) in self.unsigned {
             let mut list = lock(&epoch.unsigned);
             if signed {
@@ -488,4 +499,32 @@ pub(crate) fn write_genesis(tx: &mut dyn WriteTx, log: &Log, item: &Item, now: u
         checkpoint,
         signed_frontier: frontier,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+    use mirrordna_core::identity::IdentityType;
+
+    #[test]
+    fn nothing_is_said_for_an_epoch_that_was_closed() {
+        let engine = Engine::open("memory:").unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        agent.memories().add("in time").send().unwrap();
+        // What the service thread, or another thread's append, does: it takes
+        // the epoch, and gets to its commit only after the engine was closed.
+        let log = engine.main().log;
+        let epoch = lock(&log.epochs).values().next().unwrap().clone();
+        let late = |engine: &Engine| {
+            let item = Item { actor: epoch.actor, speaker: Speaker::Epoch(epoch.clone()), draft: Draft::empty(Kind::SEAL), once: None };
+            engine.inner.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: true })
+        };
+        late(&engine).unwrap();
+        engine.clone().close().unwrap();
+        let size = engine.verify().unwrap().events;
+        assert_eq!(late(&engine).unwrap_err().code(), Code::StoreClosed);
+        let report = engine.verify().unwrap();
+        assert!(report.is_intact() && report.events == size, "{report:#?}");
+    }
 }

@@ -323,7 +323,9 @@ impl Inner {
                 drop(stopped);
                 let Some(inner) = weak.upgrade() else { return };
                 // What fails here fails again, with an error, at the next append.
-                if let Err(e) = inner.tend() {
+                if let Err(e) = inner.tend()
+                    && e.code() != Code::StoreClosed
+                {
                     tracing::warn!(error = %e, "sealing or maintenance failed");
                 }
             }

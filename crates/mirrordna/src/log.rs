@@ -70,13 +70,24 @@ pub(crate) struct Epoch {
     pub(crate) certificate: [u8; 64],
     /// `aseq` of its `epoch.open` plus one; 0 while there is none.
     opened: AtomicU64,
+    /// Its `epoch.close` is committed: it may say nothing more.
+    closed: AtomicBool,
     /// Index and hash of the leaves that no signature of this epoch covers yet.
     pub(crate) unsigned: Mutex<Vec<(u64, Hash)>>,
 }
 
 impl Epoch {
     pub(crate) fn new(actor: Hash, key: SecretKey, version: u64, not_after: u64, certificate: [u8; 64]) -> Self {
-        Self { actor, key, version, not_after, certificate, opened: AtomicU64::new(0), unsigned: Mutex::default() }
+        Self {
+            actor,
+            key,
+            version,
+            not_after,
+            certificate,
+            opened: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            unsigned: Mutex::default(),
+        }
     }
 
     pub(crate) fn opened(&self) -> Option<u64> {
@@ -85,6 +96,14 @@ impl Epoch {
 
     pub(crate) fn set_opened(&self, aseq: u64) {
         self.opened.store(aseq + 1, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 }
 
