@@ -126,6 +126,7 @@ impl SqliteStore {
                 store.initialise(&connection)?;
             }
             store.check_format(&connection)?;
+            store.write_ahead(&connection)?;
             let sync = if durability == Durability::Full { "FULL" } else { "NORMAL" };
             store.sql(&connection, &format!("PRAGMA synchronous = {sync}; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 0;"))?;
             store.writer = Some(Mutex::new(connection));
@@ -173,6 +174,17 @@ impl SqliteStore {
         connection.query_row(sql, [], |r| r.get(0)).map_err(|e| self.err("cannot read", e))
     }
 
+    /// Puts the file into WAL mode, where a commit is durable with its one
+    /// sync. Where SQLite cannot, it says so by the mode it stays in, not by an
+    /// error; and a rollback journal's deletion may not survive power loss.
+    fn write_ahead(&self, connection: &Connection) -> Result<()> {
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |r| r.get::<_, String>(0));
+        match mode.map_err(|e| self.err("cannot set up", e))?.as_str() {
+            "wal" => Ok(()),
+            other => Err(Error::new(Code::StoreIo, format!("{} stays in journal mode '{other}', wal is needed", self.path.display()))),
+        }
+    }
+
     /// Makes the tables, unless another process just did.
     fn initialise(&self, connection: &Connection) -> Result<()> {
         let Some(lock) = &self.lock else { return Ok(()) };
@@ -181,7 +193,8 @@ impl SqliteStore {
             if !empty {
                 return Ok(());
             }
-            self.sql(connection, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+            self.sql(connection, "PRAGMA page_size = 4096; PRAGMA synchronous = FULL;")?;
+            self.write_ahead(connection)?;
             self.sql(
                 connection,
                 &format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"),
@@ -260,7 +273,14 @@ impl SqliteStore {
             let (busy, frames, done): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(2)?);
             Ok(busy == 0 && frames == done)
         });
-        folded.map_err(|e| self.err("cannot fold the write-ahead log into", e))
+        folded.map_err(|e| {
+            let error = self.err("cannot fold the write-ahead log into", e);
+            // It may have been a sync that failed.
+            if error.code() == Code::StoreIo {
+                self.poisoned.store(true, Ordering::Release);
+            }
+            error
+        })
     }
 
     fn wal_len(&self) -> u64 {
@@ -297,7 +317,9 @@ impl Store for SqliteStore {
         let outcome = self.commit(&connection, work);
         lock.unlock()?;
         if outcome.is_ok() && self.wal_len() > WAL_LIMIT {
-            self.fold_wal(&connection)?;
+            // The commit stands whatever comes of this; a failure poisons the
+            // store, and so is told to whoever writes next.
+            let _told_by_the_next_write = self.fold_wal(&connection);
         }
         outcome
     }
