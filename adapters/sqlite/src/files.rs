@@ -7,7 +7,8 @@
 use mirrordna_core::Result;
 use mirrordna_storage::files::from_io;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 /// A lock file beside the database.
 #[derive(Debug)]
@@ -43,4 +44,34 @@ impl LockFile {
     pub(crate) fn unlock(&self) -> Result<()> {
         self.file.unlock().map_err(|e| from_io(&self.path, "cannot unlock", e))
     }
+}
+
+/// Writes a file over itself and syncs it.
+///
+/// After a crash or a sync that failed, what is read from a write-ahead log may
+/// be in memory only, in pages that count as clean: no later sync brings them
+/// to the disk, yet everything committed after them depends on them. Writing
+/// the same bytes again makes the pages dirty, so that the sync is one. Whatever
+/// happens meanwhile, the file's content is the same.
+pub(crate) fn settle(path: &Path) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let file = match options.read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(from_io(path, "cannot open", e)),
+    };
+    let (mut buffer, mut at) = (vec![0; 1 << 18], 0);
+    let mut rewrite = || -> std::io::Result<()> {
+        loop {
+            match file.read_at(&mut buffer, at)? {
+                0 => break,
+                n => {
+                    file.write_all_at(&buffer[..n], at)?;
+                    at += n as u64;
+                }
+            }
+        }
+        if at > 0 { file.sync_data() } else { Ok(()) }
+    };
+    rewrite().map_err(|e| from_io(path, "cannot rewrite and sync", e))
 }

@@ -11,7 +11,7 @@ mod files;
 mod tx;
 
 use error::from_sqlite;
-use files::LockFile;
+use files::{LockFile, settle};
 use mirrordna_core::{Code, Error, Result};
 pub use mirrordna_storage::Mode;
 use mirrordna_storage::files::{FileId, beside, prepare};
@@ -92,6 +92,11 @@ impl SqliteStore {
             _ => (Some(LockFile::open(beside(path, ".lock"))?), Some(LockFile::open(beside(path, ".open"))?)),
         };
         if let Some(open) = &open {
+            // Alone: what a crash left in the write-ahead log is all there is.
+            // Only the log is opened here, on which SQLite holds no locks.
+            if mode == Mode::Write && open.try_exclusive()? {
+                settle(&beside(path, "-wal"))?;
+            }
             open.shared()?;
         }
         let mut store = Self {
