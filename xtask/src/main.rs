@@ -14,7 +14,8 @@ const HELP: &str = "cargo xtask TASK
   vectors   write spec/vectors/ anew
   interop   checks by other implementations that are too heavy for every build
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
-  deep      what is too long for every commit: each byte of a file changed once, ten minutes of each fuzz target
+  deep      what is too long for every commit: each byte of a file changed once, power lost and writes
+            failed at every point of a day's work, ten minutes of each fuzz target
   coverage  line coverage of the engine crates, at least 90 %; `coverage --missing` lists the lines
 ";
 
@@ -76,6 +77,14 @@ fn weight() -> bool {
     })
 }
 
+fn deep() -> bool {
+    run(
+        "cargo",
+        &["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"],
+        &[("MIRRORDNA_FLIPS", "all")],
+    ) && cargo(&["test", "--release", "--locked", "--package", "mirrordna-testing-faults", "--", "--ignored", "--nocapture"])
+}
+
 fn main() -> ExitCode {
     if let Some(code) = coverage::wrapper() {
         return code;
@@ -102,10 +111,7 @@ fn main() -> ExitCode {
             };
             seconds.is_some_and(|seconds| fuzz::fuzz(seconds, named))
         }
-        "deep" => {
-            let flips = ["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"];
-            run("cargo", &flips, &[("MIRRORDNA_FLIPS", "all")]) && fuzz::fuzz(600, &[])
-        }
+        "deep" => deep() && fuzz::fuzz(600, &[]),
         "coverage" => coverage::measure(std::env::args().any(|a| a == "--missing")),
         _ => {
             eprint!("{HELP}");

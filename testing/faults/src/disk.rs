@@ -39,8 +39,6 @@ pub enum Fault {
     FullOnce,
     /// Every write fails for want of space until [`Disk::heal`].
     Full,
-    /// Every file opens for reading only until [`Disk::heal`].
-    ReadOnly,
 }
 
 /// What a fault does to an operation.
@@ -67,6 +65,8 @@ struct State {
     base: BTreeMap<String, Vec<u8>>,
     names: BTreeMap<String, FileNo>,
     next: FileNo,
+    /// How often each file is open.
+    handles: BTreeMap<FileNo, usize>,
     /// Files whose next sync also syncs the folder.
     fresh: BTreeSet<FileNo>,
     trace: Vec<Op>,
@@ -76,7 +76,6 @@ struct State {
     struck: Option<String>,
     dead: bool,
     full: bool,
-    read_only: bool,
 }
 
 /// A folder whose database files are watched.
@@ -207,7 +206,7 @@ impl Disk {
     /// Ends a fault that lasts.
     pub fn heal(&self) {
         let mut state = self.lock();
-        (state.plan, state.full, state.read_only) = (None, false, false);
+        (state.plan, state.full) = (None, false);
     }
 
     /// What was done so far.
@@ -218,10 +217,9 @@ impl Disk {
         Trace { base: state.base.clone(), ops: state.trace.clone(), companions: state.companions.clone() }
     }
 
-    /// A file is about to be opened; whether only for reading.
-    pub(crate) fn opening(&self) -> Result<bool, Failure> {
-        let state = self.lock();
-        if state.dead { Err(Failure::Io) } else { Ok(state.read_only || matches!(state.plan, Some((0, Fault::ReadOnly)))) }
+    /// Whether power is gone.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.lock().dead
     }
 
     /// A file was opened; `created` if it was not there before.
@@ -229,13 +227,18 @@ impl Disk {
         let mut state = self.lock();
         let name = file_name(path);
         if let (false, Some(file)) = (created, state.names.get(&name).copied()) {
-            state.notice_rewrite(path, file, journal);
+            let handles = state.handles.entry(file).or_default();
+            *handles += 1;
+            if *handles == 1 && journal {
+                state.notice_rewrite(path, file);
+            }
             return file;
         }
         state.look_around();
         let file = state.next;
         state.next += 1;
         state.names.insert(name.clone(), file);
+        state.handles.insert(file, 1);
         if journal {
             state.fresh.insert(file);
         }
@@ -244,7 +247,10 @@ impl Disk {
     }
 
     /// A file was closed.
-    pub(crate) fn closed(&self, path: &Path, journal: bool) {
+    pub(crate) fn closed(&self, path: &Path, file: FileNo, journal: bool) {
+        if let Some(handles) = self.lock().handles.get_mut(&file) {
+            *handles -= 1;
+        }
         if journal && let Ok(file) = std::fs::File::options().write(true).open(path) {
             // Should the time stay as it is, the file counts as written by
             // somebody else: the safe side for a test that must not pass.
@@ -292,10 +298,6 @@ impl Disk {
         }
         verdict
     }
-
-    pub(crate) fn read(&self) -> Verdict {
-        if self.lock().dead { Verdict::Fail(Failure::Io) } else { Verdict::Go }
-    }
 }
 
 impl Drop for Disk {
@@ -314,7 +316,6 @@ impl State {
         if let Some((point, fault)) = self.plan
             && self.trace.len() >= point
             && (write || !matches!(fault, Fault::Full | Fault::FullOnce))
-            && fault != Fault::ReadOnly
         {
             self.plan = None;
             self.struck = Some(what());
@@ -323,7 +324,6 @@ impl State {
                 Fault::Once => return Verdict::Fail(Failure::Io),
                 Fault::Full => self.full = true,
                 Fault::FullOnce => return Verdict::Fail(Failure::Full),
-                Fault::ReadOnly => self.read_only = true,
             }
         }
         match (self.dead, self.full && write) {
@@ -353,11 +353,10 @@ impl State {
 
     /// A write-ahead log that somebody wrote past SQLite while it was closed
     /// is dirty from end to end.
-    fn notice_rewrite(&mut self, path: &Path, file: FileNo, journal: bool) {
+    fn notice_rewrite(&mut self, path: &Path, file: FileNo) {
         let failed = self.trace.iter().any(|op| matches!(op, Op::FailedSync { file: f } if *f == file));
         let touched = || std::fs::metadata(path).and_then(|m| m.modified()).is_ok_and(|t| t != untouched());
-        if journal
-            && failed
+        if failed
             && touched()
             && let Ok(data) = std::fs::read(path)
         {

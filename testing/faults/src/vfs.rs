@@ -157,13 +157,9 @@ unsafe extern "C" fn open(
     };
     // SAFETY: SQLite allocated szOsFile bytes for the handle.
     unsafe { (*file).pMethods = ptr::null() };
-    let flags = match disk.opening() {
-        Err(_) => return ffi::SQLITE_CANTOPEN,
-        Ok(false) => flags,
-        Ok(true) if !path.exists() => return ffi::SQLITE_CANTOPEN,
-        Ok(true) if flags & ffi::SQLITE_OPEN_READWRITE != 0 && flags & ffi::SQLITE_OPEN_MAIN_DB == 0 => return ffi::SQLITE_CANTOPEN,
-        Ok(true) => (flags & !(ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE)) | ffi::SQLITE_OPEN_READONLY,
-    };
+    if disk.is_dead() {
+        return ffi::SQLITE_CANTOPEN;
+    }
     let created = !path.exists();
     // SAFETY: the unix VFS's part of the handle lies behind ours.
     let rc = unsafe { real_open(real, name, inner(file), flags, out) };
@@ -198,16 +194,16 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     let rc = pass!(file, xClose, ffi::SQLITE_OK);
     // SAFETY: made by `open` from a box; SQLite closes a handle once.
     let shadow = unsafe { Box::from_raw((*file.cast::<Shadowed>()).shadow) };
-    shadow.disk.closed(&shadow.path, shadow.journal);
+    shadow.disk.closed(&shadow.path, shadow.file, shadow.journal);
     rc
 }
 
 unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, amount: c_int, at: i64) -> c_int {
     // SAFETY: an open handle.
-    match unsafe { shadow(file) }.disk.read() {
-        Verdict::Go => pass!(file, xRead, ffi::SQLITE_IOERR_READ, to, amount, at),
-        Verdict::Fail(_) => ffi::SQLITE_IOERR_READ,
+    if unsafe { shadow(file) }.disk.is_dead() {
+        return ffi::SQLITE_IOERR_READ;
     }
+    pass!(file, xRead, ffi::SQLITE_IOERR_READ, to, amount, at)
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, amount: c_int, at: i64) -> c_int {

@@ -6,7 +6,8 @@
 mod common;
 
 use common::{Claim, Head, History, Place, Run, check, witnessed};
-use mirrordna_testing_faults::{Disk, Image, Loss, Platter, Trace};
+use mirrordna::Code;
+use mirrordna_testing_faults::{Disk, Fault, Image, Loss, Platter, Trace};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,9 +91,38 @@ fn sweep(trace: &Trace, history: &History, stride: usize, seeds: u64) -> usize {
 fn power_lost_at_points_all_over_a_day_costs_nothing() {
     let (trace, history) = record(4);
     eprintln!("{} points: {}; {} promises", trace.points(), trace.summary(), history.claims.len());
-    let checked = sweep(&trace, &history, 53, 4);
+    let checked = sweep(&trace, &history, 17, 4);
     eprintln!("{checked} images checked");
-    assert!(checked > 100, "only {checked} images");
+    assert!(checked > 300, "only {checked} images");
+}
+
+#[test]
+fn an_engine_whose_disk_is_gone_says_so_and_has_lost_nothing() {
+    let mut struck = 0;
+    for point in (5..).step_by(61) {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path());
+        let disk = place.mount();
+        disk.strike(point, Fault::PowerLoss);
+        let history = Mutex::new(History { look: true, ..History::default() });
+        let told = Run::new(&place, &disk, &history).day(1);
+        if disk.struck().is_none() {
+            told.unwrap();
+            break;
+        }
+        struck += 1;
+        if let Err(e) = told {
+            assert!(matches!(e.code(), Code::StoreIo | Code::StorePoisoned), "{point}: {e}");
+        }
+        let (trace, history) = (disk.trace(), history.into_inner().unwrap());
+        let mut platter = Platter::new(&trace);
+        let last = trace.points() - 2;
+        platter.advance(last);
+        for loss in [Loss::All, Loss::Nothing, Loss::Some(1)] {
+            Case { point: last, loss, image: platter.image(loss) }.check(&trace, &history);
+        }
+    }
+    assert!(struck > 4, "only {struck} points");
 }
 
 #[test]

@@ -213,13 +213,14 @@ impl<'a> Run<'a> {
             for i in 0..4 * scale {
                 self.remember(&memories, format!("second life, memory {i} over a folded log"))?;
             }
-            let id = self.remember(&memories, "before".into())?;
+            let changing = memories.add("before").send()?;
+            self.claim(Claim::Event { index: changing.event.index, leaf: changing.event.leaf });
+            let id = changing.id;
             let patch = MemoryPatch { content: Some(mirrordna::Content::Text("after".into())), ..MemoryPatch::default() };
             let event = memories.update(&id, patch)?;
             self.claim(Claim::Event { index: event.index, leaf: event.leaf });
             let event = memories.archive(&id)?;
             self.claim(Claim::Event { index: event.index, leaf: event.leaf });
-            self.history.lock().unwrap().claims.retain(|(_, c)| !matches!(c, Claim::Memory { id: i, .. } if *i == id));
             let _blocked_folds_later = self.place.fold();
             self.capture(&engine, &agent)?;
             for i in 0..4 * scale {
