@@ -1,0 +1,202 @@
+//! Processes that are killed or interrupted while they write, and many writers
+//! that speak for one actor.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+use mirrordna::{Engine, IdentityType, Keys, Witness};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+struct Place(tempfile::TempDir);
+
+fn builder(root: &Path) -> mirrordna::Builder {
+    let builder = Engine::builder(root.join("m.db").to_str().unwrap());
+    builder.keys(Keys::Folder(root.join("keys"))).witness(Witness::Folder(root.join("state")))
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let engine = builder(place.root()).open().unwrap();
+        engine.identities().create(IdentityType::Agent).unwrap();
+        engine.close().unwrap();
+        place
+    }
+
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// This test binary again, as a writer of its own: `threads` that append
+    /// `each` memories, printing every acknowledged one before the next.
+    fn writer(&self, threads: usize, each: usize) -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_writer_in_a_process_of_its_own", "--ignored", "--nocapture", "--test-threads=1"]).env_clear();
+        command.env("WRITER_ROOT", self.root()).env("WRITER_THREADS", threads.to_string()).env("WRITER_EACH", each.to_string());
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
+    }
+
+    fn cli(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
+        command.env_clear().env("MIRRORDNA_KEYS", self.root().join("keys")).env("MIRRORDNA_STATE", self.root().join("state"));
+        command.env("MIRRORDNA_STORE", self.root().join("m.db")).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// The ids in what a writer prints; a line that a kill cut short is none.
+fn acknowledged(line: &str) -> Option<String> {
+    line.split_once("acknowledged ").and_then(|(_, id)| id.strip_suffix(" .")).map(str::to_owned)
+}
+
+#[test]
+#[ignore = "the part that runs in processes of its own"]
+fn a_writer_in_a_process_of_its_own() {
+    let var = |name: &str| std::env::var(name).unwrap();
+    let root = PathBuf::from(var("WRITER_ROOT"));
+    let (threads, each): (usize, usize) = (var("WRITER_THREADS").parse().unwrap(), var("WRITER_EACH").parse().unwrap());
+    let engine = builder(&root).create(false).open().unwrap();
+    let agent = engine.identities().list().unwrap().remove(0);
+    std::thread::scope(|s| {
+        for thread in 0..threads {
+            let agent = &agent;
+            s.spawn(move || {
+                for i in 0..each {
+                    let written =
+                        agent.memories().add(format!("process {} thread {thread} memory {i}", std::process::id())).send().unwrap();
+                    println!("acknowledged {} .", written.id);
+                }
+            });
+        }
+    });
+    drop(agent);
+    engine.close().unwrap();
+}
+
+#[test]
+fn fifty_killed_writers_lose_nothing_they_acknowledged() {
+    let place = Place::new();
+    let mut known = BTreeSet::new();
+    for round in 0..50usize {
+        let mut child = place.writer(1 + round % 4, 10_000);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Another moment of its work in each round, some before the first event.
+        let mut left = round * 7 % 23;
+        while left > 0 {
+            let line = lines.next().expect("the writer ended by itself").unwrap();
+            if let Some(id) = acknowledged(&line) {
+                known.insert(id);
+                left -= 1;
+            }
+        }
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "round {round}: the writer was not killed at work");
+        known.extend(lines.filter_map(|l| acknowledged(&l.unwrap_or_default())));
+        let engine = builder(place.root()).open().unwrap();
+        assert!(engine.memories().count().unwrap() >= known.len() as u64, "round {round}");
+        let there: BTreeSet<String> = engine.memories().list(0, 10_000).unwrap().into_iter().map(|m| m.id).collect();
+        assert!(known.is_subset(&there), "round {round}: {:?}", known.difference(&there).collect::<Vec<_>>());
+        let report = engine.verify().unwrap();
+        assert!(report.is_intact(), "round {round}: {report:#?}");
+    }
+    eprintln!("{} events were acknowledged", known.len());
+    assert!(known.len() > 400);
+    assert!(builder(place.root()).verify().unwrap().is_intact());
+}
+
+#[test]
+fn threads_and_processes_write_as_one_actor_while_one_verifies() {
+    const THREADS: u64 = 64;
+    const EACH: u64 = 4;
+    const PROCESSES: usize = 8;
+    let place = Place::new();
+    let engine = builder(place.root()).open().unwrap();
+    let agent = engine.identities().list().unwrap().remove(0);
+    let writers: Vec<Child> = (0..PROCESSES).map(|_| place.writer(2, 6)).collect();
+    std::thread::scope(|s| {
+        for thread in 0..THREADS {
+            let agent = &agent;
+            s.spawn(move || (0..EACH).for_each(|i| drop(agent.memories().add(format!("thread {thread} memory {i}")).send().unwrap())));
+        }
+        s.spawn(|| {
+            for _ in 0..4 {
+                let out = place.cli(&["verify"]).output().unwrap();
+                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+            }
+        });
+    });
+    let mut known = 0;
+    for mut writer in writers {
+        known += BufReader::new(writer.stdout.take().unwrap()).lines().filter_map(|l| acknowledged(&l.unwrap())).count();
+        assert!(writer.wait().unwrap().success());
+    }
+    assert_eq!(known, PROCESSES * 12);
+    assert_eq!(engine.memories().count().unwrap(), THREADS * EACH + known as u64);
+    drop(agent);
+    engine.close().unwrap();
+    let report = builder(place.root()).verify().unwrap();
+    assert!(report.is_intact() && report.unsigned == 0, "{report:#?}");
+}
+
+#[test]
+fn an_interrupted_import_goes_on_where_it_was() {
+    let place = Place::new();
+    let file = place.root().join("chat.jsonl");
+    let lines: Vec<String> = (0..4_000).map(|i| format!(r#"{{"speaker":"Sam","text":"turn {i} of a long talk","id":"{i}"}}"#)).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let wal = place.root().join("m.db-wal");
+    let mut child = place.cli(&["import", file.to_str().unwrap()]).spawn().unwrap();
+    // The first batches are there, the last are not.
+    while std::fs::metadata(&wal).map_or(0, |m| m.len()) < 300_000 {
+        assert!(child.try_wait().unwrap().is_none(), "the import was over before it could be interrupted");
+        std::thread::yield_now();
+    }
+    // What a terminal sends for ctrl-C, to this process alone.
+    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
+    let interrupted = child.wait().unwrap().signal() == Some(2);
+    assert!(interrupted, "the import was not interrupted");
+    let before = builder(place.root()).open().unwrap().memories().count().unwrap();
+    assert!(before > 0 && before < 4_000, "{before} turns before the interruption");
+    let out = place.cli(&["import", file.to_str().unwrap(), "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((report["kept"].as_u64(), report["refused"].as_u64()), (Some(4_000), Some(0)), "{report}");
+    let engine = builder(place.root()).open().unwrap();
+    assert_eq!(engine.memories().count().unwrap(), 4_000);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_read_only_file_system_is_read_and_refused_for_writing() {
+    let place = Place::new();
+    // A mount of its own, seen by nobody else and gone with the shell.
+    let script = r#"mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 99; shift; exec "$@""#;
+    let on_read_only = |args: &[&str]| {
+        let cli = place.cli(&[]);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(place.root()).arg(cli.get_program()).args(args).arg("--json");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        cli.get_envs().for_each(|(k, v)| {
+            if let Some(v) = v {
+                command.env(k, v);
+            }
+        });
+        command.output()
+    };
+    let Ok(verified) = on_read_only(&["verify"]) else {
+        eprintln!("skipped: no unshare");
+        return;
+    };
+    if !matches!(verified.status.code(), Some(0..=20)) || String::from_utf8_lossy(&verified.stderr).contains("unshare:") {
+        eprintln!("skipped: this user may not mount: {}", String::from_utf8_lossy(&verified.stderr));
+        return;
+    }
+    let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(report["verdict"], "intact", "{report}");
+    let refused = on_read_only(&["remember", "nowhere to write"]).unwrap();
+    let error: serde_json::Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), error["error"]["name"].as_str()), (Some(14), Some("store.read_only")), "{error}");
+    assert!(builder(place.root()).verify().unwrap().is_intact());
+}
