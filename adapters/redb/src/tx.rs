@@ -33,6 +33,8 @@ const EVENT: Definition = TableDefinition::new("event");
 const SUBJECT: Definition = TableDefinition::new("subject");
 /// Log number, tag -> subject number. Derived from `subject`.
 const SUBJECT_TAG: Definition = TableDefinition::new("cache_subject_tag");
+/// Log number, segment, block -> a block of derived data.
+const SEGMENT: Definition = TableDefinition::new("cache_segment");
 /// Log number, level, number -> 256 hashes.
 const TILE: Definition = TableDefinition::new("tile");
 
@@ -48,6 +50,7 @@ pub(crate) struct Tx<'a, T> {
     subject: T,
     subject_tag: T,
     tile: T,
+    segment: T,
 }
 
 impl<'a, T> Tx<'a, T> {
@@ -61,6 +64,7 @@ impl<'a, T> Tx<'a, T> {
             subject: table(SUBJECT)?,
             subject_tag: table(SUBJECT_TAG)?,
             tile: table(TILE)?,
+            segment: table(SEGMENT)?,
         })
     }
 
@@ -97,6 +101,10 @@ fn tile_key(log: LogNumber, level: u8, number: u64) -> [u8; 13] {
     let mut rest = [level; 9];
     rest[1..].copy_from_slice(&number.to_be_bytes());
     key2(log, &rest)
+}
+
+fn block_key(log: LogNumber, segment: u32, block: u32) -> [u8; 12] {
+    key2(log, [segment.to_be_bytes(), block.to_be_bytes()].as_flattened())
 }
 
 /// The log number and the rest of a key of `N` bytes.
@@ -274,6 +282,14 @@ impl<T: ReadableTable<Bytes, Bytes>> ReadTx for Tx<'_, T> {
         self.get(&self.tile, &tile_key(log, level, number), |row| Ok(row.to_vec()))
     }
 
+    fn subject_numbered(&self, wanted: u64) -> Result<Option<SubjectRow>> {
+        self.get(&self.subject, &wanted.to_be_bytes(), |row| subject_row(wanted, row))
+    }
+
+    fn cache(&self, log: LogNumber, segment: u32, block: u32) -> Result<Option<Vec<u8>>> {
+        self.get(&self.segment, &block_key(log, segment, block), |row| Ok(row.to_vec()))
+    }
+
     fn strays(&self) -> Result<Vec<String>> {
         let sizes: BTreeMap<LogNumber, u64> = self.logs()?.into_iter().map(|row| (row.number, row.size)).collect();
         let mut out = Vec::new();
@@ -394,6 +410,20 @@ impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
 
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {
         Self::add(self.path, &mut self.tile, &tile_key(log, level, number), hashes, "a tile is there already")
+    }
+
+    fn put_cache(&mut self, log: LogNumber, segment: u32, block: u32, data: &[u8]) -> Result<()> {
+        Self::put(self.path, &mut self.segment, &block_key(log, segment, block), data)
+    }
+
+    fn drop_cache(&mut self, log: LogNumber, keep: &[u32]) -> Result<()> {
+        let (from, to) = (block_key(log, 0, 0), block_key(log, u32::MAX, u32::MAX));
+        let path = self.path;
+        let dropped = self.segment.retain_in::<&[u8], _>(&from[..]..=&to[..], |key, _| {
+            let segment = key.get(4..8).and_then(|s| s.try_into().ok()).map(u32::from_be_bytes);
+            segment.is_some_and(|segment| keep.contains(&segment))
+        });
+        dropped.map_err(|e| from_redb(path, "cannot write", e))
     }
 
     fn erase_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
