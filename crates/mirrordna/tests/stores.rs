@@ -210,6 +210,8 @@ fn every_row_of_redb_is_evidence() {
     let tx = db.begin_read().unwrap();
     let mut names: Vec<String> = tx.list_tables().unwrap().map(|t| t.name().to_owned()).collect();
     names.sort();
+    // Saved segments are derived: tests/views.rs says what damage to them does.
+    names.retain(|name| name != "cache_segment");
     assert_eq!(names, ["cache_subject_tag", "event", "head", "log", "mirrordna", "subject", "tile"]);
     let mut edits = 0;
     for name in &names {
