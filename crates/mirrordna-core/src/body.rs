@@ -5,7 +5,7 @@
 //! Fields that a version does not know are kept as they are.
 
 use crate::canon::{Value, padme, too_long};
-use crate::{Code, Error, Result, limits};
+use crate::{Code, Error, Hash, Result, limits};
 use mirrordna_verify::cbor::{Reader, Writer};
 use zeroize::Zeroizing;
 
@@ -42,6 +42,8 @@ pub mod schema {
     pub const STANDARD: u64 = 14;
     /// Upstream: a record of another collection, or what stands around one.
     pub const OTHER: u64 = 15;
+    /// A piece of a large payload.
+    pub const PART: u64 = 16;
 }
 
 /// Field numbers that mean the same in every schema.
@@ -74,6 +76,11 @@ pub mod field {
     pub const ORIGINAL: u64 = 22;
     /// Who holds an identity's key: absent = this database, 1 = asserted only.
     pub const CONTROL: u64 = 23;
+    /// Parts of the payload, in order: leaf index (8 bytes, big-endian) and leaf
+    /// hash each. The payload's own bytes are empty then.
+    pub const PARTS: u64 = 24;
+    /// Length of the payload that is in parts, bytes.
+    pub const LENGTH: u64 = 25;
 }
 
 /// Bit of [`field::FLAGS`]: UTC was assumed.
@@ -107,6 +114,15 @@ impl Media {
             Self::Named(name) => name,
         }
     }
+}
+
+/// A part of a large payload: an event of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Index of its leaf.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Hash,
 }
 
 /// Bytes of the caller, kept verbatim.
@@ -208,14 +224,82 @@ impl Body {
         std::str::from_utf8(self.get(field::METADATA)?.as_bytes()?).ok()
     }
 
+    /// Whether the payload is too long for the event itself.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.schema != schema::PART && self.payload.as_ref().is_some_and(|p| p.bytes.len() > limits::INLINE)
+    }
+
+    /// Takes the payload's bytes out, to be stored in parts of at most
+    /// [`limits::PART`] bytes; the media type stays.
+    ///
+    /// # Errors
+    /// `limit.exceeded` beyond [`limits::PAYLOAD`], or where the rest of the
+    /// body is too long.
+    pub fn take_payload(&mut self) -> Result<Vec<u8>> {
+        let bytes = self.payload.as_mut().map(|p| std::mem::take(&mut p.bytes)).unwrap_or_default();
+        if bytes.len() > limits::PAYLOAD {
+            return Err(too_long("the payload", bytes.len(), limits::PAYLOAD));
+        }
+        // The parts' names come on top.
+        let names = bytes.len().div_ceil(limits::PART) * 44;
+        let rest = self.encode_padded()?.len() + names;
+        if rest > limits::BODY {
+            return Err(too_long("the record beside its payload", rest, limits::BODY));
+        }
+        Ok(bytes)
+    }
+
+    /// Names the parts that hold the payload, in order, and its length.
+    pub fn set_parts(&mut self, parts: &[Part], length: usize) {
+        let list = parts.iter().map(|p| Value::Bytes([&p.index.to_be_bytes()[..], &p.leaf].concat())).collect();
+        self.set(field::PARTS, Value::List(list));
+        self.set(field::LENGTH, Value::Int(i64::try_from(length).unwrap_or(i64::MAX)));
+    }
+
+    /// The parts that hold the payload; `None` where it is in the event itself.
+    ///
+    /// # Errors
+    /// `log.altered` where they are named in another form.
+    pub fn parts(&self) -> Result<Option<Vec<Part>>> {
+        let Some(field) = self.get(field::PARTS) else { return Ok(None) };
+        let part = |value: &Value| {
+            let (index, leaf) = value.as_bytes()?.split_first_chunk::<8>()?;
+            Some(Part { index: u64::from_be_bytes(*index), leaf: Hash::try_from(leaf).ok()? })
+        };
+        let parts = match field {
+            Value::List(list) => list.iter().map(part).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        parts.map(Some).ok_or_else(|| Error::new(Code::Altered, "body: names its parts in another form"))
+    }
+
+    /// Puts the payload back together; `None` where a part was erased.
+    ///
+    /// # Errors
+    /// `log.altered` where it has another length than was said.
+    pub fn restore_payload(&mut self, bytes: Option<Vec<u8>>) -> Result<()> {
+        let length = self.int(field::LENGTH).and_then(|n| usize::try_from(n).ok());
+        self.remove(field::PARTS);
+        self.remove(field::LENGTH);
+        match (bytes, &mut self.payload) {
+            (Some(bytes), Some(payload)) if length == Some(bytes.len()) => payload.bytes = bytes,
+            (Some(_), _) => return Err(Error::new(Code::Altered, "body: its parts have another length than it says")),
+            (None, payload) => *payload = None,
+        }
+        Ok(())
+    }
+
     /// The bytes to encrypt: CBOR, then zeros up to the Padmé length.
     ///
     /// # Errors
     /// `limit.exceeded` for a payload or body that is too long.
     pub fn encode_padded(&self) -> Result<Zeroizing<Vec<u8>>> {
         let payload = self.payload.as_ref().map_or(0, |p| p.bytes.len());
-        if payload > limits::PAYLOAD {
-            return Err(too_long("the payload", payload, limits::PAYLOAD));
+        let part = self.schema == schema::PART;
+        let limit = if part { limits::PART } else { limits::INLINE };
+        if payload > limit {
+            return Err(too_long("the payload of one event", payload, limit));
         }
         let mut w = Writer::with_capacity(payload + 256);
         w.map(1 + self.fields.len() + usize::from(self.payload.is_some())).uint(0).uint(self.schema);
@@ -236,8 +320,9 @@ impl Body {
         }
         high.iter().for_each(|f| put(&mut w, f));
         let mut out = Zeroizing::new(w.into_bytes());
-        if out.len() > limits::BODY {
-            return Err(too_long("the record", out.len(), limits::BODY));
+        let limit = if part { limits::PART + limits::INLINE } else { limits::BODY };
+        if out.len() > limit {
+            return Err(too_long("the record", out.len(), limit));
         }
         let padded = padme(out.len());
         out.resize(padded, 0);

@@ -117,15 +117,30 @@ pub fn padme(len: usize) -> usize {
     (len + mask) & !mask
 }
 
-/// Checks JSON from a caller and gives it back as it came.
+/// Checks JSON from a caller that stays in the event itself (metadata, states)
+/// and gives it back as it came.
 ///
 /// # Errors
-/// `json.invalid` with the byte offset, or `limit.exceeded`.
+/// `json.invalid` with the byte offset, or `limit.exceeded` beyond
+/// [`limits::INLINE`].
 pub fn check_json<'a>(text: &'a str, what: &str) -> Result<&'a str> {
-    if text.len() > limits::PAYLOAD {
-        return Err(too_long(what, text.len(), limits::PAYLOAD));
+    check_json_within(text, what, limits::INLINE)
+}
+
+/// The same for JSON that may be stored in parts: contents and payloads.
+///
+/// # Errors
+/// `json.invalid` with the byte offset, or `limit.exceeded` beyond
+/// [`limits::JSON`].
+pub fn check_document<'a>(text: &'a str, what: &str) -> Result<&'a str> {
+    check_json_within(text, what, limits::JSON)
+}
+
+fn check_json_within<'a>(text: &'a str, what: &str, limit: usize) -> Result<&'a str> {
+    if text.len() > limit {
+        return Err(too_long(what, text.len(), limit));
     }
-    Json::parse(text).map_err(|e| Error::new(Code::JsonInvalid, format!("{what}: {} at byte {}", e.why, e.at)))?;
+    Json::check(text).map_err(|e| Error::new(Code::JsonInvalid, format!("{what}: {} at byte {}", e.why, e.at)))?;
     Ok(text)
 }
 

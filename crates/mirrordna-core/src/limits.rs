@@ -1,9 +1,16 @@
 //! Every limit of the engine, in one place. Going past one is an error with
 //! code `limit.exceeded`, never a truncation.
 
-/// Longest payload of one event, bytes.
-pub const PAYLOAD: usize = 64 * 1024;
-/// Longest private body with all its fields, bytes.
+/// Longest payload, bytes.
+pub const PAYLOAD: usize = 256 << 20;
+/// Longest payload that is JSON, bytes.
+pub const JSON: usize = 64 << 20;
+/// Longest payload, or other field, that is stored in the event itself, bytes.
+/// A longer payload is cut into parts, events of their own.
+pub const INLINE: usize = 64 * 1024;
+/// Longest part, bytes.
+pub const PART: usize = 1 << 20;
+/// Longest private body with all its fields, without a payload in parts, bytes.
 pub const BODY: usize = 128 * 1024;
 /// Most events in one atomic append.
 pub const BATCH_EVENTS: usize = 1_024;

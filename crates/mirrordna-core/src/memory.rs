@@ -2,7 +2,7 @@
 //! in which session and about whom.
 
 use crate::body::{Body, FLAG_ASSUMED_UTC, Media, field, schema};
-use crate::canon::{Value, check_json, check_name};
+use crate::canon::{Value, check_document, check_json, check_name};
 use crate::record::Record;
 use crate::{Code, Error, Result, limits, time};
 use serde::{Deserialize, Serialize};
@@ -130,7 +130,7 @@ impl NewMemory {
         let (media, content) = match &self.content {
             Content::Text(t) if t.is_empty() => return Err(Error::new(Code::InputInvalid, "the content of a memory is empty")),
             Content::Text(t) => (Media::TEXT, t.as_str()),
-            Content::Json(j) => (Media::JSON, check_json(j, "content")?),
+            Content::Json(j) => (Media::JSON, check_document(j, "content")?),
         };
         Ok(Body::new(schema::MEMORY, id)
             .with(field::SUBJECT, named(self.subject, "the subject")?)
@@ -269,7 +269,7 @@ impl MemoryPatch {
         }
         Ok(match self.content {
             Some(Content::Text(t)) => body.with_payload(Media::TEXT, t),
-            Some(Content::Json(j)) => body.with_payload(Media::JSON, check_json(&j, "content")?),
+            Some(Content::Json(j)) => body.with_payload(Media::JSON, check_document(&j, "content")?),
             None => body,
         })
     }

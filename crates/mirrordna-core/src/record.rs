@@ -1,7 +1,7 @@
 //! Records: the fold of their events. A new entity is a schema number, not
 //! code: this module knows how records change, not what they mean.
 
-use crate::body::Body;
+use crate::body::{Body, field};
 use crate::canon::Value;
 use crate::{Code, Error, Kind, Result};
 
@@ -66,6 +66,11 @@ pub fn apply(state: Option<Record>, change: Change) -> Result<Option<Record>> {
         (Kind::RECORD_PATCH, Some(old)) => {
             same_schema(&old, &body)?;
             let mut record = touched(old, index, time);
+            if body.payload.is_some() {
+                // The parts of the old one; the new one brings its own, if any.
+                record.body.remove(field::PARTS);
+                record.body.remove(field::LENGTH);
+            }
             for (number, value) in body.fields() {
                 match value {
                     Value::Null => record.body.remove(*number),

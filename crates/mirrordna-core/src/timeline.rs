@@ -5,7 +5,7 @@
 //! commit knows (position, previous leaf, time).
 
 use crate::body::{Body, Media, field, schema};
-use crate::canon::{Value, check_json, check_name};
+use crate::canon::{Value, check_document, check_name};
 use crate::cipher::{self, Binding, Secret};
 use crate::keys::SecretKey;
 use crate::{Code, Entropy, Error, Hash, Header, Kind, Result, limits};
@@ -248,7 +248,7 @@ impl NewEvent {
             .with(field::SESSION, named(self.session, "the session")?)
             .with(TYPE, Some(check_name(&self.event_type, "the event type")?));
         match self.payload {
-            Some(json) => Ok(body.with_payload(Media::JSON, check_json(&json, "payload")?)),
+            Some(json) => Ok(body.with_payload(Media::JSON, check_document(&json, "payload")?)),
             None => Ok(body),
         }
     }

@@ -52,8 +52,10 @@ impl Kind {
     pub const RECORD_LINK: Self = Self(19);
     /// Something the host application says happened.
     pub const EVENT: Self = Self(20);
+    /// A piece of a large body, which names it.
+    pub const PART: Self = Self(21);
 
-    const NAMES: [(Self, &'static str); 15] = [
+    const NAMES: [(Self, &'static str); 17] = [
         (Self::LOG_GENESIS, "log.genesis"),
         (Self::LOG_CLOSE, "log.close"),
         (Self::ANCHOR, "anchor"),
@@ -69,14 +71,13 @@ impl Kind {
         (Self::RECORD_PATCH, "record.patch"),
         (Self::RECORD_ARCHIVE, "record.archive"),
         (Self::RECORD_LINK, "record.link"),
+        (Self::EVENT, "event"),
+        (Self::PART, "part"),
     ];
 
     /// The dotted name, or `None` for a number this version does not know.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        if self == Self::EVENT {
-            return Some("event");
-        }
         Self::NAMES.iter().find(|(k, _)| *k == self).map(|(_, n)| *n)
     }
 

@@ -63,7 +63,17 @@ impl<'a> Json<'a> {
     /// # Errors
     /// With the first rule broken and its offset.
     pub fn parse(text: &'a str) -> Result<Self, JsonError> {
-        Self::read(text, false)
+        Self::read(text, false, true)
+    }
+
+    /// Checks that `text` is one JSON value as [`Json::parse`] reads it, without
+    /// keeping the values: what it needs beside the text is at most the keys of
+    /// the objects that are open.
+    ///
+    /// # Errors
+    /// With the first rule broken and its offset.
+    pub fn check(text: &'a str) -> Result<(), JsonError> {
+        Self::read(text, false, false).map(drop)
     }
 
     /// Reads one value and checks that `text` is its canonical form: no white
@@ -72,11 +82,11 @@ impl<'a> Json<'a> {
     /// # Errors
     /// With the first rule broken and its offset.
     pub fn parse_canonical(text: &'a str) -> Result<Self, JsonError> {
-        Self::read(text, true)
+        Self::read(text, true, true)
     }
 
-    fn read(text: &'a str, canonical: bool) -> Result<Self, JsonError> {
-        let mut p = Parser { text, at: 0, canonical };
+    fn read(text: &'a str, canonical: bool, keep: bool) -> Result<Self, JsonError> {
+        let mut p = Parser { text, at: 0, canonical, keep };
         let value = p.value(MAX_DEPTH)?;
         p.space()?;
         if p.at != text.len() {
@@ -117,6 +127,8 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     canonical: bool,
+    /// Whether the values are wanted, or only that they are well formed.
+    keep: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -178,7 +190,10 @@ impl<'a> Parser<'a> {
             return Ok(items);
         }
         loop {
-            items.push(self.value(depth - 1)?);
+            let item = self.value(depth - 1)?;
+            if self.keep {
+                items.push(item);
+            }
             self.space()?;
             if self.peek() == Some(b']') {
                 self.at += 1;
@@ -214,7 +229,8 @@ impl<'a> Parser<'a> {
             self.space()?;
             self.eat(":", "expected ':'")?;
             let value = self.value(depth - 1)?;
-            members.push((key, value));
+            let kept = if self.keep { value } else { Json { raw: "", value: Value::Null } };
+            members.push((key, kept));
             self.space()?;
             if self.peek() == Some(b'}') {
                 self.at += 1;

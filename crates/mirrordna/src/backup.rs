@@ -15,7 +15,7 @@ use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::{Ledger, Trust, Verdict, leaf};
-use mirrordna_core::{Code, Error, Hash, Result};
+use mirrordna_core::{Code, Error, Hash, Result, limits};
 use mirrordna_storage::{EventRow, LogRow, Store, SubjectRow, WriteTx};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ use std::io::{Read, Write};
 
 /// First frame of every export.
 const MAGIC: &str = "mdna.bk1";
-/// No frame is longer: a leaf and a body with their limits.
-const MAX_FRAME: usize = 1 << 20;
+/// No frame is longer: a leaf and a body, padded, with their limits.
+const MAX_FRAME: usize = 2 * limits::PART;
 /// Events per transaction of a restore.
 const BATCH: usize = 2_000;
 

@@ -274,10 +274,18 @@ impl Inner {
         Ok(epoch)
     }
 
-    /// Encrypts a body for an actor's event.
-    pub(crate) fn draft(&self, log: &Log, actor: &Hash, kind: Kind, body: &Body) -> Result<Draft> {
+    /// Encrypts a body for an actor's event. A large payload is appended here,
+    /// in parts; the draft then names them.
+    pub(crate) fn draft(&self, log: &Arc<Log>, actor: &Hash, kind: Kind, body: &Body) -> Result<Draft> {
         let subject = body.text(field::SUBJECT).or_else(|| body.text(field::SESSION)).unwrap_or_else(|| body.id());
         let tag = log.subject_tag(subject)?;
+        if body.is_large() {
+            let mut named = body.clone();
+            let payload = named.take_payload()?;
+            let parts = crate::parts::append(self, log, actor, subject, &payload)?;
+            named.set_parts(&parts, payload.len());
+            return self.draft(log, actor, kind, &named);
+        }
         let draft = Draft::private(kind, &log.id, actor, body, tag, &*self.entropy)?;
         match body.text(field::SESSION) {
             Some(session) => Ok(draft.in_session(log.session_tag(session)?)),

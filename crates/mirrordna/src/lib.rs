@@ -42,6 +42,7 @@ pub mod import;
 mod keyring;
 mod log;
 mod memories;
+mod parts;
 #[cfg(feature = "compat")]
 mod records;
 mod sessions;

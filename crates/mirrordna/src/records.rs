@@ -7,7 +7,7 @@ use crate::identities::{Identities, Identity};
 use crate::memories::{Step, Written, steps};
 use crate::view::Page;
 use mirrordna_core::body::{Body, Media, field, schema};
-use mirrordna_core::canon::{Value as Field, check_json, check_name};
+use mirrordna_core::canon::{Value as Field, check_document, check_name};
 use mirrordna_core::record::Record;
 use mirrordna_core::{Code, Error, Hash, Kind, Result, limits, time};
 use mirrordna_upstream::Profile;
@@ -383,7 +383,7 @@ impl<T: Entity> Records<T> {
     }
 
     fn check(&self, document: &str) -> Result<T> {
-        check_json(document, "the document")?;
+        check_document(document, "the document")?;
         entities::validate(document, self.profile).map_err(|e| invalid(&e))
     }
 

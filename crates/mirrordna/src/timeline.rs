@@ -52,9 +52,13 @@ pub struct TimelineEvent {
     /// When it happened, where that was said, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
-    /// Payload as text, where it is text or JSON and can be read.
+    /// Payload as text, where it is text or JSON and can be read. A listing
+    /// leaves out payloads beyond 64 KiB: [`Timeline::get`] has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+    /// Length of a payload that the listing left out, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_bytes: Option<i64>,
 }
 
 impl Timeline {
@@ -113,6 +117,10 @@ impl Timeline {
     pub fn get(&self, leaf: u64) -> Result<TimelineEvent> {
         let found = self.list(leaf, 1)?.into_iter().find(|e| e.leaf == leaf);
         match found {
+            Some(event) if event.payload_bytes.is_some() => self.tenant.view(|view, tx| {
+                let whole = view.event(tx, &self.tenant.log, leaf)?;
+                Ok(whole.map_or_else(|| event.clone(), |whole| describe(&whole, event.actor.clone())))
+            }),
             Some(event) => Ok(event),
             None if leaf < self.len()? => Err(Error::new(Code::NotFound, format!("event {leaf} is not of this timeline"))),
             None => Err(Error::new(Code::NotFound, format!("there is no event {leaf}: the log has {}, from 0 on", self.len()?))),
@@ -164,6 +172,7 @@ fn describe(event: &Event, actor: String) -> TimelineEvent {
         event_type: body.and_then(event_type).map(str::to_owned),
         session: text(field::SESSION),
         occurred_at: body.and_then(|b| b.int(field::OCCURRED_AT)).map(time::rfc3339),
-        payload: body.and_then(|b| b.payload_text()).map(str::to_owned),
+        payload: body.filter(|b| b.get(field::PARTS).is_none()).and_then(|b| b.payload_text()).map(str::to_owned),
+        payload_bytes: body.and_then(|b| b.int(field::LENGTH)),
     }
 }

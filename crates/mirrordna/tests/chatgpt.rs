@@ -212,15 +212,16 @@ fn damaged_messages_are_refused_or_repaired_one_by_one() {
         json!({"content_type": "multimodal_text", "parts": [{"asset_pointer": "file-service://x", "width": 4}, "a caption"]});
     *value.pointer_mut(&format!("{}/metadata", node("n6"))).unwrap() = json!({"citations": "y".repeat(80 << 10)});
     let report = run(&engine, &write(&place, "c.json", &[value]));
-    assert_eq!((report.kept, report.repaired, report.refused), (2, 2, 2), "{report:#?}");
+    assert_eq!((report.kept, report.repaired, report.refused), (3, 2, 1), "{report:#?}");
     let reasons: Vec<&str> = report.notes.iter().map(|n| n.reason).collect();
-    assert_eq!(reasons, ["bad_timestamp", "too_long", "invalid_message", "metadata_too_long"]);
+    assert_eq!(reasons, ["bad_timestamp", "invalid_message", "metadata_too_long"]);
     let all = engine.memories().list(0, 100).unwrap();
-    assert_eq!(all.len(), 4);
+    assert_eq!(all.len(), 5);
     assert!(all[1].metadata.as_deref().unwrap().contains("\"create_time\":\"some day\""));
-    assert!(all[2].is_json && all[2].content.contains("file-service://x"));
-    assert_eq!(all[2].role.as_deref(), Some("tool"));
-    assert_eq!(all[3].metadata.as_deref(), Some(r#"{"node":{"id":"n6","parent":"n5"}}"#));
+    assert_eq!(all[2].content.len(), 65 << 10, "a long text is kept, in parts");
+    assert!(all[3].is_json && all[3].content.contains("file-service://x"));
+    assert_eq!(all[3].role.as_deref(), Some("tool"));
+    assert_eq!(all[4].metadata.as_deref(), Some(r#"{"node":{"id":"n6","parent":"n5"}}"#));
 }
 
 /// Long turns and many sessions fill a batch in other ways than many turns do.

@@ -206,7 +206,7 @@ fn bad_input_is_refused_with_a_code_and_loses_nothing() {
     let m = agent.memories();
     let code = |r: Result<mirrordna::Written, mirrordna::Error>| r.unwrap_err().code();
     assert_eq!(code(m.add("").send()), Code::InputInvalid);
-    assert_eq!(code(m.add("x".repeat(70_000)).send()), Code::LimitExceeded);
+    assert_eq!(code(m.add("x").metadata(format!("\"{}\"", "x".repeat(70_000))).send()), Code::LimitExceeded);
     assert_eq!(code(m.add_json("{\"a\":1,\"a\":2}").send()), Code::JsonInvalid);
     assert_eq!(code(m.add_json("[NaN]").send()), Code::JsonInvalid);
     assert_eq!(code(m.add_json("\"\\ud800\"").send()), Code::JsonInvalid);

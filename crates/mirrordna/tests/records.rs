@@ -144,7 +144,7 @@ fn documents_are_kept_verbatim_and_judged_by_profile() {
         assert!(wrong.message().contains("/checksum (checksum_mismatch): Checksum mismatch"), "{wrong}");
     }
     assert_eq!(code(citations.add_json("{\"id\":1,\"id\":2}")), Code::JsonInvalid);
-    let huge = json!({"metadata": {"x": "y".repeat(70_000)}});
+    let huge = json!({"metadata": {"x": "y".repeat(mirrordna::limits::JSON)}});
     assert_eq!(code(citations.add_json(&huge.to_string())), Code::LimitExceeded);
 }
 

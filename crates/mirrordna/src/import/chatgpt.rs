@@ -302,7 +302,7 @@ fn conversation(turns: &mut Turns<'_>, number: u64, raw: &[u8]) -> Result<Option
         .map(|(k, v)| format!("{}:{}", serde_json::Value::from(&**k), v.raw))
         .collect();
     let metadata = format!("{{{}}}", rest.join(","));
-    let fits = metadata.len() <= limits::PAYLOAD;
+    let fits = metadata.len() <= limits::INLINE;
     if !fits {
         turns.intake.note(
             number,
@@ -442,7 +442,7 @@ fn read(message: &Json<'_>, id: &str, node: &Node<'_>, parent: Option<&str>, rep
     }
     let mut metadata = format!("{{{}}}", rest.join(","));
     // Content and metadata share one body with the names.
-    let room = (limits::BODY - 8 * limits::NAME - content.as_bytes().len()).min(limits::PAYLOAD);
+    let room = (limits::BODY - 8 * limits::NAME - content.as_bytes().len().min(limits::INLINE)).min(limits::INLINE);
     if metadata.len() > room {
         repairs.push((
             "metadata_too_long",

@@ -108,6 +108,11 @@ impl<'a> Turns<'a> {
                 }
                 turn.new.session = Some(session);
             }
+            // The parts of a large text are its agent's events: the agent must
+            // have its entry before them.
+            if turn.new.content.as_bytes().len() > limits::INLINE && !items.is_empty() {
+                self.intake.append(std::mem::take(&mut items), false)?;
+            }
             let mut body = turn.new.into_body(&format!("{}_{}", memory::PREFIX, id::encode(&turn.tag)))?;
             body.set(field::DEDUPE, Field::Bytes(turn.tag.to_vec()));
             let draft = inner.draft(log, &agent.digest, Kind::RECORD_PUT, &body)?;

@@ -134,7 +134,10 @@ fn incoming(tenant: &Tenant, ns: &str, file: &Path, line: u64, record: ForeignRe
         body.set(field::ORIGINAL, Field::Bytes(document.into_bytes()));
     }
     // What is too long is found here, before the batch.
-    body.encode_padded()?;
+    match body.is_large() {
+        true => drop(body.clone().take_payload()?),
+        false => drop(body.encode_padded()?),
+    }
     Ok(Incoming { line, tag, kind, body, repairs })
 }
 

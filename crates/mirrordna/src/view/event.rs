@@ -7,7 +7,7 @@ use mirrordna_core::body::Body;
 use mirrordna_core::cipher::{self, Binding, Secret};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::{hash, leaf};
-use mirrordna_core::{Code, Error, Hash, Header, Leaf, Result};
+use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, Result};
 use mirrordna_storage::{ReadTx, Row};
 
 /// A verified event with its content, as far as it can be read here.
@@ -64,8 +64,34 @@ impl View {
         Ok(found)
     }
 
-    /// Reads and checks one event.
+    /// Reads and checks one event; a payload in parts is put together.
     pub(crate) fn event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
+        let Some(mut event) = self.bare_event(tx, log, index)? else { return Ok(None) };
+        if let Content::Private(body) = &mut event.content {
+            self.join(tx, log, body)?;
+        }
+        Ok(Some(event))
+    }
+
+    /// Puts a payload together that is in parts.
+    pub(super) fn join(&self, tx: &dyn ReadTx, log: &Log, body: &mut Body) -> Result<()> {
+        let Some(parts) = body.parts()? else { return Ok(()) };
+        let altered = |at: u64, why: &str| Error::new(Code::Altered, format!("log {} leaf {at}: {why}", log.number));
+        let mut payload = Some(Vec::new());
+        for part in parts {
+            let found = self.bare_event(tx, log, part.index)?.filter(|e| e.hash == part.leaf && e.header.kind == Kind::PART);
+            let found = found.ok_or_else(|| altered(part.index, "is not the part that a body names"))?;
+            match found.content {
+                Content::Private(Body { payload: Some(piece), .. }) => payload.iter_mut().for_each(|p| p.extend_from_slice(&piece.bytes)),
+                _ => payload = None,
+            }
+        }
+        body.restore_payload(payload)
+    }
+
+    /// The same, with the names of its parts instead of a payload that is in
+    /// parts.
+    pub(crate) fn bare_event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
         let Some(expected) = self.leaf_hash(tx, log, index)? else { return Ok(None) };
         let altered = || Error::new(Code::Altered, format!("log {} leaf {index} is not the one that was signed", log.number));
         let row = tx.event(log.number, index)?.ok_or_else(altered)?;

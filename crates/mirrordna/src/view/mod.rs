@@ -216,14 +216,17 @@ impl View {
     /// A record as its events before the leaf `end` left it.
     fn fold_record(&self, tx: &dyn ReadTx, log: &Log, record: u64, end: u64) -> Result<Option<Record>> {
         let Some(entry) = self.entry(tx, log, record)? else { return Ok(None) };
-        let mut state = None;
+        let mut state: Option<Record> = None;
         for index in self.leaves(tx, log, record, entry.changed)?.into_iter().take_while(|i| *i < end) {
-            let Some(event) = self.event(tx, log, index)? else { continue };
+            let Some(event) = self.bare_event(tx, log, index)? else { continue };
             let body = match event.content {
                 Content::Private(body) => Some(body),
                 _ => None,
             };
             state = record::apply(state, Change { kind: event.header.kind, index, time: event.header.time, body })?;
+        }
+        if let Some(record) = &mut state {
+            self.join(tx, log, &mut record.body)?;
         }
         Ok(state)
     }
@@ -293,6 +296,7 @@ impl View {
     }
 
     /// Events of a session or, without one, of an actor, from a leaf on.
+    /// Payloads in parts are not put together.
     pub(crate) fn events(
         &self,
         tx: &dyn ReadTx,
@@ -306,7 +310,7 @@ impl View {
             (None, Some(actor)) => Key::new(space::EVENT_OF_ACTOR).bytes(&short(&actor)),
             (None, None) => {
                 let mut index = start;
-                while let Some(event) = self.event(tx, log, index)? {
+                while let Some(event) = self.bare_event(tx, log, index)? {
                     if !each(event)? {
                         break;
                     }
@@ -315,7 +319,7 @@ impl View {
                 return Ok(());
             }
         };
-        self.index.scan(Self::from(tx, log), prefix, start, &mut |key, _| match self.event(tx, log, last_number(key))? {
+        self.index.scan(Self::from(tx, log), prefix, start, &mut |key, _| match self.bare_event(tx, log, last_number(key))? {
             Some(event) if of.1.is_none_or(|a| a == event.header.actor) => each(event),
             _ => Ok(true),
         })
