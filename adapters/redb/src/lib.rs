@@ -26,7 +26,7 @@ use error::from_redb;
 use mirrordna_core::{Code, Error, Result};
 pub use mirrordna_storage::Mode;
 use mirrordna_storage::files::{FileId, from_io, prepare};
-use mirrordna_storage::{ReadTx, Store, WriteTx};
+use mirrordna_storage::{LogNumber, ReadTx, Store, WriteTx};
 use overlay::Overlay;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, MultimapTableHandle, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
@@ -53,6 +53,8 @@ pub struct RedbStore {
     writable: bool,
     file: Option<FileId>,
     poisoned: AtomicBool,
+    /// Sizes of the logs at opening: a writer here is always alone.
+    left_behind: Vec<(LogNumber, u64)>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -83,7 +85,18 @@ impl RedbStore {
             }
         };
         check_format(path, &db)?;
-        Ok(Self { path: path.to_owned(), db, writable: mode != Mode::Read, file: FileId::of(path), poisoned: AtomicBool::new(false) })
+        let (writable, file) = (mode != Mode::Read, FileId::of(path));
+        let mut store = Self { path: path.to_owned(), db, writable, file, poisoned: AtomicBool::new(false), left_behind: Vec::new() };
+        if writable {
+            let mut logs = Vec::new();
+            store.read(&mut |tx| {
+                // Damage is reported where the rows are used.
+                logs = tx.logs().unwrap_or_default();
+                Ok(())
+            })?;
+            store.left_behind = logs.into_iter().map(|row| (row.number, row.size)).collect();
+        }
+        Ok(store)
     }
 
     fn err(&self, doing: &str, e: impl Into<redb::Error>) -> Error {
@@ -267,6 +280,10 @@ impl Store for RedbStore {
         Ok(self.writable && !self.poisoned.load(Ordering::Acquire))
     }
 
+    fn left_behind(&self) -> Vec<(LogNumber, u64)> {
+        self.left_behind.clone()
+    }
+
     fn location(&self) -> String {
         self.path.display().to_string()
     }
@@ -329,7 +346,14 @@ mod tests {
             let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
             let disk = Failing { file: FileBackend::new(file).unwrap(), writes: writes.clone(), syncs: syncs.clone() };
             let db = own_backend(&path, disk).unwrap();
-            let store = RedbStore { path: path.clone(), db, writable: true, file: FileId::of(&path), poisoned: AtomicBool::new(false) };
+            let store = RedbStore {
+                path: path.clone(),
+                db,
+                writable: true,
+                file: FileId::of(&path),
+                poisoned: AtomicBool::new(false),
+                left_behind: Vec::new(),
+            };
             let put = |i: u64| store.write(&mut |tx| tx.put_event(1, i, &i.to_be_bytes(), None, None));
             (0..10).for_each(|i| put(i).unwrap());
             if on_sync { &syncs } else { &writes }.store(errno, Ordering::Release);

@@ -15,7 +15,7 @@ use files::{LockFile, settle};
 use mirrordna_core::{Code, Error, Result};
 pub use mirrordna_storage::Mode;
 use mirrordna_storage::files::{FileId, beside, prepare};
-use mirrordna_storage::{ReadTx, Store, WriteTx};
+use mirrordna_storage::{LogNumber, ReadTx, Store, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
@@ -61,6 +61,8 @@ pub struct SqliteStore {
     /// On media that cannot be written SQLite can keep no locks; without a
     /// write-ahead log beside it the file is whole, and nobody changes it.
     immutable: bool,
+    /// Sizes of the logs at opening, if this process was alone then.
+    left_behind: Vec<(LogNumber, u64)>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -91,13 +93,16 @@ impl SqliteStore {
             Mode::Read => (None, LockFile::open(beside(path, ".open")).ok()),
             _ => (Some(LockFile::open(beside(path, ".lock"))?), Some(LockFile::open(beside(path, ".open"))?)),
         };
+        let mut alone = false;
         if let Some(open) = &open {
             // Alone: what a crash left in the write-ahead log is all there is.
             // Only the log is opened here, on which SQLite holds no locks.
             if mode == Mode::Write && open.try_exclusive()? {
                 settle(&beside(path, "-wal"))?;
+                alone = true;
+            } else {
+                open.shared()?;
             }
-            open.shared()?;
         }
         let mut store = Self {
             path: path.to_owned(),
@@ -109,6 +114,7 @@ impl SqliteStore {
             wal: Mutex::new(None),
             poisoned: AtomicBool::new(false),
             immutable: false,
+            left_behind: Vec::new(),
         };
         if mode == Mode::Read {
             let checked = |store: &Self| {
@@ -134,7 +140,16 @@ impl SqliteStore {
             store.write_ahead(&connection)?;
             let sync = if durability == Durability::Full { "FULL" } else { "NORMAL" };
             store.sql(&connection, &format!("PRAGMA synchronous = {sync}; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 0;"))?;
+            if alone {
+                // Read while nobody else can be here. Damage is reported where
+                // the rows are used.
+                let logs = Tx { db: &connection, path }.logs().unwrap_or_default();
+                store.left_behind = logs.into_iter().map(|row| (row.number, row.size)).collect();
+            }
             store.writer = Some(Mutex::new(connection));
+            if let Some(open) = store.open.as_ref().filter(|_| alone) {
+                open.shared()?;
+            }
         }
         store.database = FileId::of(path);
         *locked(&store.wal) = FileId::of(&store.wal_path());
@@ -365,6 +380,10 @@ impl Store for SqliteStore {
             }
             _ => Ok(false),
         }
+    }
+
+    fn left_behind(&self) -> Vec<(LogNumber, u64)> {
+        self.left_behind.clone()
     }
 
     fn location(&self) -> String {

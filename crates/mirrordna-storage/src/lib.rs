@@ -264,6 +264,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// When the store cannot be written.
     fn maintain(&self) -> Result<bool>;
 
+    /// The sizes that logs had when this store was opened, if nobody else had
+    /// it open then: whoever wrote what is below them is gone. Empty otherwise.
+    fn left_behind(&self) -> Vec<(LogNumber, u64)>;
+
     /// Where the store is, for messages.
     fn location(&self) -> String;
 }

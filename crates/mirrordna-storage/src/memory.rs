@@ -73,6 +73,10 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    fn left_behind(&self) -> Vec<(LogNumber, u64)> {
+        Vec::new()
+    }
+
     fn location(&self) -> String {
         "memory".to_owned()
     }

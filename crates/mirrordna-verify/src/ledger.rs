@@ -402,7 +402,7 @@ impl Ledger {
                 return fail("epoch.uncertified", "no actor key in force has certified this epoch key");
             };
             for ended in ends {
-                if let Some(s) = actor.signers.get_mut(ended) {
+                if let Some(s) = actor.signers.get_mut(ended).filter(|s| s.epoch) {
                     s.ended = true;
                 }
             }

@@ -12,7 +12,7 @@ use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{Draft, DraftBody, Place, TILE, leaf_data};
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::{leaf, merkle};
-use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result, limits};
+use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Leaf, Result, limits};
 use mirrordna_storage::{LogRow, Store, SubjectRow, WriteTx};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -327,16 +327,28 @@ impl<'a> Staged<'a> {
             None => self.log.head(tx, state, &epoch.actor)?,
         };
         let aseq = head.map_or(0, |h| h.next);
+        let ends = match head {
+            Some(head) if head.index < self.log.left_behind => self.left_open(tx, head.index)?,
+            _ => Vec::new(),
+        };
         let body = PublicBody::EpochOpen {
             key: epoch.key.public().to_bytes(),
             version: epoch.version,
             not_after: epoch.not_after,
             certificate: epoch.certificate,
-            ends: Vec::new(),
+            ends,
         };
         self.opened.push((epoch.clone(), aseq));
         let item = Item { actor: epoch.actor, speaker: Speaker::Epoch(epoch.clone()), draft: Draft::public(&body), once: None };
         self.place(tx, state, &item, head, entropy).map(drop)
+    }
+
+    /// The epoch that a process which is gone left open, by the last event of
+    /// its actor.
+    fn left_open(&self, tx: &dyn WriteTx, index: u64) -> Result<Vec<u64>> {
+        let leaf = tx.leaf(self.log.number, index)?;
+        let header = leaf.map(|data| Leaf::decode(&data).map(|leaf| leaf.header)).transpose()?;
+        Ok(header.filter(|h| h.kind != Kind::EPOCH_CLOSE).map(|h| h.signer).into_iter().collect())
     }
 
     fn place(&mut self, tx: &mut dyn WriteTx, state: &State, item: &Item, head: Option<Head>, entropy: &dyn Entropy) -> Result<Appended> {

@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) read_only: bool,
     database: [u8; 16],
     durability: Durability,
+    /// Sizes below which every writer of a log is gone.
+    left_behind: HashMap<u32, u64>,
     /// Folder of the head witness, and the short name of the database's place.
     witness: Option<(PathBuf, [u8; 16])>,
     /// Logs by the keyed tag of their tenant.
@@ -89,6 +91,7 @@ impl Inner {
                 (database, Some(keyring))
             }
         };
+        let left_behind = store.left_behind().into_iter().collect();
         let committer = Committer::new(store.clone(), clock.clone(), entropy.clone(), seals == SealPolicy::EveryEvent);
         let inner = Arc::new(Self {
             store,
@@ -99,6 +102,7 @@ impl Inner {
             read_only,
             database,
             durability,
+            left_behind,
             witness: place.and_then(|place| Some((witness.folder()?, place))),
             logs: Mutex::default(),
             default: OnceLock::new(),
@@ -130,7 +134,8 @@ impl Inner {
 
     /// A log of the store, held against what this machine has seen of it.
     fn existing_log(&self, number: u32, id: [u8; 16], genesis: Genesis) -> Result<Log> {
-        let log = Log::new(number, id, genesis, self.keyring.as_ref())?;
+        let mut log = Log::new(number, id, genesis, self.keyring.as_ref())?;
+        log.left_behind = self.left_behind.get(&number).copied().unwrap_or(0);
         // Read before the database: what others add in between can then only
         // make the database longer than the witness, never shorter.
         let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else { return Ok(log) };

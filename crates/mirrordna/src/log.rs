@@ -151,6 +151,8 @@ pub(crate) struct Log {
     pub(crate) tags: Option<Secret>,
     /// Key that wraps subjects' keys.
     pub(crate) store: Option<Secret>,
+    /// Whoever wrote the leaves below this one is gone.
+    pub(crate) left_behind: u64,
     pub(crate) state: Mutex<State>,
     /// Header time of the last event that is known, milliseconds; 0 before the
     /// log was first used. Beside the state, which a commit holds locked while
@@ -212,6 +214,7 @@ impl Log {
             signing,
             tags: keyring.and_then(|k| k.secret(Role::Tags, &own)),
             store: keyring.and_then(|k| k.secret(Role::Store, &owner(&genesis.database))),
+            left_behind: 0,
             state: Mutex::default(),
             last_time: AtomicU64::new(0),
             epochs: Mutex::default(),

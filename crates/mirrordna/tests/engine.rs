@@ -368,3 +368,46 @@ fn a_closed_database_opens_again_while_old_handles_live() {
     again.close().unwrap();
     assert!(place.verify().is_intact());
 }
+
+/// The epochs that the `epoch.open` events of a database end.
+fn ended(path: &std::path::Path) -> Vec<Vec<u64>> {
+    use mirrordna_core::verify::body::PublicBody;
+    use mirrordna_core::{Kind, Leaf};
+    let db = rusqlite::Connection::open(path).unwrap();
+    let mut rows = db.prepare("SELECT leaf, body FROM event ORDER BY pos").unwrap();
+    let rows = rows.query_map([], |r| Ok((r.get::<_, Vec<u8>>(0)?, r.get::<_, Option<Vec<u8>>>(1)?))).unwrap();
+    let mut out = Vec::new();
+    for (leaf, body) in rows.map(Result::unwrap) {
+        let kind = Leaf::decode(&leaf).unwrap().header.kind;
+        if kind == Kind::EPOCH_OPEN
+            && let Some(PublicBody::EpochOpen { ends, .. }) = PublicBody::decode(kind, &body.unwrap()).unwrap()
+        {
+            out.push(ends);
+        }
+    }
+    out
+}
+
+#[test]
+fn the_epochs_of_processes_that_are_gone_are_ended() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    agent.memories().add("one").send().unwrap();
+    // A copy of an open database is what a kill leaves behind.
+    let crashed = place.dir.path().join("crashed.db");
+    for end in ["", "-wal"] {
+        std::fs::copy(format!("{}{end}", place.path().display()), format!("{}{end}", crashed.display())).unwrap();
+    }
+    let open = || place.at(&crashed).witness(mirrordna::Witness::Off).open().unwrap();
+    let heir = open();
+    heir.identities().get(agent.id()).unwrap().memories().add("two").send().unwrap();
+    heir.close().unwrap();
+    // What was closed needs no ending, and what another process may still hold
+    // is left alone.
+    let next = open();
+    next.identities().get(agent.id()).unwrap().memories().add("three").send().unwrap();
+    next.close().unwrap();
+    assert_eq!(ended(&crashed), [vec![], vec![2], vec![]]);
+    assert!(place.at(&crashed).witness(mirrordna::Witness::Off).verify().unwrap().is_intact());
+}
