@@ -1,21 +1,8 @@
-//! Ed25519 signing keys and the port through which keys held elsewhere sign.
+//! Ed25519 signing keys.
 
 use crate::{Entropy, PublicKey, Result};
 use ed25519_dalek::{Signer as _, SigningKey};
 use zeroize::Zeroizing;
-
-/// Something that signs with one Ed25519 key: a key in memory, a vault, a
-/// callback of the host.
-pub trait Signer: Send + Sync {
-    /// The public half.
-    fn public_key(&self) -> PublicKey;
-
-    /// Signs `message`.
-    ///
-    /// # Errors
-    /// If the key is not at hand.
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64]>;
-}
 
 /// A signing key in this process. It is wiped when dropped and never printed.
 pub struct SecretKey {
@@ -61,16 +48,6 @@ impl SecretKey {
     #[must_use]
     pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
-    }
-}
-
-impl Signer for SecretKey {
-    fn public_key(&self) -> PublicKey {
-        self.public.clone()
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64]> {
-        Ok(self.sign_bytes(message))
     }
 }
 
