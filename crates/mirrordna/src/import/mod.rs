@@ -135,7 +135,7 @@ pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<Source>> {
             walk(path, format, &mut found, 0)?;
         }
         if found.len() == before {
-            return Err(Error::new(Code::ImportFormat, format!("{} holds no file to import", path.display())));
+            return Err(nothing_in(path, format));
         }
     }
     if cfg!(not(feature = "compat")) && found.iter().any(|s| s.format == Format::Upstream) {
@@ -143,6 +143,16 @@ pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<Source>> {
             .with_hint("Build with feature `compat`."));
     }
     Ok(found)
+}
+
+/// A folder in which there is nothing to import, and what to do about it.
+fn nothing_in(folder: &Path, format: Format) -> Error {
+    let (what, hint) = match format {
+        Format::Auto | Format::Upstream => ("file", "It is empty: give the file, or the folder that holds it."),
+        Format::Chat => ("*.jsonl or *.ndjson file", "Give the file itself if it has another name, or leave --format away."),
+        Format::ChatGpt => ("ChatGPT export", "Unpack the export and give its conversations.json."),
+    };
+    Error::new(Code::ImportFormat, format!("there is nothing to import in {}: it holds no {what}", folder.display())).with_hint(hint)
 }
 
 /// Folders deeper than this are a mistake or a loop of links.
