@@ -315,7 +315,8 @@ pub(crate) enum TimelineCommand {
   mirrordna timeline append booking.requested '{\"from\":\"Basel\"}' --identity Ada
   mirrordna timeline append shift.ended --identity Ada")]
     Append {
-        /// Dotted name of what happened.
+        /// What happened: any name of at most 512 bytes without control
+        /// characters; dotted ones, as in the examples, sort well.
         event_type: String,
         /// JSON, kept verbatim.
         payload: Option<String>,
