@@ -398,7 +398,10 @@ fn create_private_folder(folder: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|e| io(folder, "cannot create the keyring's folder", e))
+    let missing: Vec<&Path> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
+    builder.create(folder).map_err(|e| io(folder, "cannot create the keyring's folder", e))?;
+    // The name of a new folder is data of the one above.
+    missing.into_iter().filter_map(Path::parent).try_for_each(sync_folder)
 }
 
 fn private_file(path: &Path, new: bool) -> Result<File> {
@@ -414,6 +417,12 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
     let err = |e| io(path, "cannot append to", e);
     let mut file = private_file(path, false)?;
     file.lock().map_err(err)?;
+    // The name of a new file is data of its folder, and must be durable before
+    // its first line counts. A file that holds something went through here
+    // before, so nobody can be killed between the two and leave them apart.
+    if file.metadata().map_err(err)?.len() == 0 {
+        sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+    }
     // A line that a crash cut short must not swallow the next one.
     let mut text = Zeroizing::new(Vec::with_capacity(lines.len() + 1));
     if !ends_with_newline(path).map_err(err)? {
