@@ -20,7 +20,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tx::Tx;
@@ -33,8 +33,13 @@ pub const FORMAT: i32 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Idle read connections that are kept.
 const POOL: usize = 4;
-/// WAL length at which a commit folds it back itself, should nobody else.
+/// How much longer than at its last fold the WAL may become before a commit
+/// folds it back itself, should nobody else.
 const WAL_LIMIT: u64 = 64 << 20;
+/// To this length SQLite cuts the WAL when it starts it anew after a fold:
+/// long enough to stay warm, short enough for its length to tell how much of
+/// it is in use.
+const WAL_KEPT: u64 = WAL_LIMIT / 2;
 
 /// When a commit counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +62,8 @@ pub struct SqliteStore {
     open: Option<LockFile>,
     database: Option<FileId>,
     wal: Mutex<Option<FileId>>,
+    /// Length of the WAL when this store last folded it because it was long.
+    folded_at: AtomicU64,
     poisoned: AtomicBool,
     /// On media that cannot be written SQLite can keep no locks; without a
     /// write-ahead log beside it the file is whole, and nobody changes it.
@@ -112,6 +119,7 @@ impl SqliteStore {
             open,
             database: None,
             wal: Mutex::new(None),
+            folded_at: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
             immutable: false,
             left_behind: Vec::new(),
@@ -139,7 +147,13 @@ impl SqliteStore {
             store.check_format(&connection)?;
             store.write_ahead(&connection)?;
             let sync = if durability == Durability::Full { "FULL" } else { "NORMAL" };
-            store.sql(&connection, &format!("PRAGMA synchronous = {sync}; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 0;"))?;
+            store.sql(
+                &connection,
+                &format!(
+                    "PRAGMA synchronous = {sync}; PRAGMA secure_delete = ON;
+                     PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_KEPT};"
+                ),
+            )?;
             if alone {
                 // Read while nobody else can be here. Damage is reported where
                 // the rows are used.
@@ -303,6 +317,18 @@ impl SqliteStore {
         })
     }
 
+    /// Whether the WAL grew by [`WAL_LIMIT`] since it was last folded for that
+    /// or started anew. While readers keep it from starting anew it grows on,
+    /// and folding it again at each commit would cost two syncs for little.
+    fn is_wal_long(&self) -> bool {
+        let (now, last) = (self.wal_len(), self.folded_at.load(Ordering::Relaxed));
+        // Shorter than it was: it started anew since.
+        let last = if now < last { 0 } else { last };
+        let long = now > last + WAL_LIMIT;
+        self.folded_at.store(if long { now } else { last }, Ordering::Relaxed);
+        long
+    }
+
     fn wal_len(&self) -> u64 {
         std::fs::metadata(self.wal_path()).map_or(0, |m| m.len())
     }
@@ -336,7 +362,7 @@ impl Store for SqliteStore {
         lock.exclusive()?;
         let outcome = self.commit(&connection, work);
         lock.unlock()?;
-        if outcome.is_ok() && self.wal_len() > WAL_LIMIT {
+        if outcome.is_ok() && self.is_wal_long() {
             // The commit stands whatever comes of this; a failure poisons the
             // store, and so is told to whoever writes next.
             let _told_by_the_next_write = self.fold_wal(&connection);

@@ -189,6 +189,12 @@ impl Disk {
         self.lock().trace.len()
     }
 
+    /// Number of syncs so far.
+    #[must_use]
+    pub fn syncs(&self) -> usize {
+        self.lock().trace.iter().filter(|op| matches!(op, Op::Sync { .. } | Op::FailedSync { .. })).count()
+    }
+
     /// Lets a fault strike the first operation it can strike at or after a
     /// point.
     pub fn strike(&self, point: usize, fault: Fault) {
