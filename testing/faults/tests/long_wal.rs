@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+use mirrordna_core::Code;
 use mirrordna_storage::Store;
 use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
-use mirrordna_testing_faults::{Disk, install};
+use mirrordna_testing_faults::{Disk, Fault, install};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,4 +93,59 @@ fn readers_that_keep_the_log_from_starting_anew_cost_a_fold_now_and_then() {
     }
     assert!(wal(&path) > LIMIT, "the log started anew");
     assert!(syncs <= 52, "{syncs} syncs for 50 commits");
+}
+
+#[test]
+fn a_fold_that_fails_after_a_commit_does_not_take_the_commit_back() {
+    // What the folding commit does, one operation after the other.
+    let (from, committed, to) = {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, path) = mounted(dir.path());
+        let store = create(&path);
+        let next = fill(&store, &path);
+        let (from, syncs) = (disk.points(), disk.syncs());
+        put(&store, next, 4 * MIB).unwrap();
+        assert!(disk.syncs() - syncs >= 3);
+        let trace = disk.trace();
+        let committed = (from..trace.points()).find(|p| trace.describe(*p).starts_with("Sync")).unwrap() + 1;
+        (from, committed, disk.points())
+    };
+    assert!(from < committed && committed + 2 < to);
+    // The fold's first sync, its first and some later write, its last sync.
+    for (at, fault) in [
+        (committed, Fault::Once),
+        (committed + 1, Fault::Once),
+        (committed + 1, Fault::FullOnce),
+        ((committed + to) / 2, Fault::Once),
+        (to - 1, Fault::Once),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, path) = mounted(dir.path());
+        let store = create(&path);
+        let next = fill(&store, &path);
+        disk.strike(at, fault);
+        put(&store, next, 4 * MIB).unwrap_or_else(|e| panic!("{fault:?} at {at}: the commit stands, but {e}"));
+        let struck = disk.struck().expect("nothing was struck");
+        let then = put(&store, next + 1, 100);
+        if fault == Fault::FullOnce {
+            then.unwrap();
+        } else {
+            // A sync may be what failed: nothing more is acknowledged.
+            assert_eq!(then.unwrap_err().code(), Code::StorePoisoned, "{struck}");
+            assert!(!store.maintain().unwrap(), "{struck}");
+        }
+        drop(store);
+        let store = SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap();
+        put(&store, next + 2, 100).unwrap();
+        assert!(store.check().unwrap().is_empty(), "{struck}");
+        store
+            .read(&mut |tx| {
+                for i in 0..=next {
+                    let event = tx.event(1, i)?.unwrap_or_else(|| panic!("{struck}: event {i} is gone"));
+                    assert!(event.body.unwrap().iter().all(|b| *b == i as u8), "{struck}: event {i}");
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
 }
