@@ -270,13 +270,14 @@ impl SqliteStore {
         if same_wal && FileId::of(&self.path) == self.database {
             return Ok(());
         }
-        self.poisoned.store(true, Ordering::Release);
         let what = if same_wal { "the database" } else { "the write-ahead log" };
         Err(Error::new(Code::StoreReplaced, format!("{what} at {} was deleted or replaced while it was open", self.path.display())))
     }
 
     fn commit(&self, connection: &Connection, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()> {
-        self.in_place()?;
+        // Whatever comes to stand there next, what this store knows is not it.
+        let in_place = || self.in_place().inspect_err(|_| self.poisoned.store(true, Ordering::Release));
+        in_place()?;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.err("cannot write", e))?;
         let done = work(&mut Tx { db: connection, path: &self.path });
         if let Err(e) = done {
@@ -297,7 +298,7 @@ impl SqliteStore {
             self.poisoned.store(true, Ordering::Release);
             return Err(Error::new(Code::StorePoisoned, "a commit failed; whether it reached the disk is unknown").caused_by(error));
         }
-        self.in_place()
+        in_place()
     }
 
     /// Folds the write-ahead log back without waiting for readers; returns
@@ -336,6 +337,8 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn read(&self, work: &mut dyn FnMut(&dyn ReadTx) -> Result<()>) -> Result<()> {
+        // Else a reader that lives long would answer from the old file for ever.
+        self.in_place()?;
         let idle = locked(&self.readers).pop();
         let connection = match idle {
             Some(c) => c,

@@ -62,6 +62,32 @@ fn a_replaced_file_is_noticed_and_ends_writing() {
 }
 
 #[test]
+fn a_reader_notices_that_its_file_was_replaced() {
+    for victim in ["", "-wal"] {
+        for replace in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.db");
+            let writer = create(&path);
+            writer.write(&mut |tx| tx.put_event(1, 0, b"a", None, None)).unwrap();
+            let reader = SqliteStore::open(&path, Mode::Read, Durability::Full).unwrap();
+            let read = |store: &SqliteStore| store.read(&mut |tx| tx.leaf(1, 0).map(drop)).map_err(|e| e.code());
+            assert_eq!((read(&reader), read(&writer)), (Ok(()), Ok(())));
+            let name = dir.path().join(format!("x.db{victim}"));
+            let aside = dir.path().join("aside");
+            std::fs::rename(&name, &aside).unwrap();
+            if replace {
+                std::fs::copy(&aside, &name).unwrap();
+            }
+            let replaced = Err(Code::StoreReplaced);
+            assert_eq!((read(&reader), read(&writer)), (replaced, replaced), "{victim} {replace}");
+            // Back in its place it is what was opened.
+            std::fs::rename(&aside, &name).unwrap();
+            assert_eq!((read(&reader), read(&writer)), (Ok(()), Ok(())), "{victim} {replace}");
+        }
+    }
+}
+
+#[test]
 fn the_last_user_leaves_one_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.db");

@@ -96,6 +96,8 @@ fn a_database_that_vanishes_or_is_replaced_under_an_open_engine_is_noticed() {
             if replace {
                 std::fs::write(&path, &kept).unwrap();
             }
+            let e = engine.memories().count().unwrap_err();
+            assert_eq!(e.code(), Code::StoreReplaced, "{victim} {replace}: {e}");
             let e = agent.memories().add("into the void").send().unwrap_err();
             assert_eq!(e.code(), Code::StoreReplaced, "{victim} {replace}: {e}");
             let e = agent.memories().add("once more").send().unwrap_err();
