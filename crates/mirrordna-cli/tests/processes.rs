@@ -76,6 +76,43 @@ fn eight_processes_write_as_one_actor_while_one_verifies() {
     assert_eq!(place.open().memories().count().unwrap(), 48);
 }
 
+/// Files in a folder with this ending.
+fn count_files(folder: &Path, ending: &str) -> usize {
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name());
+    names.filter(|n| n.to_string_lossy().ends_with(ending)).count()
+}
+
+#[test]
+fn processes_that_create_one_database_at_once_share_one() {
+    for (round, args) in [&["init"][..], &["identity", "create", "agent"]].into_iter().cycle().take(16).enumerate() {
+        let place = Place::new();
+        let started: Vec<_> = (0..6).map(|_| place.command(&[args, &["--json"]].concat()).spawn().unwrap()).collect();
+        let mut databases = std::collections::BTreeSet::new();
+        let mut made = 0;
+        for child in started {
+            let out = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(if out.status.success() { &out.stdout } else { &out.stderr }).into_owned();
+            let said: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("{said}"));
+            if args == ["init"] && !out.status.success() {
+                // Started when it was there already.
+                assert_eq!(said["error"]["name"], "record.exists", "round {round}: {said:#}");
+                continue;
+            }
+            assert!(out.status.success(), "round {round}: {said:#}");
+            databases.extend(said["database"].as_str().map(str::to_owned));
+            made += 1;
+        }
+        assert!(made > 0 && databases.len() <= 1, "round {round}: {databases:?}");
+        let keys = place.0.path().join("keys");
+        assert_eq!((count_files(&keys, ".keys"), count_files(&keys, ".recovery")), (1, 1), "round {round}");
+        let report = place.json(&["verify"]);
+        assert_eq!(report["verdict"], "intact", "round {round}: {report:#}");
+        if args != ["init"] {
+            assert_eq!(place.open().identities().list().unwrap().len(), made, "round {round}");
+        }
+    }
+}
+
 #[test]
 fn a_tail_shows_what_other_processes_append_each_event_once() {
     use std::io::BufRead;

@@ -23,7 +23,7 @@ use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
-use mirrordna_storage::{ReadTx, Store};
+use mirrordna_storage::{ReadTx, Store, WriteTx};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -74,22 +74,35 @@ impl Inner {
         let passphrase = passphrase.as_deref().map(String::as_str);
         let mut found = None;
         store.read(&mut |tx| {
-            let rows = tx.logs()?;
-            if let Some(first) = rows.first() {
-                found = Some(genesis(tx, first)?.database);
-            }
+            found = database_of(tx)?;
             Ok(())
         })?;
-        let (database, keyring) = match found {
-            Some(database) => (database, Keyring::open(&keys, database, passphrase)?),
-            None if read_only => return Err(Error::new(Code::StoreNotDatabase, format!("{} holds no log yet", store.location()))),
-            None => {
-                let database = mirrordna_core::random(&*entropy)?;
-                let keyring = Keyring::create(&keys, database, passphrase, &*entropy)?;
-                let key = Zeroizing::new(*Secret::generate(&*entropy)?.expose());
-                keyring.add(vec![NewKey { role: Role::Store, owner: owner(&database), key }], &[], &*entropy)?;
-                (database, Some(keyring))
+        let mut created = None;
+        if found.is_none() {
+            if read_only {
+                return Err(Error::new(Code::StoreNotDatabase, format!("{} holds no log yet", store.location())));
             }
+            // Inside the transaction, so that of several processes that create
+            // one database at once only the first makes an id, keys and a log;
+            // the others open what it made.
+            store.write(&mut |tx| {
+                found = database_of(tx)?;
+                if found.is_none() {
+                    let database = mirrordna_core::random(&*entropy)?;
+                    let keyring = Keyring::create(&keys, database, passphrase, &*entropy)?;
+                    let key = Zeroizing::new(*Secret::generate(&*entropy)?.expose());
+                    keyring.add(vec![NewKey { role: Role::Store, owner: owner(&database), key }], &[], &*entropy)?;
+                    let tag = tenant_tag(&keyring, &database, DEFAULT_TENANT)?;
+                    let log = make_log(tx, &keyring, database, tag, clock.now_ms(), &*entropy)?;
+                    created = Some((database, keyring, log));
+                }
+                Ok(())
+            })?;
+        }
+        let (database, keyring, created) = match (created, found) {
+            (Some((database, keyring, log)), _) => (database, Some(keyring), Some(log)),
+            (None, Some(database)) => (database, Keyring::open(&keys, database, passphrase)?, None),
+            (None, None) => return Err(Error::new(Code::Bug, "a write returned nothing")),
         };
         let left_behind = store.left_behind().into_iter().collect();
         let committer = Committer::new(store.clone(), clock.clone(), entropy.clone(), seals == SealPolicy::EveryEvent);
@@ -110,9 +123,13 @@ impl Inner {
             service: Mutex::default(),
             closed: AtomicBool::new(false),
         });
-        let log = if found.is_none() { inner.create_log(DEFAULT_TENANT)? } else { inner.first_log()? };
+        let is_new = created.is_some();
+        let log = match created {
+            Some(log) => inner.publish(log)?,
+            None => inner.first_log()?,
+        };
         inner.default.get_or_init(|| log);
-        tracing::info!(location = %inner.store.location(), created = found.is_none(), keys = inner.keyring.is_some(), read_only, "opened");
+        tracing::info!(location = %inner.store.location(), created = is_new, keys = inner.keyring.is_some(), read_only, "opened");
         if !read_only {
             inner.start_service()?;
         }
@@ -163,82 +180,52 @@ impl Inner {
         }
     }
 
-    /// Tag of a tenant's name; the same for all logs of a database.
-    fn tenant_tag(&self, name: &str) -> Result<Hash> {
-        let keyring =
-            self.keyring.as_ref().ok_or_else(|| crate::log::missing("tenants are named by a key of the keyring, which is not here"))?;
-        let store = keyring.secret(Role::Store, &owner(&self.database));
-        let store = store.ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
-        Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
-    }
-
     pub(crate) fn log_of(&self, tenant: &str) -> Result<Arc<Log>> {
         if let (DEFAULT_TENANT, Some(log)) = (tenant, self.default.get()) {
             return Ok(log.clone());
         }
         mirrordna_core::canon::check_name(tenant, "the tenant")?;
-        let tag = self.tenant_tag(tenant)?;
+        let keyring =
+            self.keyring.as_ref().ok_or_else(|| crate::log::missing("tenants are named by a key of the keyring, which is not here"))?;
+        let tag = tenant_tag(keyring, &self.database, tenant)?;
         if let Some(log) = lock(&self.logs).get(&tag) {
             return Ok(log.clone());
         }
         let mut found = None;
         self.store.read(&mut |tx| {
-            for row in tx.logs()? {
-                let genesis = genesis(tx, &row)?;
-                if genesis.tenant == tag {
-                    found = Some((row.number, row.id, genesis));
-                }
-            }
+            found = log_tagged(tx, &tag)?;
             Ok(())
         })?;
-        match found {
-            Some((number, id, genesis)) => {
+        let mut created = None;
+        if found.is_none() {
+            // Another process, or another thread, may be making it too.
+            self.store.write(&mut |tx| {
+                found = log_tagged(tx, &tag)?;
+                if found.is_none() {
+                    created = Some(make_log(tx, keyring, self.database, tag, self.clock.now_ms(), &*self.entropy)?);
+                }
+                Ok(())
+            })?;
+        }
+        match (created, found) {
+            (Some(log), _) => self.publish(log),
+            (None, Some((number, id, genesis))) => {
                 let log = Arc::new(self.existing_log(number, id, genesis)?);
                 Ok(lock(&self.logs).entry(tag).or_insert(log).clone())
             }
-            None => self.create_log(tenant),
+            (None, None) => Err(Error::new(Code::Bug, "a write returned nothing")),
         }
     }
 
-    fn create_log(&self, tenant: &str) -> Result<Arc<Log>> {
-        let keyring = self.keyring.as_ref().ok_or_else(|| crate::log::missing("a new log needs the keyring"))?;
-        let (entropy, now) = (&*self.entropy, self.clock.now_ms());
-        let id: [u8; 16] = mirrordna_core::random(entropy)?;
-        let system = identity::create(IdentityType::System, now, entropy)?;
-        let log_key = SecretKey::generate(entropy)?;
-        let tags = Zeroizing::new(*Secret::generate(entropy)?.expose());
-        let tag = self.tenant_tag(tenant)?;
-        let body =
-            PublicBody::Genesis { did_log: &system.did_log, log_key: log_key.public().to_bytes(), database: self.database, tenant: tag };
-        let draft = Draft::public(&body);
-        let mut new = identity_keys(&system);
-        new.push(NewKey { role: Role::Log, owner: owner(&id), key: log_key.seed() });
-        new.push(NewKey { role: Role::Tags, owner: owner(&id), key: tags });
-        keyring.add(new, &[recovery_of(&system)], entropy)?;
-        let line = last_line(&system.did_log);
-        let genesis = || Genesis { database: self.database, tenant: tag, system: system.digest, key: log_key.public().clone() };
-        let item = Item {
-            actor: system.digest,
-            speaker: Speaker::Entry(Arc::new(SecretKey::from_seed(&system.actor.seed())), line),
-            draft,
-            once: None,
-        };
-        let mut made = None;
-        self.store.write(&mut |tx| {
-            let number = tx.logs()?.last().map_or(1, |r| r.number + 1);
-            let log = Log::new(number, id, genesis(), Some(keyring))?;
-            write_genesis(tx, &log, &item, now)?;
-            made = Some(log);
-            Ok(())
-        })?;
-        let log = Arc::new(made.ok_or_else(|| Error::new(Code::Bug, "a write returned nothing"))?);
+    /// Hands out a log that was just made, unless another thread came first.
+    fn publish(&self, log: Log) -> Result<Arc<Log>> {
+        let log = Arc::new(log);
         self.store.read(&mut |tx| {
             lock(&log.state).released = tx.log(log.number)?.map(|row| row.checkpoint);
             Ok(())
         })?;
         self.remember(&log);
-        lock(&self.logs).insert(tag, log.clone());
-        Ok(log)
+        Ok(lock(&self.logs).entry(log.tenant).or_insert(log).clone())
     }
 
     /// Runs `work` on a view that is caught up with the store.
@@ -450,6 +437,56 @@ fn seal(epoch: &Arc<Epoch>, kind: Kind) -> Item {
 
 fn close_item(epoch: &Arc<Epoch>) -> Item {
     Item { draft: Draft::public(&PublicBody::EpochClose), ..seal(epoch, Kind::EPOCH_CLOSE) }
+}
+
+/// Id of the database that a store holds, if it holds one.
+fn database_of(tx: &dyn ReadTx) -> Result<Option<[u8; 16]>> {
+    tx.logs()?.first().map(|first| genesis(tx, first).map(|g| g.database)).transpose()
+}
+
+/// The log of a tenant, by the tag of its name.
+fn log_tagged(tx: &dyn ReadTx, tag: &Hash) -> Result<Option<(u32, [u8; 16], Genesis)>> {
+    let mut found = None;
+    for row in tx.logs()? {
+        let genesis = genesis(tx, &row)?;
+        if genesis.tenant == *tag {
+            found = Some((row.number, row.id, genesis));
+        }
+    }
+    Ok(found)
+}
+
+/// Tag of a tenant's name; the same for all logs of a database.
+fn tenant_tag(keyring: &Keyring, database: &[u8; 16], name: &str) -> Result<Hash> {
+    let store = keyring.secret(Role::Store, &owner(database));
+    let store = store.ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
+    Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
+}
+
+/// Makes a log with its system actor; the keys are durable before the
+/// transaction that publishes them commits.
+fn make_log(tx: &mut dyn WriteTx, keyring: &Keyring, database: [u8; 16], tenant: Hash, now: u64, entropy: &dyn Entropy) -> Result<Log> {
+    let id: [u8; 16] = mirrordna_core::random(entropy)?;
+    let system = identity::create(IdentityType::System, now, entropy)?;
+    let log_key = SecretKey::generate(entropy)?;
+    let tags = Zeroizing::new(*Secret::generate(entropy)?.expose());
+    let draft = Draft::public(&PublicBody::Genesis { did_log: &system.did_log, log_key: log_key.public().to_bytes(), database, tenant });
+    let mut new = identity_keys(&system);
+    new.push(NewKey { role: Role::Log, owner: owner(&id), key: log_key.seed() });
+    new.push(NewKey { role: Role::Tags, owner: owner(&id), key: tags });
+    keyring.add(new, &[recovery_of(&system)], entropy)?;
+    let line = last_line(&system.did_log);
+    let genesis = Genesis { database, tenant, system: system.digest, key: log_key.public().clone() };
+    let item = Item {
+        actor: system.digest,
+        speaker: Speaker::Entry(Arc::new(SecretKey::from_seed(&system.actor.seed())), line),
+        draft,
+        once: None,
+    };
+    let number = tx.logs()?.last().map_or(1, |r| r.number + 1);
+    let log = Log::new(number, id, genesis, Some(keyring))?;
+    write_genesis(tx, &log, &item, now)?;
+    Ok(log)
 }
 
 /// SHA-256 of the last line of a DID log, without its newline.
@@ -677,5 +714,57 @@ impl Tenant {
         let draft = self.inner.draft(&self.log, actor, kind, body)?;
         let placed = self.inner.append(&self.log, actor, vec![(draft, once)])?;
         placed.first().copied().ok_or_else(|| Error::new(Code::Bug, "an append returned nothing"))
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
+    use std::sync::Barrier;
+
+    /// Runs `work` on as many threads at once as there are inputs.
+    fn at_once<I: Send, O: Send>(inputs: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
+        let barrier = Barrier::new(inputs.len());
+        std::thread::scope(|s| {
+            let start = |input| {
+                let (barrier, work) = (&barrier, &work);
+                s.spawn(move || {
+                    barrier.wait();
+                    work(input)
+                })
+            };
+            let threads: Vec<_> = inputs.into_iter().map(start).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        })
+    }
+
+    #[test]
+    fn whoever_comes_first_makes_the_database_and_its_tenants() {
+        for _ in 0..10 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("m.db");
+            let keys = dir.path().join("keys");
+            // Past the registry of this process, as other processes would.
+            let engines = at_once(vec![(); 6], |()| {
+                let store = match SqliteStore::open(&path, Mode::Create, Durability::Full) {
+                    Err(e) if e.code() == Code::StoreInUse => SqliteStore::open(&path, Mode::Write, Durability::Full),
+                    opened => opened,
+                };
+                let builder = Engine::builder("unused").keys(Keys::Folder(keys.clone())).witness(Witness::Off);
+                Engine { inner: Inner::open(Arc::new(store.unwrap()), None, builder).unwrap() }
+            });
+            assert!(engines.iter().all(|e| e.database_id() == engines[0].database_id() && e.fingerprint() == engines[0].fingerprint()));
+            assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 2, "one keyring and its recovery file");
+            let asked = engines.iter().chain([&engines[0]; 3]).collect();
+            let tenants = at_once(asked, |engine: &Engine| engine.tenant("acme").unwrap());
+            assert!(tenants.iter().all(|t| t.log.id == tenants[0].log.id));
+            assert!(tenants[6..].iter().all(|t| Arc::ptr_eq(&t.log, &tenants[0].log)), "one log, one state in a process");
+            let append = |t: Tenant| t.identities().create(IdentityType::Agent).map(drop).unwrap();
+            at_once(tenants, append);
+            engines[0].inner.store.read(&mut |tx| tx.logs().map(|logs| assert_eq!(logs.len(), 2))).unwrap();
+            assert_eq!(engines[0].tenant("acme").unwrap().identities().list().unwrap().len(), 9);
+            assert!(engines[0].verify().unwrap().is_intact());
+        }
     }
 }

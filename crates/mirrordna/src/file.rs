@@ -82,12 +82,19 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
     if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()).filter(|inner| !inner.is_closed()) {
         return Ok(Engine { inner });
     }
-    let mode = match (path.exists(), builder.read_only) {
+    let mut mode = match (path.exists(), builder.read_only) {
         (false, _) if builder.create => Mode::Create,
         (_, true) => Mode::Read,
         (_, false) => Mode::Write,
     };
-    let store = connect(url, mode, builder.durability)?;
+    let store = match connect(url, mode, builder.durability) {
+        // Another process made it since we looked.
+        Err(e) if mode == Mode::Create && e.code() == Code::StoreInUse => {
+            mode = Mode::Write;
+            connect(url, mode, builder.durability)?
+        }
+        opened => opened?,
+    };
     let inner = Inner::open(store, Some(witness::place_of(path)), builder).inspect_err(|_| {
         // A database that could not be given its log and keys never was one.
         if mode == Mode::Create {
