@@ -5,6 +5,19 @@
 //! `synchronous = FULL` under an exclusive lock on `<database>.lock`, so several
 //! processes on one host can write; a store whose commit failed on I/O, or
 //! whose files were replaced under it, refuses further writes until reopened.
+//!
+//! What a reader leaves behind: nothing but the lock file `<database>.open`,
+//! where it was not there before. That one is never removed, since a lock on a
+//! removed file locks nothing. Readers hold it like writers, so it must be
+//! there for them; where it cannot be made, the files of an empty write-ahead
+//! log may stay until a writer closes.
+//!
+//! What a reader shows after a crash: frames of the write-ahead log that the
+//! dead process may not have synced. A reader that is alone, and may write the
+//! log, makes them durable first, as a writer does. One that is not alone came
+//! after somebody who did. One that may not write the log, or whose disk fails,
+//! can show, and export, what power loss then takes back: an export made on
+//! such a machine can turn out to be longer than, or another than, the log.
 
 mod error;
 mod files;
@@ -104,11 +117,19 @@ impl SqliteStore {
         if let Some(open) = &open {
             // Alone: what a crash left in the write-ahead log is all there is.
             // Only the log is opened here, on which SQLite holds no locks.
-            if mode == Mode::Write && open.try_exclusive()? {
-                settle(&beside(path, "-wal"))?;
-                alone = true;
-            } else {
+            // Readers do it too: what they show or export must not be undone
+            // by power loss. Those that may not write the log, or find a disk
+            // that fails, still read what is there.
+            if mode != Mode::Create && open.try_exclusive()? {
+                let settled = settle(&beside(path, "-wal"));
+                if mode == Mode::Write {
+                    settled?;
+                    alone = true;
+                }
+            }
+            if !alone {
                 open.shared()?;
+            }
             }
         }
         let mut store = Self {
@@ -426,17 +447,38 @@ fn described(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<St
     connection.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
 }
 
+impl SqliteStore {
+    /// Lets SQLite remove the empty write-ahead log, and its index, that a
+    /// reader's connection made and may not remove: that takes a connection
+    /// which can write. A log that holds something stays for the next writer.
+    /// Nobody else has the database open, so no lock of SQLite's is lost.
+    fn remove_empty_wal(&self) {
+        if self.immutable || self.wal_len() != 0 || !self.wal_path().exists() {
+            return;
+        }
+        let Ok(connection) = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE) else { return };
+        // A failure leaves two files that the next writer removes.
+        let _files_stay = self.check_format(&connection);
+        let _files_stay = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    }
+}
+
 impl Drop for SqliteStore {
     /// The last user of the database folds the write-ahead log back and lets
-    /// SQLite remove it. Anybody else only lets go.
+    /// SQLite remove it; a reader only removes an empty one. Anybody else only
+    /// lets go.
     fn drop(&mut self) {
         locked(&self.readers).clear();
-        let (Some(writer), Some(open)) = (self.writer.take(), &self.open) else { return };
-        let connection = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let alone = open.try_exclusive().unwrap_or(false);
-        if alone && !self.poisoned.load(Ordering::Acquire) {
-            // A failure here loses nothing: the WAL stays and is replayed.
-            let _wal_is_kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+        let Some(open) = &self.open else { return };
+        let alone = open.try_exclusive().unwrap_or(false) && !self.poisoned.load(Ordering::Acquire);
+        match self.writer.take() {
+            Some(writer) if alone => {
+                let connection = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+                // A failure here loses nothing: the WAL stays and is replayed.
+                let _wal_is_kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+            }
+            None if alone && self.in_place().is_ok() => self.remove_empty_wal(),
+            _ => {}
         }
     }
 }

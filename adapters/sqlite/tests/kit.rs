@@ -108,6 +108,71 @@ fn the_last_user_leaves_one_file() {
     assert_eq!(reader.write(&mut |_| Ok(())).unwrap_err().code(), Code::StoreReadOnly);
 }
 
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_last_reader_leaves_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let store = create(&path);
+    store.write(&mut |tx| tx.put_event(1, 0, b"a", None, None)).unwrap();
+    drop(store);
+    let (before, bytes) = (names(dir.path()), std::fs::read(&path).unwrap());
+    assert_eq!(before, ["x.db", "x.db.lock", "x.db.open"]);
+    let open = || SqliteStore::open(&path, Mode::Read, Durability::Full).unwrap();
+    let (one, two) = (open(), open());
+    for store in [&one, &two] {
+        store.read(&mut |tx| tx.leaf(1, 0).map(|leaf| assert_eq!(leaf.unwrap(), b"a"))).unwrap();
+    }
+    drop(one);
+    two.read(&mut |tx| tx.leaf(1, 0).map(drop)).unwrap();
+    assert!(dir.path().join("x.db-wal").exists(), "another reader is at work");
+    drop(two);
+    assert_eq!(names(dir.path()), before);
+    assert!(std::fs::read(&path).unwrap() == bytes, "a reader changed the database");
+    // A writer that came in between keeps its log.
+    let (reader, writer) = (open(), SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap());
+    writer.write(&mut |tx| tx.put_event(1, 1, b"b", None, None)).unwrap();
+    drop(reader);
+    writer.write(&mut |tx| tx.put_event(1, 2, b"c", None, None)).unwrap();
+    drop(writer);
+    assert_eq!(names(dir.path()), before);
+    open().read(&mut |tx| tx.leaf(1, 2).map(|leaf| assert_eq!(leaf.unwrap(), b"c"))).unwrap();
+}
+
+#[test]
+fn a_reader_settles_what_a_crash_left_and_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, after) = (dir.path().join("x.db"), dir.path().join("after"));
+    std::fs::create_dir(&after).unwrap();
+    let store = create(&path);
+    store.write(&mut |tx| tx.put_event(1, 0, b"a", None, None)).unwrap();
+    // The files as a killed process leaves them.
+    for name in ["x.db", "x.db-wal"] {
+        std::fs::copy(dir.path().join(name), after.join(name)).unwrap();
+    }
+    let (path, wal) = (after.join("x.db"), after.join("x.db-wal"));
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    let touched = || std::fs::metadata(&wal).unwrap().modified().unwrap() != long_ago;
+    let bytes = std::fs::read(&wal).unwrap();
+    std::fs::File::options().write(true).open(&wal).unwrap().set_modified(long_ago).unwrap();
+    let open = || SqliteStore::open(&path, Mode::Read, Durability::Full).unwrap();
+    let reader = open();
+    reader.read(&mut |tx| tx.leaf(1, 0).map(|leaf| assert_eq!(leaf.unwrap(), b"a"))).unwrap();
+    assert!(touched(), "the log was not written over itself");
+    drop(reader);
+    assert!(std::fs::read(&wal).unwrap() == bytes, "a reader folds nothing");
+    // Who may not write the log still reads it.
+    let mut read_only = std::fs::metadata(&wal).unwrap().permissions();
+    read_only.set_readonly(true);
+    std::fs::set_permissions(&wal, read_only).unwrap();
+    open().read(&mut |tx| tx.leaf(1, 0).map(|leaf| assert_eq!(leaf.unwrap(), b"a"))).unwrap();
+}
+
 #[test]
 fn every_hot_query_is_a_key_look_up() {
     let dir = tempfile::tempdir().unwrap();
