@@ -130,7 +130,6 @@ impl SqliteStore {
             if !alone {
                 open.shared()?;
             }
-            }
         }
         let mut store = Self {
             path: path.to_owned(),
