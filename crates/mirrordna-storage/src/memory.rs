@@ -15,6 +15,8 @@ struct State {
     heads: BTreeMap<(LogNumber, Hash), u64>,
     events: BTreeMap<(LogNumber, u64), EventRow>,
     subjects: BTreeMap<u64, SubjectRow>,
+    /// Number of the subject with a tag.
+    tags: BTreeMap<(LogNumber, Vec<u8>), u64>,
     tiles: BTreeMap<(LogNumber, u8, u64), Vec<u8>>,
     cache: BTreeMap<(LogNumber, u32, u32), Vec<u8>>,
 }
@@ -117,7 +119,8 @@ impl ReadTx for Tx<'_> {
     }
 
     fn subject(&self, log: LogNumber, tag: &Hash) -> Result<Option<SubjectRow>> {
-        Ok(self.state.subjects.values().find(|s| s.log == log && s.tag == tag).cloned())
+        let number = self.state.tags.get(&(log, tag.to_vec()));
+        Ok(number.and_then(|n| self.state.subjects.get(n)).cloned())
     }
 
     fn subject_numbered(&self, number: u64) -> Result<Option<SubjectRow>> {
@@ -189,10 +192,11 @@ impl WriteTx for Tx<'_> {
             0 => self.state.subjects.last_key_value().map_or(1, |(n, _)| n + 1),
             n => n,
         };
-        let taken = self.state.subjects.values().any(|s| s.number == number || (s.log == row.log && s.tag == row.tag));
-        if taken {
+        let tag = (row.log, row.tag.clone());
+        if self.state.subjects.contains_key(&number) || self.state.tags.contains_key(&tag) {
             return Err(Error::new(Code::Bug, "a subject is there already"));
         }
+        self.insert(|s| &mut s.tags, tag, number);
         self.insert(|s| &mut s.subjects, number, SubjectRow { number, ..row.clone() });
         Ok(number)
     }
@@ -222,6 +226,10 @@ impl WriteTx for Tx<'_> {
     }
 
     fn delete_subject(&mut self, number: u64) -> Result<()> {
+        if let Some(row) = self.state.subjects.get(&number) {
+            let tag = (row.log, row.tag.clone());
+            self.remove(|s| &mut s.tags, tag);
+        }
         self.remove(|s| &mut s.subjects, number);
         Ok(())
     }
