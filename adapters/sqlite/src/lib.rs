@@ -109,6 +109,17 @@ impl SqliteStore {
     /// `store.read_only`, `store.url` for a network file system, `store.io`.
     pub fn open(path: &Path, mode: Mode, durability: Durability) -> Result<Self> {
         prepare(path, mode, "SQLite")?;
+        let beside_it = beside(path, ".open");
+        let was_there = beside_it.exists();
+        Self::open_at(path, mode, durability).inspect_err(|e| {
+            // Who asked whether a file is a database leaves nothing beside it.
+            if mode == Mode::Read && e.code() == Code::StoreNotDatabase && !was_there {
+                let _absent = std::fs::remove_file(&beside_it);
+            }
+        })
+    }
+
+    fn open_at(path: &Path, mode: Mode, durability: Durability) -> Result<Self> {
         let (lock, open) = match mode {
             Mode::Read => (None, LockFile::open(beside(path, ".open")).ok()),
             _ => (Some(LockFile::open(beside(path, ".lock"))?), Some(LockFile::open(beside(path, ".open"))?)),
