@@ -127,9 +127,12 @@ Examples:
     /// Check that nothing was altered: exit status 0 intact, 1 altered, 3 unproven.
     #[command(after_help = "Status 3 (unproven) means: consistent, but nothing you trust vouches for it.
 Give the fingerprint that the owner told you by another way with --key.
+An export is verified as the database that it holds, which takes somewhat more
+memory than the file is long.
 
 Examples:
   mirrordna verify
+  mirrordna verify backup.mdna
   mirrordna verify copy.db --key 3f9c…
   mirrordna verify --json | jq -r '.problems[] | .where + \": \" + .message'")]
     Verify(Verify),
@@ -463,8 +466,8 @@ pub(crate) struct Import {
 /// `verify …`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Another database than --store names.
-    #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
+    /// Another database than --store names, or an export.
+    #[arg(value_name = "STORE|FILE", value_hint = ValueHint::FilePath)]
     pub(crate) target: Option<String>,
     /// Fingerprint of a log key to trust, 64 hex digits; may be repeated.
     #[arg(long, value_name = "FINGERPRINT")]

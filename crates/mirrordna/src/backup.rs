@@ -10,16 +10,17 @@
 use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::import::Progress;
-use crate::verify::REPORT_EVERY;
+use crate::verify::{Finding, REPORT_EVERY, VerifyReport};
 use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
-use mirrordna_core::verify::ledger::Stored;
-use mirrordna_core::verify::{Ledger, Trust, Verdict, leaf};
-use mirrordna_core::{Code, Error, Hash, Result, limits};
-use mirrordna_storage::{EventRow, LogRow, Store, SubjectRow, WriteTx};
+use mirrordna_core::verify::leaf;
+use mirrordna_core::{Code, Error, Hash, Leaf, Result, limits};
+use mirrordna_storage::{EventRow, LogRow, MemoryStore, Store, SubjectRow, WriteTx};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek, Write};
+use std::path::Path;
 
 /// First frame of every export.
 const MAGIC: &str = "mdna.bk1";
@@ -123,6 +124,10 @@ fn damaged(why: &str) -> Error {
     Error::new(Code::ExportInvalid, format!("the export {why}"))
 }
 
+fn unreadable(e: std::io::Error) -> Error {
+    Error::new(Code::StoreIo, "cannot read the export").caused_by(e)
+}
+
 /// Reads frames, keeping the digest of those before.
 struct Source<'a> {
     input: &'a mut dyn Read,
@@ -134,7 +139,10 @@ impl Source<'_> {
     /// The next frame and the digest of everything before it.
     fn frame(&mut self) -> Result<(Vec<u8>, Hash)> {
         let before: Hash = self.digest.clone().finalize().into();
-        let cut = |e: std::io::Error| damaged("ends early").caused_by(e);
+        let cut = |e: std::io::Error| match e.kind() {
+            ErrorKind::UnexpectedEof => damaged("ends early"),
+            _ => unreadable(e),
+        };
         let mut length = [0; 4];
         self.input.read_exact(&mut length).map_err(cut)?;
         let n = u32::from_be_bytes(length) as usize;
@@ -200,75 +208,14 @@ fn decode(bytes: &[u8]) -> Result<Frame> {
 /// A log while it comes back.
 struct Returning {
     row: LogRow,
-    ledger: Ledger,
     tree: Tree,
-    /// The tree beside the checkpoint is the one that it signs.
-    signed_matches: bool,
-}
-
-/// Restores an export into a store that holds nothing.
-pub(crate) fn restore(store: &dyn Store, input: &mut dyn Read) -> Result<Moved> {
-    let mut source = Source { input, digest: Sha256::new(), bytes: 0 };
-    let (first, _) = source.frame()?;
-    if Reader::new(&first).text() != Ok(MAGIC) {
-        return Err(damaged("does not begin as an export of this version"));
-    }
-    let mut logs: BTreeMap<u32, Returning> = BTreeMap::new();
-    let mut events = 0;
-    let mut done = false;
-    while !done {
-        store.write(&mut |tx| {
-            for _ in 0..BATCH {
-                let (bytes, before) = source.frame()?;
-                match decode(&bytes).map_err(|e| damaged("holds a malformed frame").caused_by(e))? {
-                    Frame::Log(row) => {
-                        let log = Returning { row, ledger: Ledger::new(Trust::none()), tree: Tree::default(), signed_matches: false };
-                        if logs.insert(log.row.number, log).is_some() {
-                            return Err(damaged("holds a log twice"));
-                        }
-                    }
-                    Frame::Subject(row) if !logs.contains_key(&row.log) => return Err(damaged("holds a subject of no log")),
-                    Frame::Subject(row) => drop(tx.put_subject(&row)?),
-                    Frame::Event(log, index, event) => {
-                        events += 1;
-                        let log = logs.get_mut(&log).ok_or_else(|| damaged("holds an event of no log"))?;
-                        log.take(tx, index, &event)?;
-                    }
-                    Frame::End(count, digest) => {
-                        if count != events || digest != before {
-                            return Err(damaged("is not whole: its digest does not match"));
-                        }
-                        if source.input.read(&mut [0]).unwrap_or(1) != 0 {
-                            return Err(damaged("goes on after its end"));
-                        }
-                        // The rows come last: without them there is no log.
-                        for (_, log) in std::mem::take(&mut logs) {
-                            log.finish(tx)?;
-                        }
-                        done = true;
-                        return Ok(());
-                    }
-                }
-            }
-            Ok(())
-        })?;
-    }
-    let restored = store_logs(store)?;
-    Ok(Moved { logs: restored, events, bytes: source.bytes })
-}
-
-fn store_logs(store: &dyn Store) -> Result<u64> {
-    let mut n = 0;
-    store.read(&mut |tx| {
-        n = tx.logs()?.len() as u64;
-        Ok(())
-    })?;
-    Ok(n)
+    /// Index of each actor's last leaf.
+    heads: BTreeMap<Hash, u64>,
 }
 
 impl Returning {
     fn take(&mut self, tx: &mut dyn WriteTx, index: u64, event: &EventRow) -> Result<()> {
-        if index != self.ledger.size() {
+        if index != self.tree.size() {
             return Err(damaged("lacks an event"));
         }
         let secret = match &event.secret {
@@ -279,38 +226,149 @@ impl Returning {
             None => None,
         };
         tx.put_event(self.row.number, index, &event.leaf, event.body.as_deref(), secret)?;
-        self.ledger.leaf(&event.leaf, event.body.as_deref().map_or(Stored::Nothing, Stored::Bytes));
-        if index == 0 {
-            self.ledger.checkpoint(self.row.checkpoint.as_bytes());
+        // A leaf that is malformed has no actor; verification names it.
+        if let Ok(leaf) = Leaf::decode(&event.leaf) {
+            self.heads.insert(leaf.header.actor, index);
         }
-        let tile = self.tree.push(leaf::hash(&event.leaf));
-        if self.tree.frontier().to_bytes() == self.row.signed_frontier {
-            self.signed_matches |= Some(self.tree.size()) == crate::verify::signed_size(&self.row);
+        match self.tree.push(leaf::hash(&event.leaf)) {
+            Some((number, tile)) => crate::commit::put_tiles(tx, self.row.number, number, &tile),
+            None => Ok(()),
         }
-        if let Some((number, tile)) = tile {
-            crate::commit::put_tiles(tx, self.row.number, number, &tile)?;
+    }
+
+    fn finish(&self, tx: &mut dyn WriteTx) -> Result<()> {
+        self.heads.iter().try_for_each(|(actor, last)| tx.put_head(self.row.number, actor, *last))?;
+        tx.put_log(&self.row)
+    }
+}
+
+/// The frames of an export on their way into a store.
+struct Loader<'a> {
+    source: Source<'a>,
+    logs: BTreeMap<u32, Returning>,
+    subjects: HashSet<(u32, Vec<u8>)>,
+    numbers: HashSet<u64>,
+    events: u64,
+    ended: bool,
+}
+
+impl Loader<'_> {
+    /// Takes the next frame.
+    fn step(&mut self, tx: &mut dyn WriteTx) -> Result<()> {
+        let (bytes, before) = self.source.frame()?;
+        match decode(&bytes).map_err(|e| damaged("holds a malformed frame").caused_by(e))? {
+            Frame::Log(row) => {
+                let log = Returning { row, tree: Tree::default(), heads: BTreeMap::new() };
+                if self.logs.insert(log.row.number, log).is_some() {
+                    return Err(damaged("holds a log twice"));
+                }
+            }
+            Frame::Subject(row) => {
+                if !self.logs.contains_key(&row.log) {
+                    return Err(damaged("holds a subject of no log"));
+                }
+                if row.number == 0 || !self.numbers.insert(row.number) || !self.subjects.insert((row.log, row.tag.clone())) {
+                    return Err(damaged("holds a subject twice"));
+                }
+                tx.put_subject(&row)?;
+            }
+            Frame::Event(log, index, event) => {
+                let log = self.logs.get_mut(&log).ok_or_else(|| damaged("holds an event of no log"))?;
+                log.take(tx, index, &event)?;
+                self.events += 1;
+            }
+            Frame::End(count, digest) => {
+                if count != self.events || digest != before {
+                    return Err(damaged("is not whole: its digest does not match"));
+                }
+                if self.source.input.read(&mut [0]).map_err(unreadable)? != 0 {
+                    return Err(damaged("goes on after its end"));
+                }
+                self.ended = true;
+            }
         }
         Ok(())
     }
+}
 
-    fn finish(self, tx: &mut dyn WriteTx) -> Result<()> {
-        let Self { row, ledger, tree, signed_matches } = self;
-        let own = signed_matches && tree.size() == row.size && tree.frontier().to_bytes() == row.frontier && ledger.time() == row.time;
-        let heads: Vec<Hash> = ledger.actors().copied().collect();
-        let mut last: BTreeMap<Hash, u64> = BTreeMap::new();
-        tx.scan(row.number, 0..row.size, &mut |event| {
-            last.insert(mirrordna_core::Leaf::decode(event.leaf)?.header.actor, event.index);
+/// What came of reading an export into a store.
+struct Loaded {
+    moved: Moved,
+    /// Why the file is no whole export; what stands before that was loaded.
+    damage: Option<Error>,
+}
+
+/// Reads an export into a store that holds nothing. What it says is taken as it
+/// is: to judge it is for who verifies the store.
+fn load(store: &dyn Store, input: &mut dyn Read) -> Result<Loaded> {
+    let mut source = Source { input, digest: Sha256::new(), bytes: 0 };
+    let (first, _) = source.frame()?;
+    if Reader::new(&first).text() != Ok(MAGIC) {
+        return Err(damaged("does not begin as an export of this version"));
+    }
+    let mut loader = Loader { source, logs: BTreeMap::new(), subjects: HashSet::new(), numbers: HashSet::new(), events: 0, ended: false };
+    let mut damage = None;
+    while !loader.ended && damage.is_none() {
+        store.write(&mut |tx| {
+            for _ in 0..BATCH {
+                match loader.step(tx) {
+                    Err(e) if e.code() == Code::ExportInvalid => damage = Some(e),
+                    done => done?,
+                }
+                if loader.ended || damage.is_some() {
+                    // The rows come last: without them there is no log.
+                    return loader.logs.values().try_for_each(|log| log.finish(tx));
+                }
+            }
             Ok(())
         })?;
-        let report = ledger.finish();
-        if !own || report.verdict == Verdict::Altered || report.log != Some(row.id) {
-            let first = report.problems.first().map(ToString::to_string).unwrap_or_default();
-            return Err(Error::new(Code::Altered, format!("the export of log {} was altered: {first}", row.number)));
+    }
+    let moved = Moved { logs: loader.logs.len() as u64, events: loader.events, bytes: loader.source.bytes };
+    Ok(Loaded { moved, damage })
+}
+
+/// The file at `path`, if it begins as an export does. To be asked only of what
+/// is no database: opening and closing a database beside SQLite cancels its
+/// locks.
+pub(crate) fn recognise(path: &Path) -> Option<File> {
+    let mut w = Writer::default();
+    w.text(MAGIC);
+    let magic = w.into_bytes();
+    let mut begins = vec![0; 4 + magic.len()];
+    let mut file = File::open(path).ok()?;
+    file.read_exact(&mut begins).ok()?;
+    let (length, name) = begins.split_at(4);
+    file.rewind().ok()?;
+    (length == (magic.len() as u32).to_be_bytes() && name == magic).then_some(file)
+}
+
+/// Verifies an export as the database that it holds, which is built in memory.
+pub(crate) fn verify(export: File, path: &Path, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
+    let store = MemoryStore::new();
+    let loaded = load(&store, &mut BufReader::with_capacity(1 << 20, export))?;
+    let mut report = crate::file::verify_store(&store, path, builder, progress)?;
+    if let Some(e) = loaded.damage {
+        report.add(Finding { code: e.code().name().to_owned(), place: "export".to_owned(), message: e.message().to_owned() });
+    }
+    Ok(report)
+}
+
+/// Restores an export into a store that holds nothing, and verifies that with
+/// the keys that are here. The head witness is not asked: an export is older
+/// than what it was taken of, and may well be restored for that.
+fn restore(store: &dyn Store, input: &mut dyn Read, builder: &Builder) -> Result<Moved> {
+    let loaded = load(store, input)?;
+    if let Some(damage) = loaded.damage {
+        return Err(damage);
+    }
+    let keyring = crate::file::keyring(store, builder)?;
+    let report = crate::verify::database(store, keyring.as_ref(), &[], None, &mut |_, _| {})?;
+    match report.problems.first() {
+        Some(first) => {
+            let message = format!("the export was altered: {} at {}: {}", first.code, first.place, first.message);
+            Err(Error::new(Code::Altered, message).with_hint("`mirrordna verify FILE` lists all that was altered. Take another copy."))
         }
-        for actor in heads {
-            tx.put_head(row.number, &actor, last.get(&actor).copied().unwrap_or(0))?;
-        }
-        tx.put_log(&row)
+        None => Ok(loaded.moved),
     }
 }
 
@@ -336,15 +394,16 @@ impl Engine {
 
 impl Builder {
     /// Restores an export into a new database: the same log ids, leaves, roots
-    /// and records. Everything is verified on the way; what does not hold is
-    /// not restored.
+    /// and records. Then the database is verified, with its keyring where that
+    /// is here; what does not hold is removed again. A process that is killed
+    /// meanwhile leaves a database that nobody has verified yet.
     ///
     /// # Errors
     /// `store.in_use` where the database exists, `export.invalid`, `log.altered`,
-    /// `store.*`.
+    /// `key.passphrase`, `store.*`.
     pub fn restore(self, input: &mut dyn Read) -> Result<Moved> {
         let store = self.new_store()?;
-        let restored = restore(&*store, input);
+        let restored = restore(&*store, input, &self);
         drop(store);
         if restored.is_err() {
             self.remove_store();

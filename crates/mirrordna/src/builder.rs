@@ -82,9 +82,13 @@ impl Builder {
     /// anything. What is trusted: the keyring and the head witness of this
     /// machine, where they know the database, and [`Builder::trust`].
     ///
+    /// A file that [`Engine::export`] wrote is told by its content and verified
+    /// alike. The database that it holds is built in memory for that, which takes
+    /// somewhat more memory than the file is long.
+    ///
     /// # Errors
-    /// Where there is no database, or it cannot be read at all; what was
-    /// altered is in the report.
+    /// Where there is neither a database nor an export, or it cannot be read at
+    /// all; what was altered is in the report.
     pub fn verify(self) -> Result<VerifyReport> {
         self.verify_with(&mut |_, _| {})
     }

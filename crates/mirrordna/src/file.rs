@@ -109,11 +109,29 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
 
 pub(crate) fn verify(url: &StoreUrl, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
     let path = file_of(url)?;
-    let store = match connect(url, Mode::Read, Durability::Full) {
+    match connect(url, Mode::Read, Durability::Full) {
+        Ok(store) => verify_store(&*store, path, builder, progress),
         // A file that is damaged beyond opening is a finding too.
-        Err(e) if e.code() == Code::Altered => return Ok(crate::verify::unreadable(&e)),
-        opened => opened?,
-    };
+        Err(e) if e.code() == Code::Altered => Ok(crate::verify::unreadable(&e)),
+        Err(e) if e.code() == Code::StoreNotDatabase => match crate::backup::recognise(path) {
+            Some(export) => crate::backup::verify(export, path, builder, progress),
+            None => Err(e),
+        },
+        Err(e) => Err(e),
+    }
+}
+
+/// Verifies what a store holds, by the keyring and the head witness of this
+/// machine and what the builder trusts. `path` is where it was found.
+pub(crate) fn verify_store(store: &dyn Store, path: &Path, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
+    let keyring = keyring(store, builder)?;
+    let folder = builder.witness.folder();
+    let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
+    crate::verify::database(store, keyring.as_ref(), &builder.trusted, witness, progress)
+}
+
+/// The keyring of the database in a store, where it is here and opens.
+pub(crate) fn keyring(store: &dyn Store, builder: &Builder) -> Result<Option<Keyring>> {
     let mut database = None;
     let named = store.read(&mut |tx| {
         database = tx.logs()?.first().and_then(|row| genesis(tx, row).ok()).map(|g| g.database);
@@ -125,20 +143,13 @@ pub(crate) fn verify(url: &StoreUrl, builder: &Builder, progress: Progress<'_>) 
     {
         return Err(e);
     }
-    let keyring = match database {
-        Some(id) => {
-            let passphrase = builder.the_passphrase()?;
-            match Keyring::open(&builder.keys, id, passphrase.as_deref().map(String::as_str)) {
-                // Whoever names no passphrase verifies what needs no key.
-                Err(e) if e.code() == Code::KeyPassphrase && passphrase.is_none() => None,
-                opened => opened?,
-            }
-        }
-        None => None,
-    };
-    let folder = builder.witness.folder();
-    let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(&*store, keyring.as_ref(), &builder.trusted, witness, progress)
+    let Some(id) = database else { return Ok(None) };
+    let passphrase = builder.the_passphrase()?;
+    match Keyring::open(&builder.keys, id, passphrase.as_deref().map(String::as_str)) {
+        // Whoever names no passphrase verifies what needs no key.
+        Err(e) if e.code() == Code::KeyPassphrase && passphrase.is_none() => Ok(None),
+        opened => opened,
+    }
 }
 
 /// An empty store at a place where there is none.

@@ -79,6 +79,12 @@ impl VerifyReport {
     pub const fn is_intact(&self) -> bool {
         self.ok
     }
+
+    /// Puts a finding before the others; with it the verdict is `altered`.
+    pub(crate) fn add(&mut self, finding: Finding) {
+        (self.verdict, self.ok) = (Verdict::Altered.name(), false);
+        self.problems.insert(0, finding);
+    }
 }
 
 /// Verifies the database in a store. `fingerprints` are log keys that the
@@ -438,7 +444,7 @@ impl<'a> LogWalk<'a> {
 }
 
 /// The size a row's checkpoint claims, if it can be read.
-pub(crate) fn signed_size(row: &LogRow) -> Option<u64> {
+fn signed_size(row: &LogRow) -> Option<u64> {
     let note = Note::parse(row.checkpoint.as_bytes()).ok()?;
     Some(Checkpoint::parse(note.text).ok()?.size)
 }

@@ -5,8 +5,6 @@ use crate::args::Verify;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
 use mirrordna::{Code, Error, Finding, Result, VerifyReport};
-use std::fs::File;
-use std::io::Read;
 
 /// Problems that are shown; `--json` lists more.
 const SHOWN: usize = 20;
@@ -39,21 +37,9 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
         }
     }
     let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
-    let report = verify_store(&target, &keys, out).map_err(|e| match e.code() {
-        Code::StoreNotDatabase if is_export(&target.store) => {
-            e.with_hint("This is an export. `mirrordna --store NEW.db restore FILE` verifies it on the way and leaves NEW.db.")
-        }
-        _ => e,
-    })?;
+    let report = verify_store(&target, &keys, out)?;
     show_report(&report, out)?;
     Ok(exit_status(&report))
-}
-
-/// Whether a file begins as an export does: with a frame that holds its name.
-fn is_export(path: &str) -> bool {
-    let mut begins = [0; 13];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
-    read.is_ok() && begins.ends_with(b"mdna.bk1")
 }
 
 /// The exit status that tells a verdict.
