@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Print JSON: results on standard output, errors on standard error.
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
+    /// Read the database as of the state in which it is found, even if this
+    /// machine has seen a newer or another one; every answer says so.
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) as_of: bool,
     /// Whether to use colour; auto is on a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub(crate) color: Color,

@@ -20,6 +20,8 @@ struct File {
 pub(crate) struct Settings {
     /// The database.
     pub(crate) store: String,
+    /// Read the database as of the state in which it is found.
+    pub(crate) as_of: bool,
     keys: Keys,
     witness: Witness,
     durability: Durability,
@@ -60,8 +62,8 @@ fn default_keys() -> Option<String> {
 }
 
 impl Settings {
-    /// Settles the configuration; `store` is what was typed.
-    pub(crate) fn load(store: Option<String>) -> Result<Self> {
+    /// Settles the configuration; `store` and `as_of` are what was typed.
+    pub(crate) fn load(store: Option<String>, as_of: bool) -> Result<Self> {
         let path = find()?;
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let shown = path.as_ref().map_or_else(String::new, |p| p.display().to_string());
@@ -118,6 +120,7 @@ impl Settings {
                 ("seals", seals, seals_from),
             ],
             store,
+            as_of,
         })
     }
 
@@ -130,6 +133,15 @@ impl Settings {
     pub(crate) fn builder(&self) -> Builder {
         let builder = Engine::builder(&self.store).keys(self.keys.clone()).witness(self.witness.clone());
         builder.durability(self.durability).seals(self.seals)
+    }
+
+    /// The same, to write.
+    pub(crate) fn builder_to_write(&self) -> Result<Builder> {
+        if self.as_of {
+            let message = "--as-of reads the state that was found; this command writes";
+            return Err(Error::new(Code::InputInvalid, message).with_hint("Leave --as-of away."));
+        }
+        Ok(self.builder())
     }
 
     /// Key, value and where it comes from.

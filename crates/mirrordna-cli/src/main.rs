@@ -20,7 +20,8 @@ fn main() -> ExitCode {
         Err(status) => return ExitCode::from(status),
     };
     let mut out = Output::new(args.json, args.color);
-    let done = logs::start().and_then(|()| Settings::load(args.store)).and_then(|settings| run(&settings, args.command, &mut out));
+    let done =
+        logs::start().and_then(|()| Settings::load(args.store, args.as_of)).and_then(|settings| run(&settings, args.command, &mut out));
     ExitCode::from(out.finish(done))
 }
 

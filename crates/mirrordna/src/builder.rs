@@ -43,6 +43,7 @@ pub struct Builder {
     pub(crate) passphrase: Option<Zeroizing<String>>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
+    pub(crate) as_of: bool,
     pub(crate) durability: Durability,
     pub(crate) seals: SealPolicy,
     pub(crate) clock: Arc<dyn Clock>,
@@ -126,6 +127,16 @@ impl Builder {
         self.read_only = true;
         self.create = false;
         self
+    }
+
+    /// Opens for reading only, as of the state in which the database is found:
+    /// also where this machine has seen it longer (`log.rolled_back`) or
+    /// otherwise (`log.forked`), which [`Builder::open`] refuses.
+    /// [`Engine::freshness`] says what of it is old.
+    #[must_use]
+    pub const fn as_of(mut self) -> Self {
+        self.as_of = true;
+        self.read_only()
     }
 
     /// When an append counts as durable.

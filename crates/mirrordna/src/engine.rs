@@ -14,7 +14,7 @@ use crate::timeline::Timeline;
 
 use crate::verify::VerifyReport;
 use crate::view::View;
-use crate::witness::{self, Witness};
+use crate::witness::{self, Freshness, Witness};
 use mirrordna_core::body::{Body, field};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::identity::{self, IdentityType};
@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) read_only: bool,
+    /// Old states are read too.
+    pub(crate) as_of: bool,
     database: [u8; 16],
     durability: Durability,
     /// Sizes below which every writer of a log is gone.
@@ -70,7 +72,7 @@ impl fmt::Debug for Inner {
 impl Inner {
     pub(crate) fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Self>> {
         let passphrase = builder.the_passphrase()?;
-        let Builder { keys, witness, read_only, durability, seals, clock, entropy, .. } = builder;
+        let Builder { keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
         let passphrase = passphrase.as_deref().map(String::as_str);
         let mut found = None;
         store.read(&mut |tx| {
@@ -113,6 +115,7 @@ impl Inner {
             clock,
             entropy,
             read_only,
+            as_of,
             database,
             durability,
             left_behind,
@@ -156,15 +159,17 @@ impl Inner {
         // Read before the database: what others add in between can then only
         // make the database longer than the witness, never shorter.
         let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else { return Ok(log) };
+        let mut freshness = Freshness::Unproven;
         self.store.read(&mut |tx| {
             let row = tx.log(number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {number} is gone")))?;
             let signed = log.signed_frontier(&row)?;
-            let freshness = witness::compare(tx, &row, &log.key, (signed.size(), signed.root()), &seen)?;
-            match witness::refuse(freshness, &self.store.location(), &row, &seen) {
+            freshness = witness::compare(tx, &row, &log.key, (signed.size(), signed.root()), &seen)?;
+            match witness::refuse(freshness, &self.store.location(), &row, &seen).filter(|_| !self.as_of) {
                 Some(refusal) => Err(refusal),
                 None => Ok(()),
             }
         })?;
+        log.freshness = freshness;
         Ok(log)
     }
 
@@ -532,6 +537,7 @@ impl Engine {
             passphrase: None,
             create: true,
             read_only: false,
+            as_of: false,
             durability: Durability::Full,
             seals: SealPolicy::Bounded,
             clock: Arc::new(SystemClock),
@@ -638,6 +644,15 @@ impl Engine {
         hex(&self.default_tenant().log.key.fingerprint())
     }
 
+    /// How the default tenant's log stood, when it was opened, to what this
+    /// machine has seen of it: `current`, `behind N` events, `forked`, or
+    /// `unproven` where nothing was seen, as of a new one. An engine that was
+    /// not opened with [`Builder::as_of`] is never behind or forked.
+    #[must_use]
+    pub fn freshness(&self) -> String {
+        self.main().freshness()
+    }
+
     /// Signs what is unsigned and lets go of the database. Dropping the last
     /// handle does the same, without telling of errors.
     ///
@@ -685,6 +700,13 @@ impl Tenant {
     #[must_use]
     pub fn timeline(&self) -> Timeline {
         Timeline { tenant: self.clone(), actor: None, session: None, subject: None }
+    }
+
+    /// How this tenant's log stood to what this machine has seen of it; see
+    /// [`Engine::freshness`].
+    #[must_use]
+    pub fn freshness(&self) -> String {
+        self.log.freshness.to_string()
     }
 
     /// Signs a checkpoint over everything that is there, and returns it.

@@ -80,6 +80,10 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
     open.retain(|_, engine| engine.strong_count() > 0);
     // A closed engine may live on in handles that only get errors from it.
     if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()).filter(|inner| !inner.is_closed()) {
+        if inner.as_of && !builder.as_of {
+            let message = format!("{} is open in this process as of the state in which it was found", path.display());
+            return Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."));
+        }
         return Ok(Engine { inner });
     }
     let mut mode = match (path.exists(), builder.read_only) {

@@ -7,6 +7,7 @@
 
 use crate::keyring::{Keyring, Role, owner};
 use crate::view::View;
+use crate::witness::Freshness;
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{TILE, Tree};
@@ -162,6 +163,8 @@ pub(crate) struct Log {
     /// Keys of subjects by number, for reading.
     pub(crate) subjects: Mutex<SubjectKeys>,
     pub(crate) view: Mutex<View>,
+    /// How it stood to the head witness when it was opened.
+    pub(crate) freshness: Freshness,
     /// Set when evidence contradicted what this process wrote.
     pub(crate) poisoned: AtomicBool,
 }
@@ -220,6 +223,7 @@ impl Log {
             epochs: Mutex::default(),
             subjects: Mutex::default(),
             view: Mutex::default(),
+            freshness: Freshness::Unproven,
             poisoned: AtomicBool::new(false),
         })
     }

@@ -146,12 +146,7 @@ pub(crate) fn database(
         bodies: totals.bodies,
         unsigned: totals.unsigned,
         checkpointed: totals.checkpointed,
-        freshness: match totals.freshness.unwrap_or(Freshness::Unproven) {
-            Freshness::Current => "current".to_owned(),
-            Freshness::Behind(k) => format!("behind {k}"),
-            Freshness::Unproven => "unproven".to_owned(),
-            Freshness::Forked => "forked".to_owned(),
-        },
+        freshness: totals.freshness.unwrap_or(Freshness::Unproven).to_string(),
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
         problems: findings.into_iter().map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message }).collect(),

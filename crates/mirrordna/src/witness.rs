@@ -15,6 +15,7 @@ use mirrordna_core::verify::merkle::extends;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
 use mirrordna_core::{Code, Error, Hash, PublicKey, Result};
 use mirrordna_storage::{LogNumber, LogRow, ReadTx};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -174,6 +175,17 @@ pub(crate) enum Freshness {
     Unproven,
     /// It contradicts what was remembered.
     Forked,
+}
+
+impl fmt::Display for Freshness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Current => f.write_str("current"),
+            Self::Behind(events) => write!(f, "behind {events}"),
+            Self::Unproven => f.write_str("unproven"),
+            Self::Forked => f.write_str("forked"),
+        }
+    }
 }
 
 /// Compares a log's row with what was remembered. The row's checkpoint must be

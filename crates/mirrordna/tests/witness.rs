@@ -116,3 +116,75 @@ fn a_crash_without_a_last_checkpoint_is_no_rollback() {
     assert!(report.unsigned < 64);
     assert_eq!(place.at(&crashed).open().unwrap().memories().count().unwrap(), 301);
 }
+
+#[test]
+fn an_older_copy_is_read_where_that_is_asked_for_and_says_so() {
+    let place = Place::new();
+    write(&place, "one");
+    let old = place.dir.path().join("old.db");
+    copy(&place.path(), &old);
+    let before = place.verify().events;
+    write(&place, "two");
+    let lost = place.verify().events - before;
+    copy(&old, &place.path());
+    let remembered = || std::fs::read(std::fs::read_dir(place.dir.path().join("state")).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let seen = remembered();
+    assert_eq!(place.builder().read_only().open().unwrap_err().code(), Code::RolledBack);
+
+    let engine = place.builder().as_of().open().unwrap();
+    assert_eq!(engine.freshness(), format!("behind {lost}"));
+    let texts: Vec<_> = engine.memories().list(0, 9).unwrap().into_iter().map(|m| m.content).collect();
+    assert_eq!(texts, ["one"]);
+    let agent = engine.identities().list().unwrap().pop().unwrap();
+    assert_eq!(agent.memories().add("three").send().unwrap_err().code(), Code::StoreReadOnly);
+    // Nobody gets an old state by this way who did not ask for it.
+    for other in [place.builder(), place.builder().read_only()] {
+        assert_eq!(other.open().unwrap_err().code(), Code::StoreInUse);
+    }
+    assert_eq!(place.builder().as_of().open().unwrap().freshness(), engine.freshness());
+    drop(agent);
+    engine.close().unwrap();
+    assert_eq!(place.builder().open().unwrap_err().code(), Code::RolledBack);
+    assert_eq!((remembered(), place.verify().events), (seen, before));
+    // Elsewhere it is a copy that lags; that is said too.
+    assert_eq!(place.at(&old).as_of().open().unwrap().freshness(), format!("behind {lost}"));
+    assert_eq!(place.at(&old).witness(Witness::Off).as_of().open().unwrap().freshness(), "unproven");
+}
+
+#[test]
+fn a_fork_is_read_where_that_is_asked_for_and_says_so() {
+    let place = Place::new();
+    write(&place, "one");
+    let base = place.dir.path().join("base.db");
+    copy(&place.path(), &base);
+    write(&place, "two");
+    copy(&base, &place.path());
+    {
+        let engine = place.builder().witness(Witness::Off).open().unwrap();
+        let agent = engine.identities().list().unwrap().pop().unwrap();
+        (0..9).for_each(|i| drop(agent.memories().add(format!("other {i}")).send().unwrap()));
+    }
+    assert_eq!(place.builder().open().unwrap_err().code(), Code::Forked);
+    let engine = place.builder().as_of().open().unwrap();
+    assert_eq!((engine.freshness().as_str(), engine.memories().count().unwrap()), ("forked", 10));
+    assert_eq!(engine.memories().search("other").limit(20).run().unwrap().len(), 9);
+}
+
+#[test]
+fn tenants_are_old_each_for_itself() {
+    let place = Place::new();
+    write(&place, "one");
+    place.open().tenant("other").unwrap().identities().create(IdentityType::Agent).unwrap();
+    let old = place.dir.path().join("old.db");
+    copy(&place.path(), &old);
+    place.open().tenant("other").unwrap().identities().create(IdentityType::User).unwrap();
+    copy(&old, &place.path());
+    // Only one of the logs went on: the other one is what it was.
+    let engine = place.builder().read_only().open().unwrap();
+    assert_eq!((engine.freshness().as_str(), engine.tenant("other").unwrap_err().code()), ("current", Code::RolledBack));
+    drop(engine);
+    let engine = place.builder().as_of().open().unwrap();
+    let other = engine.tenant("other").unwrap();
+    assert!(other.freshness().starts_with("behind "), "{}", other.freshness());
+    assert_eq!((engine.freshness().as_str(), other.identities().list().unwrap().len()), ("current", 1));
+}

@@ -9,7 +9,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 pub(crate) fn export(settings: &Settings, file: &Path, out: &mut Output) -> Result<u8> {
-    let engine = open_to_read(settings)?;
+    let engine = open_to_read(settings, out)?;
     let mut progress = Progress::new("exporting", Unit::Events, out);
     let moved = write_new(file, |target| engine.export_with(target, &mut |done, of| progress.update(done, of)))?;
     drop(progress);
@@ -38,7 +38,7 @@ pub(crate) fn restore(settings: &Settings, file: &Path, out: &mut Output) -> Res
     let total = source.metadata().map_err(failed)?.len();
     let mut progress = Progress::new("restoring", Unit::Bytes, out);
     let source = Counted { inner: source, done: 0, tell: &mut |done| progress.update(done, total) };
-    let moved = settings.builder().restore(&mut BufReader::with_capacity(1 << 20, source))?;
+    let moved = settings.builder_to_write()?.restore(&mut BufReader::with_capacity(1 << 20, source))?;
     drop(progress);
     show_moved("restored", &moved, out)
 }

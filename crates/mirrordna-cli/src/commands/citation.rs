@@ -74,7 +74,7 @@ pub(crate) struct Create {
 }
 
 pub(crate) fn citation(settings: &Settings, command: CitationCommand, out: &mut Output) -> Result<u8> {
-    let engine = if matches!(command, CitationCommand::Create(_)) { open(settings)? } else { open_to_read(settings)? };
+    let engine = if matches!(command, CitationCommand::Create(_)) { open(settings)? } else { open_to_read(settings, out)? };
     let citations = engine.citations();
     let mut status = 0;
     match command {

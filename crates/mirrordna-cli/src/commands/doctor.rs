@@ -29,7 +29,7 @@ pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
         report.freshness.clone(),
         "Without it an older copy passes for the newest: set MIRRORDNA_STATE to a folder.",
     );
-    match open_to_read(settings) {
+    match open_to_read(settings, out) {
         Err(e) => add("opening", false, e.to_string(), "The message says what to do."),
         Ok(engine) => {
             let keyring = engine.keyring_path();

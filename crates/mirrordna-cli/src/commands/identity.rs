@@ -10,7 +10,7 @@ use serde_json::json;
 pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut Output) -> Result<u8> {
     match command {
         IdentityCommand::Create { kind, name, description, metadata } => {
-            let engine = settings.builder().open()?;
+            let engine = settings.builder_to_write()?.open()?;
             let kind = match kind {
                 Kind::Agent => IdentityType::Agent,
                 Kind::User => IdentityType::User,
@@ -31,7 +31,7 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
             engine.close()?;
         }
         IdentityCommand::List => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let profiles = engine.identities().list()?.iter().map(Identity::profile).collect::<Result<Vec<_>>>()?;
             if out.json {
                 out.value(&json!({ "identities": profiles }))?;
@@ -46,7 +46,7 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
             }
         }
         IdentityCommand::Show { identity } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let profile = engine.identities().find(&identity).or_see("identity list")?.profile()?;
             if out.json {
                 out.value(&profile)?;

@@ -15,7 +15,7 @@ pub(crate) fn import(settings: &Settings, args: Import, out: &mut Output) -> Res
     // A path that is mistyped must not leave a database behind.
     let plan = mirrordna::import::plan(&args.paths, format)?;
     let total = plan.iter().filter_map(|s| std::fs::metadata(&s.file).ok()).map(|m| m.len()).sum();
-    let engine = settings.builder().open()?;
+    let engine = settings.builder_to_write()?.open()?;
     let mut progress = Progress::new("importing", Unit::Bytes, out);
     // Each file is counted from its beginning.
     let (mut before, mut last) = (0, (0, 0));

@@ -10,7 +10,7 @@ pub(crate) fn init(settings: &Settings, out: &mut Output) -> Result<u8> {
         return Err(Error::new(Code::AlreadyExists, format!("{} exists already", path.display()))
             .with_hint("It can be used as it is; or choose another path with --store."));
     }
-    let engine = settings.builder().open()?;
+    let engine = settings.builder_to_write()?.open()?;
     describe_new(&engine, out)?;
     engine.close()?;
     Ok(0)

@@ -42,7 +42,7 @@ pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) ->
 }
 
 pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Result<u8> {
-    let engine = open_to_read(settings)?;
+    let engine = open_to_read(settings, out)?;
     let memories = match &args.identity {
         Some(name) => engine.identities().find(name).or_see("identity list")?.memories(),
         None => engine.memories(),

@@ -38,13 +38,26 @@ use std::path::Path;
 
 /// Opens an existing database to write to it.
 fn open(settings: &Settings) -> Result<Engine> {
-    settings.builder().create(false).open()
+    settings.builder_to_write()?.create(false).open()
 }
 
 /// Opens an existing database to read it: also where it cannot be written, and
-/// without a trace in it.
-fn open_to_read(settings: &Settings) -> Result<Engine> {
-    settings.builder().read_only().open()
+/// without a trace in it, and, where that was asked for, in an old state, which
+/// every answer then says.
+fn open_to_read(settings: &Settings, out: &mut Output) -> Result<Engine> {
+    if !settings.as_of {
+        return settings.builder().read_only().open();
+    }
+    let engine = settings.builder().as_of().open()?;
+    let freshness = engine.freshness();
+    out.remark(match freshness.split_once(' ') {
+        Some((_, events)) => format!("as of an older state, {events} events behind the newest this machine has seen"),
+        None if freshness == "forked" => "as of a state that contradicts what this machine has seen".to_owned(),
+        None if freshness == "current" => "as of the newest state this machine has seen".to_owned(),
+        None => "as of the state that was found; this machine has seen nothing of it before".to_owned(),
+    });
+    out.mark_as_of(freshness);
+    Ok(engine)
 }
 
 /// The agent that is named, or the only one there is.

@@ -34,12 +34,12 @@ pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Ou
             engine.close()?;
         }
         SessionCommand::List { agent } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let agent = agent.map(|a| engine.identities().find(&a).or_see("identity list")).transpose()?;
             show(&engine, engine.sessions().list(agent.as_ref())?, out)?;
         }
         SessionCommand::Show { session } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             show(&engine, engine.sessions().lineage(&session).or_see("session list")?, out)?;
         }
     }

@@ -22,7 +22,7 @@ pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut 
             engine.close()?;
         }
         SnapshotCommand::List => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let all = engine.snapshots().list(None)?;
             if out.json {
                 let documents: Vec<_> = all.into_iter().map(|s| s.document).collect();
@@ -39,7 +39,7 @@ pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut 
             }
         }
         SnapshotCommand::Show { snapshot, yaml } => {
-            let snapshot = open_to_read(settings)?.snapshots().get(&snapshot).or_see("snapshot list")?;
+            let snapshot = open_to_read(settings, out)?.snapshots().get(&snapshot).or_see("snapshot list")?;
             if out.json {
                 out.value(&snapshot.document)?;
             } else {
@@ -47,7 +47,7 @@ pub(crate) fn snapshot(settings: &Settings, command: SnapshotCommand, out: &mut 
             }
         }
         SnapshotCommand::Compare { first, second } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let found = engine.snapshots().compare(&first, &second).or_see("snapshot list")?;
             if out.json {
                 out.value(&found)?;

@@ -30,7 +30,7 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
             engine.close()?;
         }
         TimelineCommand::List { scope, limit } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let (timeline, from) = reach(&engine, &scope)?;
             let mut listing = Listing::new(&engine, out);
             walk(&timeline, from, limit, &mut |page| {
@@ -39,7 +39,7 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
             })?;
         }
         TimelineCommand::Show { leaf } => {
-            let event = open_to_read(settings)?.timeline().get(leaf).or_see("timeline list")?;
+            let event = open_to_read(settings, out)?.timeline().get(leaf).or_see("timeline list")?;
             if out.json {
                 out.value(&event)?;
             } else {
@@ -51,11 +51,11 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
             }
         }
         TimelineCommand::Tail { scope, limit } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             tail(&engine, &scope, limit, out)?;
         }
         TimelineCommand::Export { file, scope, limit } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let (timeline, from) = reach(&engine, &scope)?;
             let Some(file) = file else {
                 walk(&timeline, from, limit, &mut |page| {
@@ -69,8 +69,7 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
             write_new(&file, |target| {
                 walk(&timeline, from, limit, &mut |page| {
                     for event in &page {
-                        let line =
-                            serde_json::to_string(event).map_err(|e| Error::new(Code::Bug, "an event does not serialise").caused_by(e))?;
+                        let line = out.json_line(event)?;
                         let written = writeln!(target, "{line}");
                         written.map_err(|e| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e))?;
                         bytes += line.len() as u64 + 1;

@@ -108,7 +108,7 @@ fn show_problem(problem: &Finding, out: &mut Output) {
 fn advise(report: &VerifyReport, out: &mut Output) {
     let found = |code: &str| report.problems.iter().any(|p| p.code == code);
     let advice = if found("log.rolled_back") {
-        "This is an older copy in the place of a newer one. Find the newer one; until\nthen nothing is written here. Was it you? Then read it with MIRRORDNA_STATE=off."
+        "This is an older copy in the place of a newer one. Find the newer one; until\nthen nothing is written here. Was it you? Then read it with --as-of."
     } else if report.verdict == "altered" {
         "Do not write to it and keep it as it is: it is the evidence. Look at the problem\nwith the lowest leaf first: others may only follow from it. To go on, restore an\nexport (mirrordna --store NEW.db restore FILE) and verify that."
     } else if report.verdict == "unproven" {

@@ -27,6 +27,8 @@ pub(crate) struct Output {
     terminal: Option<usize>,
     sink: BufWriter<Stdout>,
     state: State,
+    /// How old the state is that was asked for with --as-of.
+    as_of: Option<String>,
 }
 
 /// What became of standard output.
@@ -66,6 +68,7 @@ impl Output {
             terminal: stdout().is_terminal().then(width),
             sink: BufWriter::new(stdout()),
             state: State::Open,
+            as_of: None,
         }
     }
 
@@ -125,11 +128,29 @@ impl Output {
         }
     }
 
+    /// Has every object say how the state that it shows stands to the newest.
+    pub(crate) fn mark_as_of(&mut self, freshness: String) {
+        self.as_of = Some(freshness);
+    }
+
     /// A value as one line of JSON.
     pub(crate) fn value(&mut self, value: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string(value).map_err(|e| Error::new(Code::Bug, "a result does not serialise").caused_by(e))?;
+        let text = self.json_line(value)?;
         self.line(text);
         Ok(())
+    }
+
+    /// The text of such a line.
+    pub(crate) fn json_line(&self, value: &impl Serialize) -> Result<String> {
+        let mut text = serde_json::to_string(value).map_err(|e| Error::new(Code::Bug, "a result does not serialise").caused_by(e))?;
+        if let Some(freshness) = &self.as_of
+            && text.starts_with('{')
+            && text.pop().is_some()
+        {
+            let comma = if text.len() > 1 { "," } else { "" };
+            text.push_str(&format!("{comma}\"as_of\":{}}}", json!(freshness)));
+        }
+        Ok(text)
     }
 
     /// Text in a tone, where there is colour.
