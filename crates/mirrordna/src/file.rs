@@ -117,7 +117,9 @@ pub(crate) fn verify(url: &StoreUrl, builder: &Builder, progress: Progress<'_>) 
         Ok(store) => verify_store(&*store, path, builder, progress),
         // A file that is damaged beyond opening is a finding too.
         Err(e) if e.code() == Code::Altered => Ok(crate::verify::unreadable(&e)),
-        Err(e) if e.code() == Code::StoreNotDatabase => match crate::backup::recognise(path) {
+        // Nothing here has it open as a database: it is none, or this build or
+        // its file system has no store for it.
+        Err(e) if matches!(e.code(), Code::StoreNotDatabase | Code::StoreUrl) => match crate::backup::recognise(path) {
             Some(export) => crate::backup::verify(export, path, builder, progress),
             None => Err(e),
         },
