@@ -9,10 +9,10 @@ const HELP: &str = "cargo xtask TASK
 
   test      everything that must hold before a commit: format, lints, tests, docs
   lint      format and clippy only
-  weight    prove that the smallest builds need no C compiler and no tokio
+  weight    prove that the smallest builds need no C compiler, and that no build or test here needs tokio
   schemas   write the JSON Schemas of spec/schemas anew, from the Rust types
   vectors   write spec/vectors/ anew
-  interop   checks by other implementations that are too heavy for every build
+  interop   checks by other implementations, and under tokio, that are too heavy for every build
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
   deep      what is too long for every commit: each byte of a file changed once, power lost and writes
             failed at every point of a day's work, ten minutes of each fuzz target
@@ -60,8 +60,18 @@ fn test() -> bool {
 /// The builds that need no C compiler.
 const LIGHT: [&str; 2] = ["memory", "redb"];
 
-/// They must not compile C, tokio or SQLite.
+/// They must not compile C, tokio or SQLite; nothing in the workspace, tests
+/// included, may compile tokio or TLS.
 fn weight() -> bool {
+    let tree = Command::new("cargo").args(["tree", "--workspace", "--all-features", "--locked", "--prefix", "none"]).output();
+    let Ok(output) = tree else { return false };
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<&str> =
+        ["tokio v", "rustls v", "aws-lc", "openssl"].into_iter().filter(|b| tree.lines().any(|l| l.starts_with(b))).collect();
+    eprintln!("the whole workspace: {} lines of its tree, banned ones found: {found:?}", tree.lines().count());
+    if !output.status.success() || !found.is_empty() {
+        return false;
+    }
     LIGHT.into_iter().all(|feature| {
         let smallest = ["--package", "mirrordna", "--no-default-features", "--features", feature, "--locked"];
         let tree = Command::new("cargo").arg("tree").args(smallest).args(["--edges", "normal,build", "--prefix", "none"]).output();
