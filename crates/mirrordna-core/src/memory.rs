@@ -109,6 +109,23 @@ impl Content {
     }
 }
 
+impl Content {
+    fn checked(&self) -> Result<(Media, &str)> {
+        match self {
+            Self::Text(t) if t.is_empty() => Err(Error::new(Code::InputInvalid, "the content of a memory is empty")),
+            Self::Text(t) => Ok((Media::TEXT, t.as_str())),
+            Self::Json(j) => Ok((Media::JSON, check_document(j, "content")?)),
+        }
+    }
+}
+
+fn check_tags(tags: &[String]) -> Result<Vec<Value>> {
+    if tags.len() > limits::TAGS {
+        return Err(Error::new(Code::LimitExceeded, format!("{} tags, the limit is {}", tags.len(), limits::TAGS)));
+    }
+    tags.iter().map(|t| check_name(t, "a tag").map(Value::from)).collect()
+}
+
 impl Default for Content {
     fn default() -> Self {
         Self::Text(String::new())
@@ -122,16 +139,9 @@ impl NewMemory {
     /// `input.invalid`, `json.invalid` or `limit.exceeded`, naming the field.
     pub fn into_body(self, id: &str) -> Result<Body> {
         let named = |value: Option<String>, what: &str| value.map(|v| check_name(&v, what).map(Value::from)).transpose();
-        if self.tags.len() > limits::TAGS {
-            return Err(Error::new(Code::LimitExceeded, format!("{} tags, the limit is {}", self.tags.len(), limits::TAGS)));
-        }
-        let tags = self.tags.iter().map(|t| check_name(t, "a tag").map(Value::from)).collect::<Result<Vec<_>>>()?;
+        let tags = check_tags(&self.tags)?;
         let metadata = self.metadata.as_deref().map(|m| check_json(m, "metadata")).transpose()?;
-        let (media, content) = match &self.content {
-            Content::Text(t) if t.is_empty() => return Err(Error::new(Code::InputInvalid, "the content of a memory is empty")),
-            Content::Text(t) => (Media::TEXT, t.as_str()),
-            Content::Json(j) => (Media::JSON, check_document(j, "content")?),
-        };
+        let (media, content) = self.content.checked()?;
         Ok(Body::new(schema::MEMORY, id)
             .with(field::SUBJECT, named(self.subject, "the subject")?)
             .with(field::OCCURRED_AT, self.occurred_at)
@@ -261,15 +271,16 @@ impl MemoryPatch {
     pub fn into_body(self, id: &str) -> Result<Body> {
         let mut body = Body::new(schema::MEMORY, id).with(TIER, self.tier.map(Tier::number));
         if let Some(tags) = self.tags {
-            let tags = tags.iter().map(|t| check_name(t, "a tag").map(Value::from)).collect::<Result<Vec<_>>>()?;
-            body.set(TAGS, Value::List(tags));
+            body.set(TAGS, Value::List(check_tags(&tags)?));
         }
         if let Some(metadata) = &self.metadata {
             body.set(field::METADATA, Value::Bytes(check_json(metadata, "metadata")?.into()));
         }
-        Ok(match self.content {
-            Some(Content::Text(t)) => body.with_payload(Media::TEXT, t),
-            Some(Content::Json(j)) => body.with_payload(Media::JSON, check_document(&j, "content")?),
+        Ok(match &self.content {
+            Some(content) => {
+                let (media, content) = content.checked()?;
+                body.with_payload(media, content)
+            }
             None => body,
         })
     }

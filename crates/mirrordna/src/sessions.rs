@@ -98,6 +98,17 @@ impl Sessions {
         Ok(SessionHandle { tenant: self.tenant.clone(), agent: agent.digest, id: session.id, user: session.user, subject: session.subject })
     }
 
+    /// Memories of a session, also of one that has ended: to read, search,
+    /// update and archive them. New ones are added through a handle
+    /// ([`Sessions::resume`]).
+    ///
+    /// # Errors
+    /// `id.invalid`, `record.not_found`.
+    pub fn memories(&self, id: &str) -> Result<Memories> {
+        let Session { id, user, subject, .. } = self.get(id)?;
+        Ok(Memories { tenant: self.tenant.clone(), actor: None, session: Some(id), subject, user })
+    }
+
     /// The session with this id.
     ///
     /// # Errors

@@ -60,9 +60,36 @@ fn what_is_said_of_a_memory_is_kept_and_patched_field_by_field() {
     ] {
         assert_eq!(memories.update(&id, wrong).unwrap_err().code(), Code::JsonInvalid);
     }
+    let many = (0..=limits::TAGS).map(|i| i.to_string()).collect();
+    for (wrong, code) in [
+        (MemoryPatch { content: Some(Content::Text(String::new())), ..MemoryPatch::default() }, Code::InputInvalid),
+        (MemoryPatch { tags: Some(many), ..MemoryPatch::default() }, Code::LimitExceeded),
+    ] {
+        assert_eq!(memories.update(&id, wrong).unwrap_err().code(), code, "what cannot be added cannot be put there later");
+    }
     assert_eq!(memories.update("mem_unknown", MemoryPatch::default()).unwrap_err().code(), Code::NotFound);
     let steps = memories.history(&id).unwrap();
     assert_eq!(steps.iter().map(|s| s.kind).collect::<Vec<_>>(), ["record.put", "record.patch"]);
+}
+
+#[test]
+fn memories_of_a_session_that_ended_can_be_read_and_corrected() {
+    let engine = Engine::open("memory:").unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    let id = session.memories().add("Prefers trains").send().unwrap().id;
+    agent.memories().add("outside of it").send().unwrap();
+    let session_id = session.id().to_owned();
+    session.end().unwrap();
+    let memories = engine.sessions().memories(&session_id).unwrap();
+    assert_eq!(memories.list(0, 9).unwrap().iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
+    assert_eq!(memories.search("trains").run().unwrap().len(), 1);
+    let patch = MemoryPatch { content: Some(Content::Text("Prefers night trains".into())), ..MemoryPatch::default() };
+    memories.update(&id, patch).unwrap();
+    assert_eq!(memories.get(&id).unwrap().content, "Prefers night trains");
+    assert_eq!(memories.add("too late").send().unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(engine.sessions().memories("sess_00000000000000000000000000").unwrap_err().code(), Code::NotFound);
 }
 
 #[test]
