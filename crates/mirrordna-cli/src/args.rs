@@ -2,11 +2,13 @@
 //! generated from here.
 
 use clap::builder::PossibleValuesParser;
-use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Heading of the options that every command has.
 const GLOBAL: &str = "Global options";
+/// Words for tiers.
+const TIERS: [&str; 3] = ["short_term", "long_term", "episodic"];
 
 /// Provable identity, sessions, memory and a verifiable timeline for AI agents.
 #[derive(Debug, Parser)]
@@ -87,6 +89,9 @@ pub(crate) enum Command {
   mirrordna recall \"when did we pick the venue?\"
   mirrordna recall venue --identity Ada --limit 3 --json | jq -r '.hits[].text'")]
     Recall(Recall),
+    /// Show, change and archive memories.
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Append, show, follow and export events.
     #[command(subcommand)]
     Timeline(TimelineCommand),
@@ -291,7 +296,7 @@ pub(crate) struct Remember {
     #[arg(long, conflicts_with = "identity")]
     pub(crate) session: Option<String>,
     /// How long it should matter.
-    #[arg(long, default_value = "long_term", value_parser = PossibleValuesParser::new(["short_term", "long_term", "episodic"]))]
+    #[arg(long, default_value = "long_term", value_parser = PossibleValuesParser::new(TIERS))]
     pub(crate) tier: String,
     /// A label; may be repeated.
     #[arg(long)]
@@ -312,6 +317,87 @@ pub(crate) struct Recall {
     /// At most this many.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) limit: usize,
+}
+
+/// `memory …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemoryCommand {
+    /// Show memories in order of writing, without the archived ones.
+    #[command(after_help = "Examples:
+  mirrordna memory list
+  mirrordna memory list --identity Ada --offset 100 --limit 20
+  mirrordna memory list --session sess_01jt… --json | jq -r '.memories[].content'")]
+    List {
+        /// Only of this agent: id or name.
+        #[arg(long)]
+        identity: Option<String>,
+        /// Only of this session, also where it has ended.
+        #[arg(long, conflicts_with = "identity")]
+        session: Option<String>,
+        /// Leave away this many at the beginning.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        offset: usize,
+        /// At most this many.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Show one memory, also where it is archived.
+    #[command(after_help = "Examples:
+  mirrordna memory show mem_01jt…
+  mirrordna memory show mem_01jt… --json | jq -r .content")]
+    Show {
+        /// Its id.
+        memory: String,
+    },
+    /// Show all events of a memory, oldest first.
+    #[command(after_help = "Examples:
+  mirrordna memory history mem_01jt…
+  mirrordna memory history mem_01jt… --json | jq -r '.history[].content // empty'")]
+    History {
+        /// Its id.
+        memory: String,
+    },
+    /// Change text, tier, tags or metadata of a memory; its history keeps the old.
+    #[command(
+        group(ArgGroup::new("change").required(true).multiple(true).args(["text", "tier", "tag", "no_tags", "metadata"])),
+        after_help = "What is not named stays as it is. Tags that are given take the place of all old ones.
+
+Examples:
+  mirrordna memory update mem_01jt… \"Prefers night trains\"
+  mirrordna memory update mem_01jt… --tier long_term --tag travel --tag rail
+  fmt -80 notes.txt | mirrordna memory update mem_01jt… -"
+    )]
+    Update(UpdateMemory),
+    /// Put a memory out of lists and recall; by its id it stays readable.
+    #[command(after_help = "Nothing is erased: `memory show` and `memory history` still find it.
+
+Examples:
+  mirrordna memory archive mem_01jt…")]
+    Archive {
+        /// Its id.
+        memory: String,
+    },
+}
+
+/// `memory update …`
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpdateMemory {
+    /// Its id.
+    pub(crate) memory: String,
+    /// The new text, or `-` to read it from standard input.
+    pub(crate) text: Option<String>,
+    /// How long it should matter.
+    #[arg(long, value_parser = PossibleValuesParser::new(TIERS))]
+    pub(crate) tier: Option<String>,
+    /// A label; may be repeated.
+    #[arg(long)]
+    pub(crate) tag: Vec<String>,
+    /// Take all labels away.
+    #[arg(long, conflicts_with = "tag")]
+    pub(crate) no_tags: bool,
+    /// JSON, kept verbatim.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) metadata: Option<String>,
 }
 
 /// `timeline …`

@@ -33,6 +33,7 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Session(command) => commands::session(settings, command, out),
         Command::Remember(remember) => commands::remember(settings, remember, out),
         Command::Recall(recall) => commands::recall(settings, recall, out),
+        Command::Memory(command) => commands::memory(settings, command, out),
         Command::Timeline(command) => commands::timeline(settings, command, out),
         Command::Snapshot(command) => commands::snapshot(settings, command, out),
         Command::Citation(command) => commands::citation(settings, command, out),

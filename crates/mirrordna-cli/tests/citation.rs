@@ -58,7 +58,7 @@ fn citations_from_the_first_to_the_last() {
     let checked = value(place, &["citation", "verify"]);
     assert_eq!((&checked["ok"], checked["citations"].as_array().unwrap().len()), (&Value::Bool(true), 2));
     assert_eq!(checked["citations"][1]["stated"], document["checksum"]);
-    assert!(ok(place, &["citation", "verify", id]).contains("  fits  "));
+    assert!(ok(place, &["citation", "verify", id]).contains("\tfits\t"));
     assert_eq!(value(place, &["verify"])["verdict"], "intact");
 }
 

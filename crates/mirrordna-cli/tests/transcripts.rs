@@ -70,6 +70,8 @@ impl Names {
         match parts[..] {
             ["mdna", class, id] if id.len() == 32 && hex(id) => self.placeholder(class, word),
             ["mdna", class, id] if hex(id) && id.len() > 3 => format!("<{class}>"),
+            ["vault", id] if id.len() == 32 && hex(id) => self.placeholder("vault", word),
+            ["vault", id] if hex(id) && after.starts_with('…') => "<vault>".to_owned(),
             [class @ ("mem" | "sess" | "snap" | "evt" | "mc"), id] if id.len() == 26 => self.placeholder(class, word),
             [class @ ("mem" | "sess" | "snap" | "evt" | "mc"), id] if id.len() > 3 && after.starts_with('…') => format!("<{class}>"),
             [digits] if hex(digits) && digits.len() == 64 => self.placeholder("hash", word),

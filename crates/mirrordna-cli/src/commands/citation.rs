@@ -1,12 +1,14 @@
 //! `citation …`: making, showing and checking master citations.
 
-use super::{agent, open, open_to_read};
+use super::{OrSee, agent, open, open_to_read, short_time};
 use crate::config::Settings;
-use crate::output::Output;
+use crate::output::{Cell, Fit, Output, Tone};
 use clap::Subcommand;
 use mirrordna::entities::{Citation, Members};
 use mirrordna::{ChecksumReport, Code, Error, Result, Stored};
 use serde_json::{Value, json};
+
+const NONE_YET: &str = "no citations yet: mirrordna citation create VERSION";
 
 /// `citation …`
 #[derive(Debug, Subcommand)]
@@ -99,7 +101,7 @@ pub(crate) fn citation(settings: &Settings, command: CitationCommand, out: &mut 
             }
         }
         CitationCommand::Show { citation } => {
-            let stored = citations.get(&citation)?;
+            let stored = citations.get(&citation).or_see("citation list")?;
             if out.json {
                 out.value(&shown(&stored))?;
             } else {
@@ -111,30 +113,30 @@ pub(crate) fn citation(settings: &Settings, command: CitationCommand, out: &mut 
         }
         CitationCommand::List { identity } => {
             let citations = match identity {
-                Some(name) => engine.identities().find(&name)?.citations(),
+                Some(name) => engine.identities().find(&name).or_see("identity list")?.citations(),
                 None => citations.clone(),
             };
             show_all(&citations.list(0, mirrordna::limits::RESULTS)?, out)?;
         }
-        CitationCommand::Lineage { citation } => show_all(&citations.lineage(&citation)?, out)?,
+        CitationCommand::Lineage { citation } => show_all(&citations.lineage(&citation).or_see("citation list")?, out)?,
         CitationCommand::Verify { citation } => {
             let ids = match citation {
                 Some(id) => vec![id],
                 None => citations.list(0, mirrordna::limits::RESULTS)?.into_iter().map(|c| c.id).collect(),
             };
-            let reports = ids.iter().map(|id| citations.verify(id)).collect::<Result<Vec<ChecksumReport>>>()?;
+            let reports = ids.iter().map(|id| citations.verify(id).or_see("citation list")).collect::<Result<Vec<ChecksumReport>>>()?;
             let ok = reports.iter().all(|r| r.ok);
             status = u8::from(!ok);
             if out.json {
                 out.value(&json!({ "ok": ok, "citations": reports }))?;
             } else {
-                let text = |sum: Option<String>| sum.unwrap_or_else(|| "none".into());
-                for ChecksumReport { id, ok, stated, computed } in reports {
-                    match ok {
-                        true => out.line(format!("{id}  fits  {}", text(computed))),
-                        false => out.line(format!("{id}  does not fit: it states {}, its content gives {}", text(stated), text(computed))),
-                    }
-                }
+                let rows = reports.into_iter().map(|report| {
+                    let fits = if report.ok { Cell::toned(Tone::Good, "fits") } else { Cell::toned(Tone::Bad, "does not fit") };
+                    let text = |sum: Option<String>| Cell::from(sum.unwrap_or_else(|| "none".into()));
+                    vec![report.id.into(), fits, text(report.stated), text(report.computed)]
+                });
+                let columns = [("CITATION", Fit::Whole), ("CHECKSUM", Fit::Whole), ("STATED", Fit::Cut), ("COMPUTED", Fit::Cut)];
+                out.table(&columns, rows.collect(), NONE_YET);
             }
         }
     }
@@ -160,11 +162,13 @@ fn show_all(all: &[Stored<Citation>], out: &mut Output) -> Result<()> {
     if out.json {
         return out.value(&json!({ "citations": all.iter().map(shown).collect::<Vec<_>>() }));
     }
-    for stored in all {
+    let rows = all.iter().map(|stored| {
         let document = document(stored);
         let member = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
-        let line = format!("{:<29}  {:<10}  {:<24}  {}", stored.id, member("version"), member("created_at"), member("vault_id"));
-        out.line(line.trim_end());
-    }
+        vec![stored.id.clone().into(), member("version").into(), short_time(&member("created_at"), out).into(), member("vault_id").into()]
+    });
+    let rows = rows.collect();
+    let columns = [("CITATION", Fit::Whole), ("VERSION", Fit::Whole), ("CREATED (UTC)", Fit::Whole), ("VAULT", Fit::Cut)];
+    out.table(&columns, rows, NONE_YET);
     Ok(())
 }

@@ -1,24 +1,19 @@
-//! `remember` and `recall`.
+//! `remember`, `recall` and `memory …`.
 
-use super::{OrSee, agent, open, open_to_read, short_time};
-use crate::args::{Recall, Remember};
+use super::{Names, OrSee, agent, open, open_to_read, short_time};
+use crate::args::{MemoryCommand, Recall, Remember, UpdateMemory};
 use crate::config::Settings;
-use crate::output::{Fit, Output, Table, Tone, cut, one_line};
-use mirrordna::{Code, Error, Hit, Result};
+use crate::output::{Cell, Fit, Output, Table, Tone, cut, one_line};
+use mirrordna::{Code, Content, Engine, Error, Hit, Memories, Memory, MemoryPatch, Result, Step, limits};
 use serde_json::json;
 use std::io::{Read, stdin};
 
+/// Memories that a listing reads at once.
+const PAGE: usize = 1_000;
+
 pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) -> Result<u8> {
     let engine = open(settings)?;
-    let text = match args.text.as_str() {
-        "-" => {
-            let mut text = String::new();
-            let read = stdin().lock().take(mirrordna::limits::PAYLOAD as u64 + 1).read_to_string(&mut text);
-            read.map_err(|e| Error::new(Code::InputInvalid, "standard input is no UTF-8 text").caused_by(e))?;
-            text
-        }
-        _ => args.text,
-    };
+    let text = text(args.text)?;
     let memories = match &args.session {
         Some(session) => engine.sessions().resume(session).or_see("session list")?.memories(),
         None => agent(&engine, args.identity.as_deref())?.memories(),
@@ -39,6 +34,152 @@ pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) ->
     drop(memories);
     engine.close()?;
     Ok(0)
+}
+
+/// The text, or what standard input holds where it is `-`.
+fn text(argument: String) -> Result<String> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    let mut bytes = Vec::new();
+    let read = stdin().lock().take(limits::PAYLOAD as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Error::new(Code::StoreIo, "standard input cannot be read").caused_by(e))?;
+    if bytes.len() > limits::PAYLOAD {
+        return Err(Error::new(Code::LimitExceeded, format!("standard input is longer than {} bytes", limits::PAYLOAD)));
+    }
+    String::from_utf8(bytes).map_err(|e| Error::new(Code::InputInvalid, "standard input is no UTF-8 text").caused_by(e))
+}
+
+pub(crate) fn memory(settings: &Settings, command: MemoryCommand, out: &mut Output) -> Result<u8> {
+    match command {
+        MemoryCommand::List { identity, session, offset, limit } => {
+            let engine = open_to_read(settings)?;
+            let memories = match (identity, session) {
+                (Some(name), _) => engine.identities().find(&name).or_see("identity list")?.memories(),
+                (None, Some(session)) => engine.sessions().memories(&session).or_see("session list")?,
+                (None, None) => engine.memories(),
+            };
+            list(&memories, offset, limit.unwrap_or(usize::MAX), out)?;
+        }
+        MemoryCommand::Show { memory } => {
+            let engine = open_to_read(settings)?;
+            show(&engine, &memory, out)?;
+        }
+        MemoryCommand::History { memory } => {
+            let steps = open_to_read(settings)?.memories().history(&memory).or_see("memory list")?;
+            if out.json {
+                out.value(&json!({ "history": steps }))?;
+            } else {
+                let rows = steps.into_iter().map(|step| {
+                    let Step { leaf, time, kind, content } = step;
+                    vec![leaf.to_string().into(), short_time(&time, out).into(), kind.into(), content.unwrap_or_default().into()]
+                });
+                let rows = rows.collect();
+                let columns = [("LEAF", Fit::Number), ("TIME (UTC)", Fit::Whole), ("KIND", Fit::Whole), ("TEXT", Fit::Cut)];
+                out.table(&columns, rows, "");
+            }
+        }
+        MemoryCommand::Update(UpdateMemory { memory, text: new, tier, tag, no_tags, metadata }) => {
+            let patch = MemoryPatch {
+                content: new.map(text).transpose()?.map(Content::Text),
+                tier: tier.map(|t| t.parse()).transpose()?,
+                tags: (no_tags || !tag.is_empty()).then_some(tag),
+                metadata,
+            };
+            let engine = open(settings)?;
+            engine.memories().update(&memory, patch).or_see("memory list")?;
+            changed(engine, &memory, "updated", out)?;
+        }
+        MemoryCommand::Archive { memory } => {
+            let engine = open(settings)?;
+            engine.memories().archive(&memory).or_see("memory list")?;
+            changed(engine, &memory, "archived", out)?;
+        }
+    }
+    Ok(0)
+}
+
+fn list(memories: &Memories, offset: usize, limit: usize, out: &mut Output) -> Result<()> {
+    let columns: &[(&str, Fit)] = match out.terminal() {
+        Some(_) => &[("MEMORY", Fit::Whole), ("TIME (UTC)", Fit::Whole), ("TEXT", Fit::Cut)],
+        None => &[("", Fit::Whole); 6],
+    };
+    let (mut table, mut all) = (Table::new(columns), Vec::new());
+    let (mut next, mut left) = (offset, limit);
+    while left > 0 && out.is_open() {
+        let page = memories.list(next, left.min(PAGE))?;
+        if page.is_empty() {
+            break;
+        }
+        next += page.len();
+        left -= page.len();
+        if out.json {
+            all.extend(page);
+            continue;
+        }
+        let row = |m: Memory| -> Vec<Cell> {
+            let time = short_time(&m.timestamp, out).into();
+            if out.terminal().is_some() {
+                // `memory show` has the rest; the text needs the room.
+                return vec![m.id.into(), time, said(m.speaker.as_deref(), &m.content).into()];
+            }
+            vec![m.id.into(), time, m.tier.name().into(), m.agent.into(), m.speaker.unwrap_or_default().into(), m.content.into()]
+        };
+        let rows = page.into_iter().map(row).collect();
+        table.rows(rows, out);
+    }
+    if out.json {
+        out.value(&json!({ "memories": all }))?;
+    } else if next == offset && out.terminal().is_some() {
+        out.remark(if offset == 0 { "no memories yet: mirrordna remember TEXT" } else { "there are no memories that far" });
+    }
+    Ok(())
+}
+
+/// A text with who said it.
+fn said(speaker: Option<&str>, text: &str) -> String {
+    speaker.map_or_else(|| text.to_owned(), |speaker| format!("{speaker}: {text}"))
+}
+
+fn show(engine: &Engine, id: &str, out: &mut Output) -> Result<()> {
+    let memory = engine.memories().get(id).or_see("memory list")?;
+    if out.json {
+        return out.value(&memory);
+    }
+    let mut names = Names::new(engine, out);
+    let user = memory.user.map(|id| names.of(&id));
+    let pairs = [
+        ("id", Some(memory.id)),
+        ("text", Some(memory.content)),
+        ("tier", Some(memory.tier.name().to_owned())),
+        ("tags", (!memory.tags.is_empty()).then(|| memory.tags.join(", "))),
+        ("time", Some(memory.timestamp)),
+        ("agent", Some(names.of(&memory.agent))),
+        ("session", memory.session),
+        ("user", user),
+        ("subject", memory.subject),
+        ("speaker", memory.speaker),
+        ("role", memory.role),
+        ("metadata", memory.metadata),
+        ("source id", memory.source_id),
+        ("source", memory.source_ns),
+        ("archived", memory.archived.then(|| "yes".to_owned())),
+        ("version", Some(memory.version.to_string())),
+        ("leaf", Some(memory.leaf.to_string())),
+    ];
+    let pairs: Vec<(&str, String)> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    out.pairs(&pairs);
+    Ok(())
+}
+
+/// What became of a memory.
+fn changed(engine: Engine, id: &str, what: &str, out: &mut Output) -> Result<()> {
+    if out.json {
+        out.value(&engine.memories().get(id)?)?;
+    } else {
+        out.line(format!("{id} {what}"));
+    }
+    engine.close()
 }
 
 pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Result<u8> {
@@ -80,8 +221,7 @@ pub(crate) fn recall(settings: &Settings, args: Recall, out: &mut Output) -> Res
 /// A hit for people: what was said on one line, where it stands on the next.
 fn show_hit(n: usize, hit: &Hit, terminal: usize, out: &mut Output) {
     let when = short_time(&hit.record.timestamp, out);
-    let who = hit.record.speaker.as_ref().map(|s| format!("{s}: ")).unwrap_or_default();
-    let text = one_line(&format!("{who}{}", hit.record.content));
+    let text = one_line(&said(hit.record.speaker.as_deref(), &hit.record.content));
     out.line(format!("{n:>2}  {}", cut(&text, terminal.saturating_sub(4))));
     let place = out.tone(Tone::Dim, format!("{:.2}  {when}  {}", hit.score, hit.record.id));
     out.line(format!("    {place}"));

@@ -21,7 +21,7 @@ pub(crate) use doctor::doctor;
 pub(crate) use identity::identity;
 pub(crate) use import::import;
 pub(crate) use init::{describe_new, init};
-pub(crate) use memory::{recall, remember};
+pub(crate) use memory::{memory, recall, remember};
 pub(crate) use pages::{completions, man};
 pub(crate) use session::session;
 pub(crate) use snapshot::snapshot;
