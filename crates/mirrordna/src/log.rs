@@ -247,6 +247,18 @@ impl Log {
         Ok(out)
     }
 
+    /// Whether contents can be read here. Without the store key of the log an
+    /// empty answer would be a wrong one.
+    ///
+    /// # Errors
+    /// `key.missing`.
+    pub(crate) fn readable(&self) -> Result<()> {
+        match self.store {
+            Some(_) => Ok(()),
+            None => Err(missing("the keyring of this database is not here: contents are locked")),
+        }
+    }
+
     /// The 16 bytes that stand for a session in headers.
     pub(crate) fn session_tag(&self, id: &str) -> Result<[u8; 16]> {
         match mirrordna_core::id::raw(id, mirrordna_core::session::PREFIX) {

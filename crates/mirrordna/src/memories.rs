@@ -138,9 +138,11 @@ impl Search {
     /// The hits, best first.
     ///
     /// # Errors
-    /// Where the log cannot be read, or its evidence does not hold.
+    /// `key.missing` where contents are locked; `store.*` where the log cannot
+    /// be read, `log.altered` where its evidence does not hold.
     pub fn run(self) -> Result<Vec<Hit>> {
         let Self { memories, query, limit } = self;
+        memories.tenant.log.readable()?;
         let scope = Scope { actor: memories.actor, session: memories.session.clone() };
         let limit = limit.min(limits::RESULTS);
         let found = memories.tenant.view(|view, tx| view.search(tx, &memories.tenant.log, &query, limit, &scope))?;
@@ -218,9 +220,11 @@ impl Memories {
     /// The memory with this id.
     ///
     /// # Errors
-    /// `id.invalid`, `record.not_found`.
+    /// `id.invalid`; `record.not_found`; `key.missing` where contents are
+    /// locked, because the keyring of the database is not here.
     pub fn get(&self, id: &str) -> Result<Memory> {
         mirrordna_core::id::check(id, PREFIX)?;
+        self.tenant.log.readable()?;
         let found = self.tenant.view(|view, tx| view.record(tx, &self.tenant.log, schema::MEMORY, id))?;
         let (record, agent) = found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no memory {id}")))?;
         Ok(Memory::from_record(&record, &agent))
@@ -230,8 +234,10 @@ impl Memories {
     /// ones are left out.
     ///
     /// # Errors
-    /// Where the log cannot be read, or its evidence does not hold.
+    /// `key.missing` where contents are locked; `store.*` where the log cannot
+    /// be read, `log.altered` where its evidence does not hold.
     pub fn list(&self, offset: usize, limit: usize) -> Result<Vec<Memory>> {
+        self.tenant.log.readable()?;
         let session = self.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
         let page = Page { actor: self.actor, session, archived: false, offset, limit: limit.min(limits::RESULTS) };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::MEMORY, &page))?;
@@ -241,8 +247,9 @@ impl Memories {
     /// Number of memories of the tenant, archived ones included.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn count(&self) -> Result<u64> {
+        self.tenant.log.readable()?;
         self.tenant.view(|view, _| Ok(view.count(schema::MEMORY)))
     }
 

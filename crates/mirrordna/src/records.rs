@@ -234,13 +234,15 @@ impl<T: Entity> Records<T> {
     /// The record with this id, or with this id where it was imported from.
     ///
     /// # Errors
-    /// `id.invalid`, `record.not_found`.
+    /// `id.invalid`; `record.not_found`; `key.missing` where contents are
+    /// locked, because the keyring of the database is not here.
     pub fn get(&self, id: &str) -> Result<Stored<T>> {
         mirrordna_core::id::check(id, T::PREFIX)?;
         self.find(id)?.ok_or_else(|| Error::new(Code::NotFound, format!("there is no record {id}")))
     }
 
     fn find(&self, id: &str) -> Result<Option<Stored<T>>> {
+        self.tenant.log.readable()?;
         let found = self.tenant.view(|view, tx| view.record(tx, &self.tenant.log, T::NUMBER, id))?;
         Ok(found.map(|(record, agent)| Stored::from_record(&record, agent)))
     }
@@ -249,8 +251,10 @@ impl<T: Entity> Records<T> {
     /// ones are left out.
     ///
     /// # Errors
-    /// Where the log cannot be read, or its evidence does not hold.
+    /// `key.missing` where contents are locked; `store.*` where the log cannot
+    /// be read, `log.altered` where its evidence does not hold.
     pub fn list(&self, offset: usize, limit: usize) -> Result<Vec<Stored<T>>> {
+        self.tenant.log.readable()?;
         let page = Page { actor: self.actor, session: None, archived: false, offset, limit: limit.min(limits::RESULTS) };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, T::NUMBER, &page))?;
         Ok(found.into_iter().map(|(record, agent)| Stored::from_record(&record, agent)).collect())
@@ -259,8 +263,9 @@ impl<T: Entity> Records<T> {
     /// Number of records of the tenant, archived ones included.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn count(&self) -> Result<u64> {
+        self.tenant.log.readable()?;
         self.tenant.view(|view, _| Ok(view.count(T::NUMBER)))
     }
 

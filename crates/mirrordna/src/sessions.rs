@@ -112,9 +112,11 @@ impl Sessions {
     /// The session with this id.
     ///
     /// # Errors
-    /// `id.invalid`, `record.not_found`.
+    /// `id.invalid`; `record.not_found`; `key.missing` where contents are
+    /// locked, because the keyring of the database is not here.
     pub fn get(&self, id: &str) -> Result<Session> {
         mirrordna_core::id::check(id, PREFIX)?;
+        self.tenant.log.readable()?;
         let found = self.tenant.view(|view, tx| view.record(tx, &self.tenant.log, schema::SESSION, id))?;
         let (record, agent) = found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no session {id}")))?;
         Ok(Session::from_record(&record, &agent))
@@ -123,8 +125,9 @@ impl Sessions {
     /// Sessions, oldest first; of one agent where it is given.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn list(&self, agent: Option<&Identity>) -> Result<Vec<Session>> {
+        self.tenant.log.readable()?;
         let page = crate::view::Page { actor: agent.map(|a| a.digest), session: None, archived: false, offset: 0, limit: limits::RESULTS };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::SESSION, &page))?;
         Ok(found.iter().map(|(r, a)| Session::from_record(r, a)).collect())

@@ -169,9 +169,11 @@ impl Snapshots {
     /// The snapshot with this id.
     ///
     /// # Errors
-    /// `id.invalid`, `record.not_found`.
+    /// `id.invalid`; `record.not_found`; `key.missing` where contents are
+    /// locked, because the keyring of the database is not here.
     pub fn get(&self, id: &str) -> Result<Snapshot> {
         mirrordna_core::id::check(id, PREFIX)?;
+        self.tenant.log.readable()?;
         let found = self.tenant.view(|view, tx| view.record(tx, &self.tenant.log, schema::SNAPSHOT, id))?;
         let (record, agent) = found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no snapshot {id}")))?;
         Ok(read(&record, agent))
@@ -180,8 +182,9 @@ impl Snapshots {
     /// All snapshots, oldest first; of one agent where it is given.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn list(&self, agent: Option<&Identity>) -> Result<Vec<Snapshot>> {
+        self.tenant.log.readable()?;
         let page = Page { actor: agent.map(|a| a.digest), session: None, archived: false, offset: 0, limit: limits::RESULTS };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::SNAPSHOT, &page))?;
         Ok(found.into_iter().map(|(record, agent)| read(&record, agent)).collect())

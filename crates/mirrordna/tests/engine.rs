@@ -141,7 +141,14 @@ fn without_the_keyring_everything_verifies_and_nothing_is_read() {
     let told = place.builder().witness(Witness::Off).trust(raw).verify().unwrap();
     assert_eq!(told.verdict, "intact");
     let engine = place.open();
-    assert_eq!(engine.memories().get(&memory.id).unwrap_err().code(), Code::NotFound);
+    // Nothing that is locked passes for something that is not there.
+    assert_eq!(engine.memories().get(&memory.id).unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.memories().list(0, 9).unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.memories().search("agent").run().unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.memories().count().unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.sessions().list(None).unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.snapshots().list(None).unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(engine.citations().list(0, 9).unwrap_err().code(), Code::KeyMissing);
     let agent = engine.identities().list().unwrap().remove(0);
     assert_eq!(agent.memories().add("x").send().unwrap_err().code(), Code::KeyMissing);
     assert_eq!(engine.timeline().get(2).unwrap().body, "locked");
