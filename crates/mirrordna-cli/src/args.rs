@@ -26,7 +26,7 @@ Exit status: 0 done; 1 altered and 3 unproven (verify, doctor); 2 wrong usage;
 10 + the first digit of an error's code (MDNA-4001: 14)."
 )]
 pub(crate) struct Args {
-    /// Database: a path, sqlite:PATH or sqlite:///ABSOLUTE.
+    /// Database: a path, sqlite:PATH, sqlite:///ABSOLUTE or redb:PATH.
     /// By default MIRRORDNA_STORE, else the configuration file, else ./mirrordna.db.
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL|PATH", value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<String>,

@@ -153,7 +153,7 @@ pub fn read_file(name: &str, bytes: &[u8], profile: Profile) -> FileReport {
             reader.refuse(
                 Entity::Unknown,
                 Value::Null,
-                Reason::new(Code::UnknownFile, "", "The file is none of those that upstream writes."),
+                Reason::new(Code::UnknownFile, "", "The file is none of those that upstream writes; a chat is named .jsonl or .ndjson."),
             );
         }
         Kind::Unknown => {}

@@ -14,12 +14,12 @@ struct Check {
     name: &'static str,
     ok: bool,
     says: String,
-    advice: Option<&'static str>,
+    advice: Option<String>,
 }
 
 pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
     let mut checks: Vec<Check> = Vec::new();
-    let mut add = |name, ok, says: String, advice| checks.push(Check { name, ok, says, advice: (!ok).then_some(advice) });
+    let mut add = |name, ok, says: String, advice: &str| checks.push(Check { name, ok, says, advice: (!ok).then(|| advice.to_owned()) });
     let report = verify_store(settings, &[], out)?;
     let says = format!("{}, {}", report.verdict, count(report.events, "event", "events"));
     add("database", report.ok, says, "Run `mirrordna verify` for the findings.");
@@ -30,7 +30,7 @@ pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
         "Without it an older copy passes for the newest: set MIRRORDNA_STATE to a folder.",
     );
     match open_to_read(settings, out) {
-        Err(e) => add("opening", false, e.to_string(), "The message says what to do."),
+        Err(e) => add("opening", false, e.to_string(), e.hint()),
         Ok(engine) => {
             let keyring = engine.keyring_path();
             let shown = keyring.as_ref().map_or_else(|| "not on this machine".to_owned(), |p| p.display().to_string());
@@ -62,7 +62,7 @@ pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
         for check in &checks {
             let mark = if check.ok { out.tone(Tone::Good, "ok  ") } else { out.tone(Tone::Notice, "look") };
             out.line(format!("{mark}  {:<14}  {}", check.name, check.says));
-            if let Some(advice) = check.advice {
+            if let Some(advice) = &check.advice {
                 out.line(format!("      {advice}"));
             }
         }

@@ -33,7 +33,8 @@ pub(crate) fn import(settings: &Settings, args: Import, out: &mut Output) -> Res
     } else {
         let utc = if report.assumed_utc > 0 { format!(" ({} without time zone, read as UTC)", report.assumed_utc) } else { String::new() };
         out.line(format!("kept {}{utc}, repaired {}, refused {}", report.kept, report.repaired, report.refused));
-        out.line(format!("{}, {}", count(report.files, "file", "files"), count(report.events, "event", "events")));
+        let again = if report.events == 0 && report.kept > 0 { ": all of it was here" } else { "" };
+        out.line(format!("{}, {}{again}", count(report.files, "file", "files"), count(report.events, "event", "events")));
         let notes = report.notes.iter().take(SHOWN).map(|note| {
             let place = if note.line > 0 { format!("{}:{}", note.file, note.line) } else { note.file.clone() };
             vec![place.into(), Cell::toned(Tone::Notice, note.reason), note.message.as_str().into()]
