@@ -27,7 +27,32 @@
 //! ```
 //!
 //! The modules follow the nouns: an [`Engine`] holds tenants; a [`Tenant`] has
-//! [`Identities`], [`Sessions`], [`Memories`] and a [`Timeline`].
+//! [`Identities`], [`Sessions`], [`Memories`], [`Snapshots`] and a [`Timeline`].
+//!
+//! | to … | see |
+//! |---|---|
+//! | choose keys, passphrase, durability, a head witness | [`Builder`] |
+//! | remember, find, correct and archive | [`Memories`] |
+//! | say what an agent did, and follow it | [`Timeline`], [`Follow`] |
+//! | keep conversations apart, and continue them | [`Sessions`] |
+//! | go back to a state | [`Snapshots`] |
+//! | know whether anything was altered | [`Engine::verify`], [`VerifyReport`] |
+//! | read chats, ChatGPT exports and upstream's vaults | [`import`] |
+//! | move or back up a database | [`backup`] |
+//!
+//! Every [`Error`] has a stable [`Code`] and says what to do. What there is a
+//! limit to stands in [`limits`].
+//!
+//! # Features
+//! `sqlite` and `bundled` (by default: SQLite, compiled from source), `redb` (a
+//! store without a C compiler, `redb:PATH`), `memory` (`memory:`, for tests),
+//! `compat` (by default: upstream's vaults and entities, `Records`), `aio` (the
+//! async twin), `schemars` (JSON Schemas of what is printed).
+
+/// The README's code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 #[cfg(feature = "aio")]
 pub mod aio;
