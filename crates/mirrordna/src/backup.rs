@@ -6,6 +6,23 @@
 //! subjects and events, then one with a SHA-256 over everything before it. Contents and their wrapped secrets are
 //! exported as they are stored; keys are not: whoever restores needs the keyring
 //! of the database to read it, and nothing to verify it.
+//!
+//! ```
+//! # use mirrordna::{Engine, IdentityType, Keys, Witness};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let (old, new) = (dir.path().join("m.db"), dir.path().join("restored.db"));
+//! # let open = |p: &std::path::Path| Engine::builder(p.to_str().unwrap()).keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Off);
+//! # let engine = open(&old).open()?;
+//! let agent = engine.identities().create(IdentityType::Agent)?;
+//! let memory = agent.memories().add("Prefers trains to planes").send()?;
+//!
+//! let mut file = Vec::new(); // or a std::fs::File
+//! let exported = engine.export(&mut file)?;
+//! let restored = open(&new).restore(&mut file.as_slice())?;
+//! assert_eq!(exported, restored);
+//! assert_eq!(open(&new).open()?.memories().get(&memory.id)?.content, "Prefers trains to planes");
+//! # Ok::<(), mirrordna::Error>(())
+//! ```
 
 use crate::builder::Builder;
 use crate::engine::Engine;

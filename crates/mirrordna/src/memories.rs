@@ -10,7 +10,26 @@ use mirrordna_core::{Code, Error, Hash, Kind, Result, limits, time};
 use serde::Serialize;
 
 /// Memories of a tenant, of an agent, or of a session, depending on where the
-/// handle came from.
+/// handle came from. Adding needs to know whose memory it is: an agent's or a
+/// session's handle does, the tenant's reads and changes.
+///
+/// ```
+/// use mirrordna::{Content, Engine, IdentityType, MemoryPatch, Tier};
+///
+/// let engine = Engine::open("memory:")?; // or "./mirrordna.db"
+/// let agent = engine.identities().create(IdentityType::Agent)?;
+/// let memories = agent.memories();
+/// let id = memories.add("Prefers trains to planes").tier(Tier::LongTerm).tag("travel").send()?.id;
+/// assert_eq!(memories.search("which train?").limit(3).run()?[0].record.id, id);
+///
+/// let content = Some(Content::Text("Prefers night trains".into()));
+/// memories.update(&id, MemoryPatch { content, ..MemoryPatch::default() })?;
+/// memories.archive(&id)?;
+/// assert!(memories.list(0, 10)?.is_empty());
+/// assert_eq!(memories.get(&id)?.content, "Prefers night trains");
+/// assert_eq!(memories.history(&id)?[0].content.as_deref(), Some("Prefers trains to planes"));
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Memories {
     pub(crate) tenant: Tenant,
@@ -45,7 +64,7 @@ impl Add {
         self
     }
 
-    /// A label.
+    /// A label; at most [`limits::TAGS`] of at most [`limits::NAME`] bytes.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.new.tags.push(tag.into());
         self
@@ -113,7 +132,8 @@ impl Add {
 /// A memory found by a search.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hit {
-    /// Its score; only its order means something.
+    /// Its score, higher is better, without unit. It depends on what else there
+    /// is in the scope: compare it within one answer only.
     pub score: f64,
     /// The memory.
     pub record: Memory,
@@ -212,7 +232,8 @@ impl Memories {
         Add { memories: self.clone(), new, once }
     }
 
-    /// Searches the memories of this scope.
+    /// Searches the memories of this scope by words, archived ones left out.
+    /// No model is asked: the same memories give the same answer.
     pub fn search(&self, query: impl Into<String>) -> Search {
         Search { memories: self.clone(), query: query.into(), limit: 10 }
     }
@@ -262,7 +283,8 @@ impl Memories {
         self.change(id, Kind::RECORD_PATCH, patch)
     }
 
-    /// Puts a memory out of ordinary view; it stays readable by its id.
+    /// Puts a memory out of lists and searches; it stays readable by its id, and
+    /// nothing is erased.
     ///
     /// # Errors
     /// `record.not_found`, `key.missing`, `store.*`.
@@ -282,10 +304,11 @@ impl Memories {
         self.tenant.append(&actor, kind, &body, None)
     }
 
-    /// All events of a memory, oldest first.
+    /// All events of a memory, oldest first: what it said before each change.
     ///
     /// # Errors
-    /// `record.not_found`, or where its evidence does not hold.
+    /// `id.invalid`, `record.not_found`, `key.missing`; `log.altered` where its
+    /// evidence does not hold.
     pub fn history(&self, id: &str) -> Result<Vec<Step>> {
         self.get(id)?;
         steps(&self.tenant, id)

@@ -11,6 +11,27 @@ use mirrordna_core::{Code, Error, Hash, Kind, Result, limits};
 use std::collections::HashSet;
 
 /// The sessions of a tenant.
+///
+/// ```
+/// # use mirrordna::{Code, Engine, IdentityType};
+/// # let engine = Engine::open("memory:")?;
+/// # let agent = engine.identities().create(IdentityType::Agent)?;
+/// # let user = engine.identities().create(IdentityType::User)?;
+/// let sessions = engine.sessions();
+/// let monday = sessions.start(&agent, &user)?;
+/// monday.memories().add("Prefers trains to planes").send()?;
+///
+/// // Later, or in another process: go on with it, or begin one that continues it.
+/// let tuesday = sessions.continue_from(&sessions.resume(monday.id())?)?;
+/// let lineage = sessions.lineage(tuesday.id())?;
+/// assert_eq!(lineage.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), [monday.id(), tuesday.id()]);
+///
+/// let id = monday.id().to_owned();
+/// monday.end_with(Some(r#"{"booked":true}"#))?;
+/// assert_eq!(sessions.resume(&id).unwrap_err().code(), Code::SessionEnded);
+/// assert_eq!(sessions.memories(&id)?.list(0, 10)?.len(), 1);
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sessions {
     pub(crate) tenant: Tenant,

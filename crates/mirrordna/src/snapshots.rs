@@ -111,13 +111,32 @@ pub struct Restored {
 }
 
 /// The snapshots of a tenant.
+///
+/// ```
+/// # use mirrordna::{Engine, IdentityType};
+/// # let engine = Engine::open("memory:")?;
+/// # let agent = engine.identities().create(IdentityType::Agent)?;
+/// agent.memories().add("Prefers trains to planes").send()?;
+/// let before = engine.snapshots().capture(&agent, Some(r#"{"why":"before the upgrade"}"#))?;
+///
+/// let wrong = agent.memories().add("Prefers planes to trains").send()?;
+/// let after = engine.snapshots().capture(&agent, None)?;
+/// assert_eq!(engine.snapshots().compare(&before.id, &after.id)?.added, [wrong.id.clone()]);
+///
+/// let done = engine.snapshots().restore(&before.id)?;
+/// assert_eq!((done.archived, done.unchanged), (1, 1));
+/// assert!(agent.memories().get(&wrong.id)?.archived);
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     pub(crate) tenant: Tenant,
 }
 
 impl Snapshots {
-    /// Captures the state of an agent as it is now.
+    /// Captures the state of an agent as it is now, with metadata (a JSON
+    /// document) where it is given. It signs a checkpoint and appends one event;
+    /// memories are not copied.
     ///
     /// # Errors
     /// `json.invalid` for the metadata, `key.missing` without the agent's or

@@ -12,6 +12,25 @@ use serde::Serialize;
 
 /// The timeline of a tenant, of an actor, or of a session, depending on where
 /// the handle came from.
+///
+/// ```
+/// # use mirrordna::{Engine, IdentityType};
+/// # let engine = Engine::open("memory:")?;
+/// # let agent = engine.identities().create(IdentityType::Agent)?;
+/// let timeline = agent.timeline();
+/// let placed = timeline.append("booking.requested", &serde_json::json!({"to": "Lyon"}))?;
+/// let event = timeline.get(placed.index)?;
+/// assert_eq!(event.payload.as_deref(), Some(r#"{"to":"Lyon"}"#));
+///
+/// // A call whose outcome is unknown is made again: it is appended once.
+/// let first = timeline.append_json("ticket.bought", None, Some("order 17"))?;
+/// let again = timeline.append_json("ticket.bought", None, Some("order 17"))?;
+/// assert_eq!((first.index, again.existed), (again.index, true));
+///
+/// // Everything in the log, the engine's own events too, from the genesis on.
+/// assert_eq!(engine.timeline().list(0, 1)?[0].kind, "log.genesis");
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Timeline {
     pub(crate) tenant: Tenant,
@@ -62,7 +81,8 @@ pub struct TimelineEvent {
 }
 
 impl Timeline {
-    /// Appends an application event with a JSON payload.
+    /// Appends an application event with a JSON payload, durably. The type is a
+    /// dotted name, such as `booking.requested`.
     ///
     /// # Errors
     /// `input.invalid`, `limit.exceeded`, `key.missing`, `store.*`.
@@ -70,7 +90,9 @@ impl Timeline {
         self.append_json(event_type, Some(&payload.to_string()), None)
     }
 
-    /// Appends an application event whose payload is kept byte for byte.
+    /// Appends an application event whose payload, JSON, is kept byte for byte.
+    /// A second append with the same idempotency key appends nothing and
+    /// returns the first result.
     ///
     /// # Errors
     /// As [`Timeline::append`], and `json.invalid`.
@@ -94,10 +116,11 @@ impl Timeline {
         self.tenant.append(&actor, Kind::EVENT, &body, once)
     }
 
-    /// Number of events in the log.
+    /// Number of events in the log, whatever the scope of this handle.
     ///
     /// # Errors
-    /// Where the log cannot be read, or its evidence does not hold.
+    /// `store.*` where the log cannot be read, `log.altered` where its evidence
+    /// does not hold.
     pub fn len(&self) -> Result<u64> {
         self.tenant.view(|view, _| Ok(view.size()))
     }
@@ -130,7 +153,8 @@ impl Timeline {
     /// Events of this scope from a leaf on, oldest first, at most `limit`.
     ///
     /// # Errors
-    /// Where the log cannot be read, or its evidence does not hold.
+    /// `store.*` where the log cannot be read, `log.altered` where its evidence
+    /// does not hold.
     pub fn list(&self, from: u64, limit: usize) -> Result<Vec<TimelineEvent>> {
         let session = self.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
         let (log, limit) = (&self.tenant.log, limit.min(limits::RESULTS));

@@ -33,7 +33,8 @@ pub struct Finding {
 /// Accounting of bodies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct BodyCounts {
-    /// Stored, matching their commitment, and readable here.
+    /// Stored, matching their commitment, and readable here; public ones, which
+    /// need no key, are among them.
     pub present: u64,
     /// Stored and matching, but their key is not here.
     pub locked: u64,
@@ -44,6 +45,28 @@ pub struct BodyCounts {
 }
 
 /// The outcome of a verification.
+///
+/// ```
+/// use mirrordna::{Engine, IdentityType, Keys, Witness};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("m.db");
+/// # let path = path.to_str().unwrap();
+/// # let keys = || Keys::Folder(dir.path().join("keys"));
+/// # let engine = Engine::builder(path).keys(keys()).witness(Witness::Off).open()?;
+/// engine.identities().create(IdentityType::Agent)?.memories().add("for the agent only").send()?;
+/// let report = engine.verify()?;
+/// assert!(report.is_intact());
+/// engine.close()?;
+///
+/// // A stranger has the file, and no keys: nothing is wrong, and nobody whom
+/// // they trust vouches for it.
+/// let theirs = || Engine::builder(path).keys(Keys::Folder("/nowhere".into())).witness(Witness::Off);
+/// let report = theirs().verify()?;
+/// assert_eq!((report.verdict, report.problems.len()), ("unproven", 0));
+/// assert_eq!(report.bodies.locked, 2); // the agent's profile and its memory
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// `intact`, `altered` or `unproven`.

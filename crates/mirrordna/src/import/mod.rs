@@ -2,6 +2,23 @@
 //! share is the report and the way records become events: in batches that are
 //! atomic, with idempotency tags, so that a killed import resumes and a second
 //! run of the same file appends nothing.
+//!
+//! ```
+//! use mirrordna::Engine;
+//! use mirrordna::import::{Format, import};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! let chat = dir.path().join("chat.jsonl");
+//! std::fs::write(&chat, "{\"speaker\":\"Sam\",\"text\":\"Which place did we book?\"}\nnot JSON\n").unwrap();
+//! let engine = Engine::open("memory:")?;
+//! let report = import(&engine.main(), &[chat.clone()], Format::Auto, &mut |_, _| {})?;
+//! assert_eq!((report.kept, report.refused, report.notes[0].line), (1, 1, 2));
+//! assert_eq!(engine.memories().search("the place").run()?[0].record.speaker.as_deref(), Some("Sam"));
+//!
+//! let again = import(&engine.main(), &[chat], Format::Auto, &mut |_, _| {})?;
+//! assert_eq!(again.events, 0);
+//! # Ok::<(), mirrordna::Error>(())
+//! ```
 
 mod chat;
 mod chatgpt;
