@@ -513,6 +513,23 @@ pub(crate) fn recovery_of(made: &identity::Created) -> NewRecovery {
 }
 
 /// An open database. Clones share it; it closes with the last of them.
+///
+/// ```
+/// use mirrordna::{Engine, IdentityType};
+///
+/// let engine = Engine::open("memory:")?; // or "./mirrordna.db"
+/// let agent = engine.identities().create(IdentityType::Agent)?;
+/// agent.memories().add("Prefers trains to planes").send()?;
+/// assert!(engine.verify()?.is_intact());
+///
+/// // A tenant has a log of its own: no handle of another reaches it.
+/// let acme = engine.tenant("acme")?;
+/// acme.identities().create(IdentityType::Agent)?.memories().add("for acme only").send()?;
+/// assert_eq!((engine.memories().count()?, acme.memories().count()?), (1, 1));
+/// assert!(engine.memories().search("acme").run()?.is_empty());
+/// engine.close()?;
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
