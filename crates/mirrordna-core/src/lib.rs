@@ -29,13 +29,15 @@ pub use mirrordna_verify as verify;
 pub use mirrordna_verify::hash::Hash;
 pub use mirrordna_verify::{Header, Kind, Leaf, PublicKey};
 
-/// Where time comes from.
+/// Where time comes from. It may go backwards: header times do not follow it
+/// then, they are at least that of the log's last event.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970-01-01 UTC.
     fn now_ms(&self) -> u64;
 }
 
-/// Where randomness comes from.
+/// Where randomness comes from: keys, secrets and ids. It must be fit for
+/// cryptography, such as the operating system's.
 pub trait Entropy: Send + Sync {
     /// Fills `out` with bytes that nobody can predict.
     ///

@@ -59,11 +59,29 @@ fn is_unspaced(c: char) -> bool {
 pub struct Hit {
     /// The number the document was added under.
     pub doc: u32,
-    /// BM25 score; only its order means something.
+    /// BM25 score, above 0, without unit: statistics are those of the scope, so
+    /// that scores of two searches cannot be compared.
     pub score: f64,
 }
 
-/// An inverted index in memory.
+/// An inverted index in memory, with every document it was given: about one
+/// posting of 8 bytes per distinct term of a document.
+///
+/// ```
+/// use mirrordna_recall::Index;
+///
+/// let mut index = Index::new();
+/// index.add(0, "Prefers trains to planes");
+/// index.add(1, "The boathouse is booked for the 14th");
+/// index.add(2, "Collects tickets of night trains");
+/// let docs = |hits: Vec<mirrordna_recall::Hit>| hits.iter().map(|h| h.doc).collect::<Vec<_>>();
+/// assert_eq!(docs(index.search("a night train?", 10, &|_| true)), [2, 0]);
+///
+/// // What is out of scope neither answers nor counts in the statistics.
+/// assert_eq!(docs(index.search("a night train?", 10, &|doc| doc < 2)), [0]);
+/// index.remove(0);
+/// assert!(index.search("planes", 10, &|_| true).is_empty());
+/// ```
 #[derive(Debug, Default)]
 pub struct Index {
     postings: HashMap<String, Vec<(u32, u32)>>,

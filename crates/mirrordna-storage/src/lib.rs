@@ -58,15 +58,17 @@ pub struct LogRow {
 /// One event as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventRow {
-    /// Leaf data.
+    /// Leaf data: the header, or COSE_Sign1 over it.
     pub leaf: Vec<u8>,
-    /// Stored body.
+    /// Stored body: the bytes of a public one, commitment and ciphertext of a
+    /// private one; `None` where the event has none, or it was erased.
     pub body: Option<Vec<u8>>,
     /// Subject number and wrapped secret of a private body.
     pub secret: Option<(u64, Vec<u8>)>,
 }
 
-/// A subject's wrapped key.
+/// A subject's wrapped key: whoever destroys it makes all that was written
+/// about that subject unreadable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectRow {
     /// Local number.
@@ -234,7 +236,7 @@ pub trait WriteTx: ReadTx {
     fn delete_subject(&mut self, number: u64) -> Result<()>;
 }
 
-/// A place that keeps logs.
+/// A place that keeps logs. An adapter is right when it passes the [`kit`].
 pub trait Store: Send + Sync + fmt::Debug {
     /// Runs `work` on one consistent state.
     ///

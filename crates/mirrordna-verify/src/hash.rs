@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 digest.
+/// A SHA-256 digest (FIPS 180-4), 32 bytes.
 pub type Hash = [u8; 32];
 
 /// The digest that stands for "no body" in a header.

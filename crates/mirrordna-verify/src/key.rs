@@ -13,7 +13,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 /// Multicodec prefix of an Ed25519 public key (varint 0xed).
 const ED25519_PUB: [u8; 2] = [0xed, 0x01];
 
-/// A checked Ed25519 public key.
+/// A checked Ed25519 public key (RFC 8032): what was not checked is no key here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
 

@@ -22,7 +22,8 @@ pub const MAX_LEAF: usize = 36_000;
 const ALG_ED25519: i64 = -19;
 const COSE_SIGN1: u64 = 18;
 
-/// A decoded leaf.
+/// A decoded leaf, the data of one event in the tree: the header's 162 bytes or,
+/// where the event is signed, a COSE_Sign1 (RFC 9052) over them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf<'a> {
     /// The header's own bytes, which a signature covers.
@@ -85,7 +86,7 @@ pub fn signed_bytes(header_bytes: &[u8], key_id: &[u8; 8]) -> Vec<u8> {
     w.into_bytes()
 }
 
-/// Leaf data of a signed header.
+/// Leaf data of a signed header: COSE_Sign1 (RFC 9052) with Ed25519 (RFC 9864).
 #[must_use]
 pub fn encode_signed(header_bytes: &[u8], key_id: &[u8; 8], signature: &[u8; 64]) -> Vec<u8> {
     let mut w = Writer::with_capacity(90 + header_bytes.len());
@@ -93,7 +94,7 @@ pub fn encode_signed(header_bytes: &[u8], key_id: &[u8; 8], signature: &[u8; 64]
     w.into_bytes()
 }
 
-/// RFC 6962 hash of leaf data.
+/// Hash of leaf data: SHA-256 of a zero byte and the data (RFC 6962, 2.1).
 #[must_use]
 pub fn hash(data: &[u8]) -> Hash {
     hash::leaf(data)

@@ -89,7 +89,7 @@ pub struct Bodies {
     pub missing: u64,
 }
 
-/// The outcome of a walk.
+/// The outcome of a walk over one log.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The conclusion.
@@ -98,9 +98,10 @@ pub struct Report {
     pub log: Option<[u8; 16]>,
     /// Number of leaves.
     pub size: u64,
-    /// Root over all leaves.
+    /// Root over all leaves (RFC 6962, section 2.1).
     pub root: Hash,
-    /// Fingerprint of the log key that the genesis names.
+    /// Fingerprint (SHA-256) of the log key that the genesis names: what a
+    /// stranger compares with what the owner told them by another way.
     pub log_key: Option<Hash>,
     /// Number of actors with a chain.
     pub identities: u64,

@@ -35,6 +35,23 @@ pub enum SealPolicy {
 }
 
 /// How to open a database.
+///
+/// ```
+/// use mirrordna::{Code, Engine, IdentityType, Keys, Witness};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("m.db");
+/// # let path = path.to_str().unwrap();
+/// let open = |passphrase: &str| {
+///     let builder = Engine::builder(path).keys(Keys::Folder(dir.path().join("keys")));
+///     builder.witness(Witness::Folder(dir.path().join("state"))).passphrase(passphrase).open()
+/// };
+/// let engine = open("open sesame")?;
+/// engine.identities().create(IdentityType::Agent)?;
+/// engine.close()?;
+/// assert_eq!(open("open barley").unwrap_err().code(), Code::KeyPassphrase);
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 pub struct Builder {
     pub(crate) url: String,
     pub(crate) keys: Keys,

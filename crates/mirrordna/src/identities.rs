@@ -65,10 +65,12 @@ impl Identity {
         Timeline { actor: Some(self.digest), ..self.tenant.timeline() }
     }
 
-    /// Name, description and metadata, as they stand.
+    /// Name, description and metadata, as they stand; without them where
+    /// contents are locked, because the keyring of the database is not here.
     ///
     /// # Errors
-    /// Where the profile cannot be read.
+    /// `store.*` where the log cannot be read, `log.altered` where its evidence
+    /// does not hold.
     pub fn profile(&self) -> Result<Profile> {
         self.tenant.view(|view, tx| {
             let found = view.record(tx, &self.tenant.log, schema::PROFILE, &self.id)?;
@@ -109,6 +111,17 @@ pub struct Profile {
 }
 
 /// The identities of a tenant.
+///
+/// ```
+/// # use mirrordna::{Engine, IdentityType, NewIdentity};
+/// # let engine = Engine::open("memory:")?;
+/// let new = NewIdentity { name: Some("Ada".into()), ..NewIdentity::default() };
+/// let ada = engine.identities().create_with(IdentityType::Agent, new)?;
+/// assert!(ada.id().starts_with("mdna_agt_"));
+/// assert_eq!(engine.identities().find("Ada")?.id(), ada.id());
+/// assert_eq!(ada.profile()?.name.as_deref(), Some("Ada"));
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Identities {
     pub(crate) tenant: Tenant,
