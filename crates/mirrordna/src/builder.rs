@@ -10,6 +10,7 @@ use crate::witness::Witness;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Result};
 use mirrordna_storage::{MemoryStore, Store};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -91,8 +92,8 @@ impl Builder {
     /// For [`Builder::verify`]: also trusts the log key with this fingerprint
     /// (SHA-256 of the key), which was learned by another way than the database.
     #[must_use]
-    pub fn trust(mut self, fingerprint: [u8; 32]) -> Self {
-        self.trusted.push(fingerprint);
+    pub fn trust(mut self, fingerprint: Fingerprint) -> Self {
+        self.trusted.push(fingerprint.0);
         self
     }
 
@@ -222,5 +223,43 @@ impl Builder {
             }
             url => file::open(&url, self),
         }
+    }
+}
+
+/// SHA-256 of a log's checkpoint key: what an auditor is told by another way
+/// than the database. Its text is 64 hex digits.
+///
+/// ```
+/// # use mirrordna::{Code, Engine, Fingerprint};
+/// # let engine = Engine::open("memory:")?;
+/// let told = engine.fingerprint().to_string();
+/// let trusted: Fingerprint = told.parse()?;
+/// assert_eq!(trusted, engine.fingerprint());
+/// assert_eq!("the usual one".parse::<Fingerprint>().unwrap_err().code(), Code::InputInvalid);
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub(crate) [u8; 32]);
+
+impl From<[u8; 32]> for Fingerprint {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let shown: String = text.chars().take(80).collect();
+        let bad = || Error::new(Code::InputInvalid, format!("'{shown}' is no fingerprint: 64 hex digits, as `mirrordna init` prints it"));
+        crate::keyring::unhex(text).map(Self).ok_or_else(bad)
     }
 }

@@ -1,7 +1,7 @@
 //! The engine: one open database, its keyring, its committer and its service
 //! thread.
 
-use crate::builder::{Builder, Durability, SealPolicy};
+use crate::builder::{Builder, Durability, Fingerprint, SealPolicy};
 use crate::commit::{Appended, Committer, Item, Job, Speaker, write_genesis};
 use crate::identities::Identities;
 use crate::keyring::{Keyring, Keys, NewKey, NewRecovery, Role, hex, owner};
@@ -657,8 +657,8 @@ impl Engine {
     /// Fingerprint of the key that signs checkpoints of the default tenant's
     /// log: what an auditor must be told by another way than the database.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
-        hex(&self.default_tenant().log.key.fingerprint())
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.default_tenant().log.key.fingerprint().into()
     }
 
     /// How the default tenant's log stood, when it was opened, to what this

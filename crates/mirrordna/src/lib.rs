@@ -79,7 +79,7 @@ mod verify;
 mod view;
 mod witness;
 
-pub use builder::{Builder, Durability, SealPolicy};
+pub use builder::{Builder, Durability, Fingerprint, SealPolicy};
 pub use commit::Appended;
 pub use engine::{DEFAULT_TENANT, Engine, Tenant};
 pub use follow::Follow;

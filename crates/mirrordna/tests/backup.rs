@@ -144,13 +144,8 @@ fn an_export_is_verified_where_it_lies() {
     let report = stranger().verify().unwrap();
     assert_eq!((report.verdict, &report.head, report.problems.len()), ("unproven", &own.head, 0), "{report:#?}");
     assert_eq!((report.bodies.locked > 300, report.freshness.as_str()), (true, "unproven"), "{report:#?}");
-    let fingerprint = |hex: &str| {
-        let mut out = [0; 32];
-        out.iter_mut().enumerate().for_each(|(i, b)| *b = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap());
-        out
-    };
     let engine = place.builder().read_only().open().unwrap();
-    let main = stranger().trust(fingerprint(&engine.fingerprint())).verify().unwrap();
+    let main = stranger().trust(engine.fingerprint()).verify().unwrap();
     assert_eq!(main.verdict, "unproven", "the other tenant's log has another key: {main:#?}");
     // It goes on, and the export is what it was: behind, and intact.
     drop(engine);

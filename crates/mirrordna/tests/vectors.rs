@@ -27,7 +27,7 @@ fn the_export_of_the_vectors_comes_back_as_it_was() {
     let unproven = place.verify();
     assert_eq!((unproven.verdict, &unproven.head), ("unproven", &log["verdict"]["root"].as_str().unwrap().to_owned()), "{unproven:#?}");
     let fingerprint = mirrordna_core::verify::hash::sha256(&[&unhex(&log["log_key"])]);
-    let intact = place.builder().trust(fingerprint).verify().unwrap();
+    let intact = place.builder().trust(fingerprint.into()).verify().unwrap();
     assert_eq!((intact.verdict, intact.bodies.erased, intact.bodies.missing), ("intact", 1, 0), "{intact:#?}");
     let engine = place.builder().read_only().open().unwrap();
     let mut again = Vec::new();

@@ -22,7 +22,7 @@ pub(crate) fn describe_new(engine: &Engine, out: &mut Output) -> Result<()> {
     let (keyring, recovery) = (show(engine.keyring_path()), show(engine.recovery_path()));
     if out.json {
         return out.value(&json!({
-            "store": engine.location(), "database": engine.database_id(), "fingerprint": engine.fingerprint(),
+            "store": engine.location(), "database": engine.database_id(), "fingerprint": engine.fingerprint().to_string(),
             "keyring": keyring, "recovery": recovery, "passphrase": engine.has_passphrase(),
         }));
     }

@@ -53,7 +53,7 @@ fn text(argument: String) -> Result<String> {
 pub(crate) fn memory(settings: &Settings, command: MemoryCommand, out: &mut Output) -> Result<u8> {
     match command {
         MemoryCommand::List { identity, session, offset, limit } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             let memories = match (identity, session) {
                 (Some(name), _) => engine.identities().find(&name).or_see("identity list")?.memories(),
                 (None, Some(session)) => engine.sessions().memories(&session).or_see("session list")?,
@@ -62,11 +62,11 @@ pub(crate) fn memory(settings: &Settings, command: MemoryCommand, out: &mut Outp
             list(&memories, offset, limit.unwrap_or(usize::MAX), out)?;
         }
         MemoryCommand::Show { memory } => {
-            let engine = open_to_read(settings)?;
+            let engine = open_to_read(settings, out)?;
             show(&engine, &memory, out)?;
         }
         MemoryCommand::History { memory } => {
-            let steps = open_to_read(settings)?.memories().history(&memory).or_see("memory list")?;
+            let steps = open_to_read(settings, out)?.memories().history(&memory).or_see("memory list")?;
             if out.json {
                 out.value(&json!({ "history": steps }))?;
             } else {

@@ -4,27 +4,13 @@ use super::count;
 use crate::args::Verify;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
-use mirrordna::{Code, Error, Finding, Result, VerifyReport};
+use mirrordna::{Code, Error, Finding, Fingerprint, Result, VerifyReport};
 
 /// Problems that are shown; `--json` lists more.
 const SHOWN: usize = 20;
 
-/// A fingerprint: 64 hex digits.
-fn fingerprint(text: &str) -> Result<[u8; 32]> {
-    let digits: Vec<u8> = text.trim().bytes().filter_map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect();
-    let bad = || Error::new(Code::InputInvalid, format!("'{text}' is no fingerprint: 64 hex digits, as `mirrordna init` prints it"));
-    if digits.len() != 64 || text.trim().len() != 64 {
-        return Err(bad());
-    }
-    let mut out = [0; 32];
-    for (o, pair) in out.iter_mut().zip(digits.chunks(2)) {
-        *o = pair[0] << 4 | pair[1];
-    }
-    Ok(out)
-}
-
 pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Result<u8> {
-    let mut keys = args.key.iter().map(|k| fingerprint(k)).collect::<Result<Vec<_>>>()?;
+    let mut keys = args.key.iter().map(|k| k.parse()).collect::<Result<Vec<Fingerprint>>>()?;
     if let Some(policy) = &args.policy {
         let text = std::fs::read_to_string(policy)
             .map_err(|e| Error::new(Code::ConfigInvalid, format!("cannot read the policy {}", policy.display())).caused_by(e))?;
@@ -32,7 +18,7 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
                 let bad = |e: Error| Error::new(Code::ConfigInvalid, format!("{} line {}: {}", policy.display(), n + 1, e.message()));
-                keys.push(fingerprint(line).map_err(bad)?);
+                keys.push(line.parse().map_err(bad)?);
             }
         }
     }
@@ -51,7 +37,7 @@ pub(crate) fn exit_status(report: &VerifyReport) -> u8 {
     }
 }
 
-pub(crate) fn verify_store(settings: &Settings, keys: &[[u8; 32]], out: &Output) -> Result<VerifyReport> {
+pub(crate) fn verify_store(settings: &Settings, keys: &[Fingerprint], out: &Output) -> Result<VerifyReport> {
     let mut progress = Progress::new("verifying", Unit::Events, out);
     let builder = keys.iter().fold(settings.builder(), |builder, key| builder.trust(*key));
     builder.verify_with(&mut |done, of| progress.update(done, of))

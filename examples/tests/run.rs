@@ -1,0 +1,43 @@
+//! Every example runs and says what it promises.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+fn run(name: &str) -> String {
+    // Examples are built beside the tests that run them.
+    let here = std::env::current_exe().unwrap();
+    let built: PathBuf = here.parent().unwrap().parent().unwrap().join("examples").join(name);
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(&built).current_dir(home.path()).env("HOME", home.path()).output();
+    let output = output.unwrap_or_else(|e| panic!("{}: {e}", built.display()));
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_assistant_remembers() {
+    let said = run("assistant");
+    assert!(said.contains("continues 1 session(s)") && said.contains("prefers trains to ferries"), "{said}");
+    assert!(said.contains("the same memory: true") && said.contains("2 steps") && said.ends_with("intact\n"), "{said}");
+}
+
+#[test]
+fn the_auditor_finds_one_byte() {
+    let said = run("audit");
+    assert!(said.contains("which key to trust: unproven"), "{said}");
+    assert!(said.contains("with the fingerprint: intact") && said.contains("was changed: altered"), "{said}");
+}
+
+#[test]
+fn checkpoints_share_their_parts() {
+    let said = run("checkpoints");
+    assert!(said.contains("turn 4") && said.ends_with("intact\n"), "{said}");
+}
+
+#[test]
+fn the_async_twin_needs_no_runtime() {
+    let said = run("executor");
+    assert!(said.contains("stored once: true") && said.ends_with("intact\n"), "{said}");
+}
