@@ -114,6 +114,25 @@ fn processes_that_create_one_database_at_once_share_one() {
 }
 
 #[test]
+fn commands_that_only_read_leave_only_what_was_there() {
+    let place = Place::new();
+    place.json(&["identity", "create", "agent", "--name", "Ada"]);
+    place.json(&["remember", "the harbour closes at nine"]);
+    let files = || {
+        let mut names: Vec<_> = std::fs::read_dir(place.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        (names, std::fs::read(place.path()).unwrap())
+    };
+    let before = files();
+    for args in [&["verify"][..], &["recall", "harbour"], &["timeline", "list"], &["identity", "list"], &["doctor"]] {
+        place.command(args).output().unwrap();
+        let after = files();
+        assert_eq!(after.0, before.0, "{args:?}");
+        assert!(after.1 == before.1, "{args:?} changed the database");
+    }
+}
+
+#[test]
 fn a_tail_shows_what_other_processes_append_each_event_once() {
     use std::io::BufRead;
     let place = Place::new();
