@@ -756,7 +756,8 @@ impl Tenant {
     }
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod tests {
     use super::*;
     use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
