@@ -284,6 +284,22 @@ impl Store for RedbStore {
         self.left_behind.clone()
     }
 
+    fn discard(&self) -> Result<bool> {
+        if !self.writable {
+            return Ok(false);
+        }
+        // The file is locked: no other process has it open.
+        let mut logs = 0;
+        self.read(&mut |tx| tx.logs().map(|found| logs = found.len()))?;
+        self.in_place()?;
+        if logs > 0 {
+            return Ok(false);
+        }
+        self.poisoned.store(true, Ordering::Release);
+        std::fs::remove_file(&self.path).map_err(|e| from_io(&self.path, "cannot remove", e))?;
+        Ok(true)
+    }
+
     fn location(&self) -> String {
         self.path.display().to_string()
     }

@@ -7,7 +7,7 @@
 use mirrordna_core::Result;
 use mirrordna_storage::files::from_io;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A lock file beside the database.
@@ -39,6 +39,12 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(e)) => Err(from_io(&self.path, "cannot lock", e)),
         }
+    }
+
+    /// Whether the path still names the file that was opened.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let id = |m: std::fs::Metadata| (m.dev(), m.ino());
+        self.file.metadata().ok().map(id) == std::fs::metadata(&self.path).ok().map(id)
     }
 
     pub(crate) fn unlock(&self) -> Result<()> {

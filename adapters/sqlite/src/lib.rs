@@ -101,6 +101,38 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes the shared lock that says: here is a user of the database. Who is
+/// the only one first settles what a crash left. `None` for a reader who may
+/// not use the lock file.
+fn join(path: &Path, mode: Mode) -> Result<(Option<LockFile>, bool)> {
+    loop {
+        let open = match LockFile::open(beside(path, ".open")) {
+            Err(_) if mode == Mode::Read => return Ok((None, false)),
+            opened => opened?,
+        };
+        // Alone: what a crash left in the write-ahead log is all there is.
+        // Only the log is opened here, on which SQLite holds no locks.
+        // Readers do it too: what they show or export must not be undone by
+        // power loss. Those that may not write the log, or find a disk that
+        // fails, still read what is there.
+        let mut alone = false;
+        if mode != Mode::Create && open.try_exclusive()? {
+            let settled = settle(&beside(path, "-wal"));
+            if mode == Mode::Write {
+                settled?;
+                alone = true;
+            }
+        }
+        if !alone {
+            open.shared()?;
+        }
+        // A lock on a file that was removed meanwhile locks nothing.
+        if open.is_in_place() {
+            return Ok((Some(open), alone));
+        }
+    }
+}
+
 impl SqliteStore {
     /// Opens the database at `path`.
     ///
@@ -120,28 +152,8 @@ impl SqliteStore {
     }
 
     fn open_at(path: &Path, mode: Mode, durability: Durability) -> Result<Self> {
-        let (lock, open) = match mode {
-            Mode::Read => (None, LockFile::open(beside(path, ".open")).ok()),
-            _ => (Some(LockFile::open(beside(path, ".lock"))?), Some(LockFile::open(beside(path, ".open"))?)),
-        };
-        let mut alone = false;
-        if let Some(open) = &open {
-            // Alone: what a crash left in the write-ahead log is all there is.
-            // Only the log is opened here, on which SQLite holds no locks.
-            // Readers do it too: what they show or export must not be undone
-            // by power loss. Those that may not write the log, or find a disk
-            // that fails, still read what is there.
-            if mode != Mode::Create && open.try_exclusive()? {
-                let settled = settle(&beside(path, "-wal"));
-                if mode == Mode::Write {
-                    settled?;
-                    alone = true;
-                }
-            }
-            if !alone {
-                open.shared()?;
-            }
-        }
+        let (open, alone) = join(path, mode)?;
+        let lock = if mode == Mode::Read { None } else { Some(LockFile::open(beside(path, ".lock"))?) };
         let mut store = Self {
             path: path.to_owned(),
             writer: None,
@@ -444,6 +456,25 @@ impl Store for SqliteStore {
 
     fn left_behind(&self) -> Vec<(LogNumber, u64)> {
         self.left_behind.clone()
+    }
+
+    fn discard(&self) -> Result<bool> {
+        let (Some(writer), Some(open)) = (&self.writer, &self.open) else { return Ok(false) };
+        let connection = locked(writer);
+        let alone = open.try_exclusive()?;
+        let empty = "SELECT NOT EXISTS (SELECT 1 FROM log) AND NOT EXISTS (SELECT 1 FROM event)";
+        let empty = alone && connection.query_row(empty, [], |r| r.get(0)).map_err(|e| self.err("cannot read", e))?;
+        if !empty || self.in_place().is_err() {
+            open.shared()?;
+            return Ok(false);
+        }
+        self.poisoned.store(true, Ordering::Release);
+        // The lock files last: until then whoever opens the database waits.
+        for end in ["-wal", "-shm", "", ".lock", ".open"] {
+            // What cannot be removed stays as an empty database.
+            let _stays = std::fs::remove_file(beside(&self.path, end));
+        }
+        Ok(true)
     }
 
     fn location(&self) -> String {

@@ -133,6 +133,37 @@ fn commands_that_only_read_leave_only_what_was_there() {
 }
 
 #[test]
+fn a_creation_that_fails_takes_no_other_with_it() {
+    let mut survived = 0;
+    for round in 0..20 {
+        let place = Place::new();
+        let no_folder = place.0.path().join("file");
+        std::fs::write(&no_folder, "no folder for keys").unwrap();
+        let failing = || place.command(&["init"]).env("MIRRORDNA_KEYS", no_folder.join("keys")).spawn().unwrap();
+        let mut children = vec![failing(), failing()];
+        let good = place.command(&["identity", "create", "agent"]).spawn().unwrap();
+        children.push(failing());
+        let good = good.wait_with_output().unwrap();
+        for mut child in children {
+            assert!(!child.wait().unwrap().success() || good.status.success());
+        }
+        // It may have lost the file that it was about to use, but never one
+        // that holds what was acknowledged.
+        if good.status.success() {
+            survived += 1;
+            let report = place.json(&["verify"]);
+            assert_eq!((report["verdict"].as_str(), report["identities"].as_u64()), (Some("intact"), Some(1)), "round {round}: {report:#}");
+        }
+    }
+    assert!(survived > 0);
+    // Alone, a creation that fails leaves nothing.
+    let place = Place::new();
+    let out = place.command(&["init"]).env("MIRRORDNA_KEYS", "/dev/null/keys").output().unwrap();
+    assert!(!out.status.success());
+    assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_tail_shows_what_other_processes_append_each_event_once() {
     use std::io::BufRead;
     let place = Place::new();

@@ -270,6 +270,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// it open then: whoever wrote what is below them is gone. Empty otherwise.
     fn left_behind(&self) -> Vec<(LogNumber, u64)>;
 
+    /// Removes a database whose creation failed half-way: one without a log,
+    /// which nobody else has open. Returns whether it is gone; after that the
+    /// store can only be dropped.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn discard(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Where the store is, for messages.
     fn location(&self) -> String;
 }

@@ -99,10 +99,11 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
         }
         opened => opened?,
     };
-    let inner = Inner::open(store, Some(witness::place_of(path)), builder).inspect_err(|_| {
-        // A database that could not be given its log and keys never was one.
+    let inner = Inner::open(store.clone(), Some(witness::place_of(path)), builder).inspect_err(|_| {
+        // A database that could not be given its log and keys never was one;
+        // but another process may have given it both.
         if mode == Mode::Create {
-            remove_database(path);
+            let _stays = store.discard();
         }
     })?;
     if let Some(key) = file_key(path) {
