@@ -102,8 +102,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Takes the shared lock that says: here is a user of the database. Who is
-/// the only one first settles what a crash left. `None` for a reader who may
-/// not use the lock file.
+/// the only one first settles what a crash left, and a writer who is keeps
+/// the lock exclusive for now: that is the second value. `None` for a reader
+/// who may not use the lock file.
 fn join(path: &Path, mode: Mode) -> Result<(Option<LockFile>, bool)> {
     loop {
         let open = match LockFile::open(beside(path, ".open")) {
