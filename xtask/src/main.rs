@@ -15,7 +15,8 @@ const HELP: &str = "cargo xtask TASK
   interop   checks by other implementations, and under tokio, that are too heavy for every build
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
   deep      what is too long for every commit: each byte of a file changed once, power lost and writes
-            failed at every point of a day's work, ten minutes of each fuzz target
+            failed at every point of a day's work, a million identities and ten million events,
+            ten minutes of each fuzz target
   coverage  line coverage of the engine crates, at least 90 %; `coverage --missing` lists the lines
 ";
 
@@ -93,6 +94,7 @@ fn deep() -> bool {
         &["test", "--release", "--locked", "--package", "mirrordna", "--test", "flips", "--", "--nocapture"],
         &[("MIRRORDNA_FLIPS", "all")],
     ) && cargo(&["test", "--release", "--locked", "--package", "mirrordna-testing-faults", "--", "--ignored", "--nocapture"])
+        && cargo(&["run", "--release", "--locked", "--package", "mirrordna-benches", "--bin", "figures", "--", "deep"])
 }
 
 fn main() -> ExitCode {
