@@ -41,7 +41,7 @@ fn one(agent: &Identity, bare: &Bare, sync: &mut Sync) -> Fallible<()> {
     println!("one durable append / B1                {:8.2}", median(&ratios));
     let (mut own, mut b1) = (Vec::new(), Vec::new());
     for _ in 0..10 {
-        own.push(cpu_of(|| (0..300).try_for_each(|i| Ok(drop(agent.memories().add(text(i)).subject("bench").send()?))))? / 300.0);
+        own.push(cpu_of(|| (0..300).try_for_each(|i| Ok(agent.memories().add(text(i)).subject("bench").send().map(drop)?)))? / 300.0);
         b1.push(cpu_of(|| (0..300).try_for_each(|_| bare.row()))? / 300.0);
     }
     let (own, b1) = (median(&own), median(&b1));
@@ -138,7 +138,8 @@ fn bare_crypto(events: usize) -> Fallible<[f64; 6]> {
         black_box(tree.frontier().root());
         Ok(())
     })?;
-    let aead = cpu_of(|| (0..events).try_for_each(|_| Ok(drop(black_box(cipher::seal(&secret, binding, black_box(&plain))?)))))?;
+    let aead =
+        cpu_of(|| (0..events).try_for_each(|_| Ok(cipher::seal(&secret, binding, black_box(&plain)).map(|row| drop(black_box(row)))?)))?;
     // One event of 64 is signed.
     let seals = cpu_of(|| {
         let id = key.public().id();

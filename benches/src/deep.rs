@@ -84,7 +84,7 @@ pub(crate) fn child_identities(folder: &str) -> Fallible<()> {
             ids.push(event.actor);
         }
     }
-    let found = times(20_000, |i| Ok(drop(engine.identities().get(&ids[i as usize * 31 % ids.len()])?)))?;
+    let found = times(20_000, |i| Ok(engine.identities().get(&ids[i as usize * 31 % ids.len()]).map(drop)?))?;
     println!(
         "  identity by id: p50 {:.1} us, p99 {:.1} us; RSS {} MiB, {} anonymous",
         median(&found),
@@ -129,7 +129,7 @@ pub(crate) fn child_events(folder: &str) -> Fallible<()> {
         Ok(())
     })?;
     println!("  event by leaf: p50 {:.1} us, p99 {:.1} us", median(&found), quantile(&found, 0.99));
-    let found = times(20_000, |i| Ok(drop(engine.memories().get(&ids[i as usize * 31 % ids.len()])?)))?;
+    let found = times(20_000, |i| Ok(engine.memories().get(&ids[i as usize * 31 % ids.len()]).map(drop)?))?;
     println!(
         "  memory by id: p50 {:.1} us, p99 {:.1} us; RSS {} MiB, {} anonymous",
         median(&found),
