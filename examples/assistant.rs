@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Thursday: the conversation goes on, in another process for all we know.
     let thursday = engine.sessions().continue_from(&monday)?;
     println!("continues {} session(s)", engine.sessions().lineage(thursday.id())?.len() - 1);
-    for hit in travel.memories().search("how should she cross the sea?").limit(3).run()? {
+    for hit in travel.memories().search("does she prefer the train or the ferry?").limit(3).run()? {
         println!("{:5.2}  {}", hit.score, hit.record.content);
     }
 

@@ -18,11 +18,12 @@ use std::process::{Command, ExitCode};
 const LEAST: f64 = 90.0;
 
 /// The engine crates: a name for the table, and where the sources lie.
-const CRATES: [(&str, &str); 8] = [
+const CRATES: [(&str, &str); 9] = [
     ("verify", "crates/mirrordna-verify/src/"),
     ("core", "crates/mirrordna-core/src/"),
     ("storage", "crates/mirrordna-storage/src/"),
     ("storage-sqlite", "adapters/sqlite/src/"),
+    ("storage-redb", "adapters/redb/src/"),
     ("recall", "crates/mirrordna-recall/src/"),
     ("upstream", "crates/mirrordna-upstream/src/"),
     ("mirrordna", "crates/mirrordna/src/"),

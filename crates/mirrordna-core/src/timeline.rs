@@ -223,7 +223,8 @@ impl Tree {
 /// What a caller says when an application event is appended.
 #[derive(Debug, Clone, Default)]
 pub struct NewEvent {
-    /// Dotted name of what happened, for example `booking.requested`.
+    /// What happened: any name of at most [`limits::NAME`] bytes without
+    /// control characters; by habit dotted, for example `booking.requested`.
     pub event_type: String,
     /// JSON payload, kept verbatim.
     pub payload: Option<String>,
