@@ -116,8 +116,12 @@ impl RedbStore {
             return Ok(());
         }
         self.poisoned.store(true, Ordering::Release);
+        Err(self.replaced())
+    }
+
+    fn replaced(&self) -> Error {
         let what = format!("the database at {} was deleted or replaced while it was open", self.path.display());
-        Err(Error::new(Code::StoreReplaced, what))
+        Error::new(Code::StoreReplaced, what)
     }
 
     /// Tables that are not those of the format, and a derived one that does
@@ -226,6 +230,9 @@ fn check_format(path: &Path, db: &Database) -> Result<()> {
 
 impl Store for RedbStore {
     fn read(&self, work: &mut dyn FnMut(&dyn ReadTx) -> Result<()>) -> Result<()> {
+        if FileId::of(&self.path) != self.file {
+            return Err(self.replaced());
+        }
         let tx = self.db.begin_read().map_err(|e| self.err("cannot read", e))?;
         work(&tx::reading(&self.path, &tx)?)
     }

@@ -124,6 +124,7 @@ fn a_replaced_file_is_noticed_and_ends_writing() {
     let store = create(&path);
     store.write(&mut |tx| tx.put_event(1, 0, b"a", None, None)).unwrap();
     std::fs::remove_file(&path).unwrap();
+    assert_eq!(store.read(&mut |_| Ok(())).unwrap_err().code(), Code::StoreReplaced);
     let codes = [1, 2].map(|i| store.write(&mut |tx| tx.put_event(1, i, b"b", None, None)).unwrap_err().code());
     assert_eq!(codes, [Code::StoreReplaced, Code::StorePoisoned]);
     assert!(!store.maintain().unwrap());

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// The tenant of those who name none.
@@ -39,6 +39,8 @@ pub const DEFAULT_TENANT: &str = "default";
 const EPOCH_LIFE: u64 = 24 * 60 * 60 * 1000;
 /// How often the service thread looks for something to seal or sign.
 const SERVICE: Duration = Duration::from_millis(1000);
+/// How often the head witness is synced.
+const WITNESS_SYNC: Duration = Duration::from_secs(10);
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
@@ -55,6 +57,8 @@ pub(crate) struct Inner {
     left_behind: HashMap<u32, u64>,
     /// Folder of the head witness, and the short name of the database's place.
     witness: Option<(PathBuf, [u8; 16])>,
+    /// When what the witness remembers was last synced.
+    witness_synced: Mutex<Instant>,
     /// Logs by the keyed tag of their tenant.
     logs: Mutex<HashMap<Hash, Arc<Log>>>,
     default: OnceLock<Arc<Log>>,
@@ -120,6 +124,7 @@ impl Inner {
             durability,
             left_behind,
             witness: place.and_then(|place| Some((witness.folder()?, place))),
+            witness_synced: Mutex::new(Instant::now()),
             logs: Mutex::default(),
             default: OnceLock::new(),
             stop: Arc::default(),
@@ -173,13 +178,14 @@ impl Inner {
         Ok(log)
     }
 
-    /// Shows the newest checkpoint to the head witness.
-    fn remember(&self, log: &Log) {
+    /// Shows the newest checkpoint to the head witness; `sync` brings what it
+    /// remembers to the disk, so that power loss takes little of it.
+    fn remember(&self, log: &Log, sync: bool) {
         let Some((folder, place)) = &self.witness else { return };
         let released = lock(&log.state).released.take();
         if let Some(note) = released {
             // A witness that cannot be written lags; that is all.
-            if let Err(e) = witness::remember(folder, log, place, &note) {
+            if let Err(e) = witness::remember(folder, log, place, &note, sync) {
                 tracing::warn!(folder = %folder.display(), error = %e, "the head witness cannot be written");
             }
         }
@@ -229,7 +235,7 @@ impl Inner {
             lock(&log.state).released = tx.log(log.number)?.map(|row| row.checkpoint);
             Ok(())
         })?;
-        self.remember(&log);
+        self.remember(&log, false);
         Ok(lock(&self.logs).entry(log.tenant).or_insert(log).clone())
     }
 
@@ -378,7 +384,12 @@ impl Inner {
     /// Shows the witness what has become safe from power loss.
     fn release(&self, logs: &[Arc<Log>]) -> Result<()> {
         if self.store.maintain()? || self.durability == Durability::Full {
-            logs.iter().for_each(|log| self.remember(log));
+            let mut synced = lock(&self.witness_synced);
+            let sync = synced.elapsed() >= WITNESS_SYNC;
+            if sync {
+                *synced = Instant::now();
+            }
+            logs.iter().for_each(|log| self.remember(log, sync));
         }
         Ok(())
     }

@@ -116,7 +116,7 @@ pub(crate) fn read(folder: &Path, log: &[u8; 16]) -> Option<Seen> {
 
 /// Remembers a checkpoint, unless a newer one is remembered already or
 /// another process is at it. Failures are not errors: a witness may lag.
-pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &str) -> std::io::Result<()> {
+pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &str, sync: bool) -> std::io::Result<()> {
     let path = file(folder, &log.id);
     std::fs::create_dir_all(folder)?;
     let mut options = OpenOptions::new();
@@ -139,6 +139,9 @@ pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &
         let older = u64::from(sizes.first() > sizes.get(1));
         file.seek(SeekFrom::Start(older * SLOT as u64))?;
         file.write_all(&slot)?;
+        if sync {
+            file.sync_data()?;
+        }
     }
     file.unlock()
 }

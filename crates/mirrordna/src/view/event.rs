@@ -47,7 +47,7 @@ impl View {
         let (number, at) = (index / TILE, (index % TILE) as usize);
         let of = |tile: &[Hash]| tile.get(at).copied();
         let mut tiles = self.tiles.borrow_mut();
-        if let Some(tile) = tiles.get(&number) {
+        if let Some((_, tile)) = tiles.get(&(number % TILES)).filter(|(n, _)| *n == number) {
             return Ok(of(tile));
         }
         let altered = || Error::new(Code::Altered, format!("log {}: tile {number} is not the hashes of its leaves", log.number));
@@ -57,10 +57,7 @@ impl View {
         }
         let (hashes, _) = tile.as_chunks::<32>();
         let found = of(hashes);
-        if tiles.len() >= TILES {
-            tiles.clear();
-        }
-        tiles.insert(number, hashes.into());
+        tiles.insert(number % TILES, (number, hashes.into()));
         Ok(found)
     }
 

@@ -36,8 +36,8 @@ use std::collections::HashMap;
 /// First half of a hash: 128 bits are beyond second preimages.
 pub(crate) type Short = [u8; 16];
 
-/// Checked tiles that are kept, 8 KiB each.
-const TILES: usize = 4_096;
+/// Places for checked tiles, 8 KiB each; a tile's place is its number modulo this.
+const TILES: u64 = 4_096;
 
 fn short(hash: &[u8]) -> Short {
     let mut out = [0; 16];
@@ -96,7 +96,7 @@ pub(crate) struct View {
     /// Hashes of the leaves that the index's segments do not cover.
     tail: Vec<Hash>,
     index: Index,
-    tiles: RefCell<HashMap<u64, Box<[Hash]>>>,
+    tiles: RefCell<HashMap<u64, (u64, Box<[Hash]>)>>,
     recall: recall::Recall,
     /// The index began with what the store kept.
     leans: bool,
