@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 fn run(place: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-    command.current_dir(place).args(args).env_clear().env("HOME", place.join("home")).output().unwrap()
+    command.current_dir(place).args(args).env_clear().envs(profile()).env("HOME", place.join("home")).output().unwrap()
 }
 
 fn ok(place: &Path, args: &[&str]) -> String {
@@ -81,4 +81,9 @@ fn what_cannot_be_cited_says_why() {
     for command in ["create", "show", "list", "lineage", "verify"] {
         assert!(ok(place, &["citation", command, "--help"]).contains("mirrordna citation "), "{command} has an example");
     }
+}
+
+/// Where a measured process is to write its profile: not beside the database.
+fn profile() -> Option<(&'static str, std::ffi::OsString)> {
+    std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file))
 }

@@ -159,7 +159,7 @@ fn errors_are_coded_and_say_what_to_do() {
 fn without_a_home_the_error_names_the_variable() {
     let place = Place::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-    let out = command.current_dir(place.0.path()).arg("init").env_clear().output().unwrap();
+    let out = command.current_dir(place.0.path()).arg("init").env_clear().envs(profile()).output().unwrap();
     assert_eq!(out.status.code(), Some(12));
     assert!(String::from_utf8_lossy(&out.stderr).contains("Set MIRRORDNA_KEYS"));
     assert!(!place.path("mirrordna.db").exists());
@@ -228,7 +228,7 @@ fn configuration_is_file_then_environment_then_argument() {
     place.ok(&["init"]);
     assert!(place.path("filed.db").exists() && place.path("filed-keys").is_dir());
     let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-    command.current_dir(place.0.path()).args(["config", "--json"]).env_clear().env("MIRRORDNA_STORE", "env.db");
+    command.current_dir(place.0.path()).args(["config", "--json"]).env_clear().envs(profile()).env("MIRRORDNA_STORE", "env.db");
     let shown: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
     assert_eq!((shown["store"]["value"].as_str(), shown["store"]["from"].as_str()), (Some("env.db"), Some("MIRRORDNA_STORE")));
     for (text, says) in [
@@ -250,7 +250,7 @@ fn logs_are_lines_of_json_whose_request_id_is_the_event() {
     place.ok(&["identity", "create", "agent", "--name", "Ada"]);
     let run = |level: &str, format: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-        command.current_dir(place.0.path()).args(["remember", "logged", "--json"]).env_clear();
+        command.current_dir(place.0.path()).args(["remember", "logged", "--json"]).env_clear().envs(profile());
         command.env("HOME", place.0.path().join("home")).env("LOG_LEVEL", level).env("LOG_FORMAT", format).output().unwrap()
     };
     let out = run("debug", "json");
@@ -278,11 +278,16 @@ fn damage_beyond_opening_is_altered_and_a_locked_keyring_still_verifies() {
 
     let with = |passphrase: &str, args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-        command.current_dir(place.0.path()).args(args).env_clear().env("HOME", place.0.path().join("home"));
+        command.current_dir(place.0.path()).args(args).env_clear().envs(profile()).env("HOME", place.0.path().join("home"));
         command.env("MIRRORDNA_PASSPHRASE", passphrase).output().unwrap()
     };
     assert!(with("open sesame", &["--store", "p.db", "identity", "create", "agent"]).status.success());
     assert_eq!(with("open barley", &["verify", "p.db"]).status.code(), Some(12), "a wrong passphrase is an error");
     let report: Value = serde_json::from_slice(&with("", &["verify", "p.db", "--json"]).stdout).unwrap();
     assert_eq!((report["verdict"].as_str(), report["bodies"]["locked"].as_u64()), (Some("intact"), Some(1)), "{report}");
+}
+
+/// Where a measured process is to write its profile: not beside the database.
+fn profile() -> Option<(&'static str, std::ffi::OsString)> {
+    std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file))
 }

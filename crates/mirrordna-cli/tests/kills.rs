@@ -34,14 +34,21 @@ impl Place {
     /// `each` memories, printing every acknowledged one before the next.
     fn writer(&self, threads: usize, each: usize) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "a_writer_in_a_process_of_its_own", "--ignored", "--nocapture", "--test-threads=1"]).env_clear();
+        command
+            .args(["--exact", "a_writer_in_a_process_of_its_own", "--ignored", "--nocapture", "--test-threads=1"])
+            .env_clear()
+            .envs(profile());
         command.env("WRITER_ROOT", self.root()).env("WRITER_THREADS", threads.to_string()).env("WRITER_EACH", each.to_string());
         command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
     }
 
     fn cli(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mirrordna"));
-        command.env_clear().env("MIRRORDNA_KEYS", self.root().join("keys")).env("MIRRORDNA_STATE", self.root().join("state"));
+        command
+            .env_clear()
+            .envs(profile())
+            .env("MIRRORDNA_KEYS", self.root().join("keys"))
+            .env("MIRRORDNA_STATE", self.root().join("state"));
         command.env("MIRRORDNA_STORE", self.root().join("m.db")).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -177,7 +184,7 @@ fn a_read_only_file_system_is_read_and_refused_for_writing() {
         let cli = place.cli(&[]);
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).arg(place.root()).arg(cli.get_program()).args(args).arg("--json");
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env_clear().envs(profile()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         cli.get_envs().for_each(|(k, v)| {
             if let Some(v) = v {
                 command.env(k, v);
@@ -199,4 +206,9 @@ fn a_read_only_file_system_is_read_and_refused_for_writing() {
     let error: serde_json::Value = serde_json::from_slice(&refused.stderr).unwrap();
     assert_eq!((refused.status.code(), error["error"]["name"].as_str()), (Some(14), Some("store.read_only")), "{error}");
     assert!(builder(place.root()).verify().unwrap().is_intact());
+}
+
+/// Where a measured process is to write its profile: not beside the database.
+fn profile() -> Option<(&'static str, std::ffi::OsString)> {
+    std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file))
 }

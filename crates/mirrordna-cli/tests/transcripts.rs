@@ -100,7 +100,13 @@ impl Place {
         let binary = Path::new(env!("CARGO_BIN_EXE_mirrordna"));
         let path = format!("{}:/usr/bin:/bin", binary.parent().unwrap().display());
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", command]).current_dir(self.0.path()).env_clear().env("PATH", path).env("HOME", self.0.path().join("home"));
+        shell
+            .args(["-c", command])
+            .current_dir(self.0.path())
+            .env_clear()
+            .envs(profile())
+            .env("PATH", path)
+            .env("HOME", self.0.path().join("home"));
         // Every event signed: a slow machine adds no seals of its own.
         shell.env("MIRRORDNA_SEALS", "every-event").env("LC_ALL", "C.UTF-8").env("TERM", "xterm");
         shell
@@ -214,4 +220,9 @@ fn every_command_says_what_its_transcript_says() {
     for name in listed.filter_map(|l| l.split_whitespace().next()).filter(|n| *n != "help") {
         assert!(commands.contains(&format!("$ mirrordna {name}")), "no transcript of {name}");
     }
+}
+
+/// Where a measured process is to write its profile: not beside the database.
+fn profile() -> Option<(&'static str, std::ffi::OsString)> {
+    std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file))
 }
