@@ -89,6 +89,9 @@ impl Entry {
     }
 }
 
+/// A tile that was checked: its number and its leaf hashes.
+type CheckedTile = (u64, Box<[Hash]>);
+
 /// The derived state of one log.
 #[derive(Debug, Default)]
 pub(crate) struct View {
@@ -96,7 +99,7 @@ pub(crate) struct View {
     /// Hashes of the leaves that the index's segments do not cover.
     tail: Vec<Hash>,
     index: Index,
-    tiles: RefCell<HashMap<u64, (u64, Box<[Hash]>)>>,
+    tiles: RefCell<HashMap<u64, CheckedTile>>,
     recall: recall::Recall,
     /// The index began with what the store kept.
     leans: bool,
