@@ -136,28 +136,39 @@ impl View {
             }
             *self = Self::anew(tx, log)?;
         }
+        let leaned = self.leans;
         let done = self.advance(tx, log, row.size, &row.frontier, &signed);
         if done.is_err() {
             // Nothing half-folded may answer.
             *self = Self::default();
+            if leaned {
+                // Derived data may have gone: begin again, at last without it.
+                return self.catch_up(tx, log);
+            }
         }
         done
     }
 
     /// Runs `work` on this view. What it reads in derived data is checked where
-    /// it is read; where that fails, the view is folded anew from the events,
-    /// and what still fails then is true of the evidence.
+    /// it is read. Where that fails, another process may have saved anew: what
+    /// the store keeps now is read once more, and if that fails too, the events
+    /// are folded alone. What still fails then is true of the evidence.
     pub(crate) fn surely<T>(&mut self, tx: &dyn ReadTx, log: &Log, work: &mut dyn FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        match work(self) {
-            Err(e) if self.leans && e.code() == Code::Altered => {
-                tracing::warn!(log = log.number, error = %e, "the derived data in the store is dropped and made again");
-                let row = tx.log(log.number)?.ok_or(e)?;
-                *self = Self::anew(tx, log)?;
-                self.advance(tx, log, row.size, &row.frontier, &log.signed_frontier(&row)?)?;
-                work(self)
-            }
-            done => done,
+        let misled = |view: &Self, done: &Result<T>| view.leans && done.as_ref().is_err_and(|e| e.code() == Code::Altered);
+        let mut done = work(self);
+        if misled(self, &done) {
+            *self = Self::default();
+            self.catch_up(tx, log)?;
+            done = work(self);
         }
+        if misled(self, &done) {
+            tracing::warn!(log = log.number, "the derived data in the store is dropped and made again");
+            let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
+            *self = Self::anew(tx, log)?;
+            self.advance(tx, log, row.size, &row.frontier, &log.signed_frontier(&row)?)?;
+            done = work(self);
+        }
+        done
     }
 
     /// A view of nothing, to be folded from the events alone.

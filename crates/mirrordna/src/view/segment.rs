@@ -25,10 +25,10 @@ pub(super) const DIRECTORY: u32 = (1 << 20) - 1;
 /// Keys and values are short; one byte holds their lengths.
 const LONGEST: usize = 255;
 
-/// Something stored does not have the hash it should have. The caller starts
-/// over from the evidence; this never reaches a user.
+/// Something stored does not have the hash it should have. `View::surely`
+/// knows it by its code, and starts over.
 pub(super) fn stale() -> Error {
-    Error::new(Code::Bug, "a derived segment is not what its manifest says")
+    Error::new(Code::Altered, "a derived segment is not what its manifest says")
 }
 
 /// Which absent keys cost nothing.
