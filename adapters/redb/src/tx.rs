@@ -143,7 +143,7 @@ fn null(r: &mut Reader<'_>) -> Result<(), Malformed> {
 }
 
 fn log_row(number: LogNumber, bytes: &[u8]) -> Result<LogRow> {
-    value(bytes, 6, |r| {
+    value(bytes, 7, |r| {
         Ok(LogRow {
             number,
             id: r.array_of()?,
@@ -152,6 +152,10 @@ fn log_row(number: LogNumber, bytes: &[u8]) -> Result<LogRow> {
             frontier: r.bytes()?.to_vec(),
             checkpoint: r.text()?.to_owned(),
             signed_frontier: r.bytes()?.to_vec(),
+            successor: match r.peek()? {
+                Type::Uint => Some(u32::try_from(r.uint()?).map_err(|_| Malformed::new("row", "a log number beyond the limit"))?),
+                _ => null(r).map(|()| None)?,
+            },
         })
     })
 }
@@ -372,8 +376,12 @@ impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
         if log.number == 0 || log.number >= MAX_LOGS {
             return Err(Error::new(Code::LimitExceeded, format!("log number {}, a database holds fewer than {MAX_LOGS}", log.number)));
         }
-        let bytes = row(6, 64 + log.frontier.len() + log.checkpoint.len() + log.signed_frontier.len(), |w| {
+        let bytes = row(7, 64 + log.frontier.len() + log.checkpoint.len() + log.signed_frontier.len(), |w| {
             w.bytes(&log.id).uint(log.size).uint(log.time).bytes(&log.frontier).text(&log.checkpoint).bytes(&log.signed_frontier);
+            match log.successor {
+                Some(number) => w.uint(u64::from(number)),
+                None => w.null(),
+            };
         });
         Self::put(self.path, &mut self.log, &log.number.to_be_bytes(), &bytes)
     }

@@ -233,6 +233,7 @@ fn rows_that_nobody_wrote_are_named() {
                 frontier: frontier.clone(),
                 checkpoint: "c".into(),
                 signed_frontier: frontier,
+                successor: None,
             })?;
             tx.put_event(1, 0, b"leaf", None, None)?;
             tx.put_subject(&SubjectRow { number: 0, log: 1, tag: vec![9; 32], key: vec![8; 40] }).map(drop)

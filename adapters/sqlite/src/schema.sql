@@ -12,7 +12,8 @@ CREATE TABLE log (
   time       INTEGER NOT NULL,      -- header time of the last leaf, ms
   frontier   BLOB NOT NULL,         -- right edge of the Merkle tree
   checkpoint TEXT NOT NULL,         -- newest signed checkpoint (C2SP note)
-  signed_frontier BLOB NOT NULL     -- right edge of the tree it signs
+  signed_frontier BLOB NOT NULL,    -- right edge of the tree it signs
+  successor  INTEGER                -- number of the log that adopted it, whose leaf 1 says so
 ) STRICT;
 
 CREATE TABLE head (

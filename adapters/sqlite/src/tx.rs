@@ -59,17 +59,26 @@ impl Tx<'_> {
         let mut out = Vec::new();
         while let Some(row) = rows.next().map_err(|e| self.err(e))? {
             let get = || -> rusqlite::Result<_> {
-                Ok((row.get::<_, u32>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+                Ok((
+                    row.get::<_, u32>(0)?,
+                    row.get::<_, Vec<u8>>(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                    row.get(7)?,
+                ))
             };
-            let (number, id, size, time, frontier, checkpoint, signed_frontier) = get().map_err(|e| self.err(e))?;
+            let (number, id, size, time, frontier, checkpoint, signed_frontier, successor) = get().map_err(|e| self.err(e))?;
             let id = id.try_into().map_err(|_| Error::new(Code::Altered, format!("log {number} has an id that is not 16 bytes")))?;
-            out.push(LogRow { number, id, size: unsigned(size)?, time: unsigned(time)?, frontier, checkpoint, signed_frontier });
+            out.push(LogRow { number, id, size: unsigned(size)?, time: unsigned(time)?, frontier, checkpoint, signed_frontier, successor });
         }
         Ok(out)
     }
 }
 
-const LOG: &str = "SELECT n, id, size, time, frontier, checkpoint, signed_frontier FROM log";
+const LOG: &str = "SELECT n, id, size, time, frontier, checkpoint, signed_frontier, successor FROM log";
 
 impl ReadTx for Tx<'_> {
     fn logs(&self) -> Result<Vec<LogRow>> {
@@ -235,9 +244,9 @@ impl WriteTx for Tx<'_> {
             return Err(Error::new(Code::LimitExceeded, format!("log number {}, a database holds fewer than {MAX_LOGS}", row.number)));
         }
         self.run(
-            "INSERT INTO log(n, id, size, time, frontier, checkpoint, signed_frontier) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT(n) DO UPDATE SET size = ?3, time = ?4, frontier = ?5, checkpoint = ?6, signed_frontier = ?7",
-            params![row.number, row.id, row.size as i64, row.time as i64, row.frontier, row.checkpoint, row.signed_frontier],
+            "INSERT INTO log(n, id, size, time, frontier, checkpoint, signed_frontier, successor) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT(n) DO UPDATE SET size = ?3, time = ?4, frontier = ?5, checkpoint = ?6, signed_frontier = ?7, successor = ?8",
+            params![row.number, row.id, row.size as i64, row.time as i64, row.frontier, row.checkpoint, row.signed_frontier, row.successor],
         )
     }
 

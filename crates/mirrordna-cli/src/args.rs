@@ -133,6 +133,17 @@ Examples:
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Go on from a state that this machine has seen newer, or otherwise.
+    #[command(after_help = "A database that was rolled back, or restored from an older backup, is refused
+(log.rolled_back, log.forked). Read it first: `mirrordna --as-of timeline list`.
+If its state is right, a fork closes its logs as they are and begins new ones
+that name them; nothing is changed or lost. What is newer elsewhere is refused
+here from then on.
+
+Examples:
+  mirrordna verify            # says how many events there are, and what is wrong
+  mirrordna fork --accept-head 2960 --reason \"the disk was lost; backup of 3 May\"")]
+    Fork(Fork),
     /// Check that nothing was altered: exit status 0 intact, 1 altered, 3 unproven.
     #[command(after_help = "Status 3 (unproven) means: consistent, but nothing you trust vouches for it.
 Give the fingerprint that the owner told you by another way with --key.
@@ -565,6 +576,17 @@ pub(crate) struct Verify {
     /// File with one fingerprint a line; `#` begins a comment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
+}
+
+/// What `fork` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fork {
+    /// Number of events that the database holds, as `verify` says it.
+    #[arg(long, value_name = "N")]
+    pub(crate) accept_head: u64,
+    /// Why this state is right; it is recorded, encrypted.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 #[cfg(test)]

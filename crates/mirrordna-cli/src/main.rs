@@ -40,6 +40,7 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Import(import) => commands::import(settings, import, out),
         Command::Export { file } => commands::export(settings, &file, out),
         Command::Restore { file } => commands::restore(settings, &file, out),
+        Command::Fork(fork) => commands::fork(settings, &fork, out),
         Command::Verify(verify) => commands::verify(settings, verify, out),
         Command::Doctor => commands::doctor(settings, out),
         Command::Config => commands::config(settings, out),

@@ -79,9 +79,11 @@ codes! {
     /// The content is there but its key is not.
     Locked = 3003, "body.locked", false, "Open the database with the keyring that can read it.";
     /// The log is shorter than this machine has seen it.
-    RolledBack = 3004, "log.rolled_back", false, "If you restored a backup on purpose, read it with --as-of. If not, somebody replaced the file: find the newer one.";
+    RolledBack = 3004, "log.rolled_back", false, "If you restored a backup on purpose, read it with --as-of, or go on from it with `mirrordna fork`. If not, somebody replaced the file: find the newer one.";
     /// The log differs from what this machine has seen.
-    Forked = 3005, "log.forked", false, "Somebody rewrote history. Keep both copies, run `mirrordna verify` on each, and read with --as-of.";
+    Forked = 3005, "log.forked", false, "Somebody rewrote history. Keep both copies, run `mirrordna verify` on each, and read with --as-of. `mirrordna fork` goes on from this one.";
+    /// Another log goes on from this one.
+    LogClosed = 3006, "log.closed", false, "Open the database again: the engine then writes to the log that goes on.";
     /// There is no database at this place.
     StoreNotFound = 4001, "store.not_found", false, "Check the path, or create a database there with `mirrordna init`.";
     /// The file is no mirrordna database.

@@ -263,7 +263,7 @@ fn export(log: &Log, checkpoint: &str) -> Vec<u8> {
     magic.text("mdna.bk1");
     let mut row = Writer::default();
     let edge = log.frontiers.last().unwrap();
-    row.array(8).uint(0).uint(1).bytes(&log.id).uint(log.tree.size()).uint(log.time).bytes(edge).text(checkpoint).bytes(edge);
+    row.array(9).uint(0).uint(1).bytes(&log.id).uint(log.tree.size()).uint(log.time).bytes(edge).text(checkpoint).bytes(edge).null();
     let mut subject = Writer::default();
     let wrapped = log.store.subject_wrapping(&log.id, &log.subject.0).wrap(&log.subject.1);
     subject.array(5).uint(1).uint(1).uint(1).bytes(&log.subject.0).bytes(&wrapped);

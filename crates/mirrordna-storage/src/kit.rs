@@ -24,7 +24,16 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
 }
 
 fn log(number: u32, size: u64) -> LogRow {
-    LogRow { number, id: [number as u8; 16], size, time: 5, frontier: vec![1; 32], checkpoint: "c".into(), signed_frontier: vec![2; 64] }
+    LogRow {
+        number,
+        id: [number as u8; 16],
+        size,
+        time: 5,
+        frontier: vec![1; 32],
+        checkpoint: "c".into(),
+        signed_frontier: vec![2; 64],
+        successor: None,
+    }
 }
 
 fn subject(number: u64, log: u32) -> SubjectRow {
@@ -71,8 +80,12 @@ fn what_was_written_is_read(store: &dyn Store) {
             Ok(())
         })
         .unwrap();
+    let left = LogRow { successor: Some(2), ..log(1, 6) };
+    for row in [&left, &log(1, 6)] {
+        store.write(&mut |tx| tx.put_log(row)).unwrap();
+        read(store, |tx| assert_eq!(tx.log(1).unwrap().as_ref(), Some(row)));
+    }
     read(store, |tx| {
-        assert_eq!(tx.log(1).unwrap(), Some(log(1, 6)));
         assert_eq!(tx.head(1, &[7; 32]).unwrap(), Some(5));
         assert_eq!(tx.tile(1, 0, 0).unwrap().unwrap(), [3; 64]);
         let subject = tx.subject(1, &[9; 32]).unwrap().unwrap();

@@ -53,6 +53,8 @@ pub struct LogRow {
     pub checkpoint: String,
     /// Right edge of the tree that the checkpoint signs.
     pub signed_frontier: Vec<u8>,
+    /// The log that goes on from this one, which then takes no more leaves.
+    pub successor: Option<LogNumber>,
 }
 
 /// One event as it is stored.

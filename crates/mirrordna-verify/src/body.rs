@@ -17,6 +17,8 @@ const fn bad(why: &'static str) -> Malformed {
 /// A decoded public body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublicBody<'a> {
+    /// `log.adopt`
+    Adopt(Adopted),
     /// `log.genesis`
     Genesis {
         /// DID log of the system actor: one line.
@@ -79,6 +81,26 @@ pub enum PublicBody<'a> {
     },
 }
 
+/// A log that another one goes on from: its state then, which is its last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its id.
+    pub log: [u8; 16],
+    /// Number of its leaves.
+    pub size: u64,
+    /// Root over them.
+    pub root: Hash,
+    /// [`Adopted::ROLLED_BACK`] or [`Adopted::FORKED`].
+    pub cause: u64,
+}
+
+impl Adopted {
+    /// It had fewer leaves than its owner had seen.
+    pub const ROLLED_BACK: u64 = 1;
+    /// It had other leaves than its owner had seen.
+    pub const FORKED: u64 = 2;
+}
+
 /// The bytes an actor key signs to let an epoch key speak for it.
 #[must_use]
 pub fn epoch_certificate(log: &[u8; 16], actor: &Hash, key: &[u8; 32], version: u64, not_after: u64) -> Vec<u8> {
@@ -93,6 +115,7 @@ impl<'a> PublicBody<'a> {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Genesis { .. } => Kind::LOG_GENESIS,
+            Self::Adopt(_) => Kind::LOG_ADOPT,
             Self::Entry { .. } => Kind::IDENTITY_ENTRY,
             Self::EpochOpen { .. } => Kind::EPOCH_OPEN,
             Self::EpochClose => Kind::EPOCH_CLOSE,
@@ -113,6 +136,10 @@ impl<'a> PublicBody<'a> {
             Self::Genesis { did_log, log_key, database, tenant } => {
                 start(&mut w, 4);
                 w.uint(1).bytes(did_log).uint(2).bytes(log_key).uint(3).bytes(database).uint(4).bytes(tenant);
+            }
+            Self::Adopt(Adopted { log, size, root, cause }) => {
+                start(&mut w, 4);
+                w.uint(1).bytes(log).uint(2).uint(*size).uint(3).bytes(root).uint(4).uint(*cause);
             }
             Self::Entry { did_log } => {
                 start(&mut w, 1);
@@ -162,6 +189,12 @@ impl<'a> PublicBody<'a> {
                 database: r.field(3)?.array_of()?,
                 tenant: r.field(4)?.array_of()?,
             },
+            Kind::LOG_ADOPT => Self::Adopt(Adopted {
+                log: r.field(1)?.array_of()?,
+                size: r.field(2)?.uint()?,
+                root: r.field(3)?.array_of()?,
+                cause: r.field(4)?.uint()?,
+            }),
             Kind::IDENTITY_ENTRY => Self::Entry { did_log: r.field(1)?.bytes()? },
             Kind::EPOCH_OPEN => Self::EpochOpen {
                 key: r.field(1)?.array_of()?,
@@ -223,6 +256,7 @@ mod tests {
         let all = [
             PublicBody::Genesis { did_log: b"x\n", log_key: [1; 32], database: [2; 16], tenant: [3; 32] },
             PublicBody::Entry { did_log: b"{}\n" },
+            PublicBody::Adopt(Adopted { log: [5; 16], size: 7, root: [6; 32], cause: Adopted::ROLLED_BACK }),
             PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 9, certificate: [4; 64], ends: alloc::vec![3, 9] },
             PublicBody::EpochClose,
             PublicBody::Erase { reason: 1, count: 2 },

@@ -30,6 +30,8 @@ impl Kind {
     pub const IMPORT_OPEN: Self = Self(4);
     /// An import ended, with its counts.
     pub const IMPORT: Self = Self(5);
+    /// Leaf 1 of a log that goes on where another was left: it names that log.
+    pub const LOG_ADOPT: Self = Self(6);
     /// A signature over the actor's chain so far, without a body.
     pub const SEAL: Self = Self(8);
     /// A process starts to sign for an actor.
@@ -55,12 +57,13 @@ impl Kind {
     /// A piece of a large body, which names it.
     pub const PART: Self = Self(21);
 
-    const NAMES: [(Self, &'static str); 17] = [
+    const NAMES: [(Self, &'static str); 18] = [
         (Self::LOG_GENESIS, "log.genesis"),
         (Self::LOG_CLOSE, "log.close"),
         (Self::ANCHOR, "anchor"),
         (Self::IMPORT_OPEN, "import.open"),
         (Self::IMPORT, "import"),
+        (Self::LOG_ADOPT, "log.adopt"),
         (Self::SEAL, "seal"),
         (Self::EPOCH_OPEN, "epoch.open"),
         (Self::EPOCH_CLOSE, "epoch.close"),
@@ -95,6 +98,7 @@ impl Kind {
             self,
             Self::LOG_GENESIS
                 | Self::LOG_CLOSE
+                | Self::LOG_ADOPT
                 | Self::SEAL
                 | Self::EPOCH_OPEN
                 | Self::EPOCH_CLOSE

@@ -5,7 +5,7 @@
 //! and ends in a [`Report`]. It never decides on the basis of something the
 //! store claims about itself: stores hand over bytes, nothing else.
 
-use crate::body::{PublicBody, epoch_certificate};
+use crate::body::{Adopted, PublicBody, epoch_certificate};
 use crate::did::DidLog;
 use crate::hash::{self, Hash, NONE};
 use crate::merkle::Frontier;
@@ -111,6 +111,8 @@ pub struct Report {
     pub unsigned: u64,
     /// Size of the newest valid checkpoint that was offered.
     pub checkpoint: Option<u64>,
+    /// The log that this one goes on from.
+    pub adopted: Option<Adopted>,
     /// Findings, at most [`MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
     /// Findings beyond the listed ones.
@@ -151,6 +153,7 @@ pub struct Ledger {
     /// Checkpoints offered for sizes not reached yet.
     expected: BTreeMap<u64, Vec<Hash>>,
     checkpoint: Option<u64>,
+    adopted: Option<Adopted>,
     problems: Vec<Problem>,
     unlisted: u64,
 }
@@ -171,6 +174,7 @@ impl Ledger {
             bodies: Bodies::default(),
             expected: BTreeMap::new(),
             checkpoint: None,
+            adopted: None,
             problems: Vec::new(),
             unlisted: 0,
         }
@@ -198,6 +202,12 @@ impl Ledger {
     #[must_use]
     pub fn head(&self, actor: &Hash) -> Option<(Hash, u64)> {
         self.actors.get(actor).map(|a| (a.last, a.next))
+    }
+
+    /// The log that this one goes on from, once its second leaf was read.
+    #[must_use]
+    pub const fn adopted(&self) -> Option<&Adopted> {
+        self.adopted.as_ref()
     }
 
     /// All actors seen so far.
@@ -331,6 +341,16 @@ impl Ledger {
                     let p = self.at("log.genesis", "names an unacceptable log key");
                     self.note_problem(p);
                 }
+            }
+        }
+        if let Some(PublicBody::Adopt(adopted)) = &public {
+            // By the log's own actor: the first leaf is its, so is the second.
+            let own = self.size() == 1 && header.aseq == 1 && self.actors.len() == 1;
+            if own && adopted.log != log && matches!(adopted.cause, Adopted::ROLLED_BACK | Adopted::FORKED) {
+                self.adopted = Some(*adopted);
+            } else {
+                let p = self.at("log.adopted", "only leaf 1, by the log's own actor, names another log that this one goes on from");
+                self.note_problem(p);
             }
         }
         if let Some(PublicBody::Erase { count, .. }) = &public {
@@ -512,6 +532,7 @@ impl Ledger {
             bodies: self.bodies,
             unsigned: self.actors.values().flat_map(|a| a.signers.values()).map(|s| s.unsigned).sum(),
             checkpoint: self.checkpoint,
+            adopted: self.adopted,
             problems: self.problems,
             unlisted: self.unlisted,
         }

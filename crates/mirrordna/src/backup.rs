@@ -101,8 +101,12 @@ pub(crate) fn export(store: &dyn Store, out: &mut dyn Write, progress: Progress<
         let logs = tx.logs()?;
         for row in &logs {
             let mut w = Writer::default();
-            w.array(8).uint(tag::LOG).uint(u64::from(row.number)).bytes(&row.id).uint(row.size).uint(row.time);
+            w.array(9).uint(tag::LOG).uint(u64::from(row.number)).bytes(&row.id).uint(row.size).uint(row.time);
             w.bytes(&row.frontier).text(&row.checkpoint).bytes(&row.signed_frontier);
+            match row.successor {
+                Some(number) => w.uint(u64::from(number)),
+                None => w.null(),
+            };
             sink.frame(w)?;
             sink.moved.logs += 1;
         }
@@ -197,7 +201,7 @@ fn decode(bytes: &[u8]) -> Result<Frame> {
     let fields = r.array()?;
     let small = |n: u64| u32::try_from(n).map_err(|_| damaged("numbers a log beyond the limit"));
     let frame = match (r.uint()?, fields) {
-        (tag::LOG, 8) => Frame::Log(LogRow {
+        (tag::LOG, 9) => Frame::Log(LogRow {
             number: small(r.uint()?)?,
             id: r.array_of()?,
             size: r.uint()?,
@@ -205,6 +209,7 @@ fn decode(bytes: &[u8]) -> Result<Frame> {
             frontier: r.bytes()?.to_vec(),
             checkpoint: r.text()?.to_owned(),
             signed_frontier: r.bytes()?.to_vec(),
+            successor: if r.peek()? == Type::Uint { Some(small(r.uint()?)?) } else { r.simple().map(|_| None)? },
         }),
         (tag::SUBJECT, 5) => {
             Frame::Subject(SubjectRow { number: r.uint()?, log: small(r.uint()?)?, tag: r.bytes()?.to_vec(), key: r.bytes()?.to_vec() })

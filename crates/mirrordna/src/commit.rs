@@ -27,8 +27,9 @@ const SIGN_EVERY: u64 = 64;
 pub(crate) enum Speaker {
     /// An epoch of this process.
     Epoch(Arc<Epoch>),
-    /// The actor key itself, for the event that brings it; with the SHA-256 of
-    /// the last line of the DID log.
+    /// The actor key itself, for the actor's first event in the log, which brings
+    /// it; with the SHA-256 of the last line of the DID log. Where the actor has
+    /// events already, nothing is appended.
     Entry(Arc<SecretKey>, Hash),
     /// The actor key, for an event right after the one that brought it.
     Actor(Arc<SecretKey>, u64),
@@ -46,7 +47,8 @@ pub(crate) struct Item {
 /// An event in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Index of the leaf in its log.
+    /// Its position in the tenant's timeline: the index of the leaf in its log;
+    /// after a fork, plus the events of the logs before that one.
     pub index: u64,
     /// Leaf hash: the event's name in proofs and references.
     pub leaf: Hash,
@@ -314,6 +316,10 @@ impl<'a> Staged<'a> {
             Some(head) => Some(*head),
             None => self.log.head(tx, state, &item.actor)?,
         };
+        if let (Speaker::Entry(..), Some(head)) = (&item.speaker, head) {
+            // Another thread or process brought the actor here first.
+            return Ok(Appended { index: self.log.base + head.index, leaf: head.last, time: self.edge.time, existed: true });
+        }
         let placed = self.place(tx, state, item, head, entropy)?;
         if let Some(tag) = item.once {
             self.once.insert(tag, placed);
@@ -399,7 +405,7 @@ impl<'a> Staged<'a> {
                 self.closed.push(epoch.clone());
             }
         }
-        Ok(Appended { index, leaf: hash, time: self.edge.time, existed: false })
+        Ok(Appended { index: self.log.base + index, leaf: hash, time: self.edge.time, existed: false })
     }
 
     fn wrap(&mut self, tx: &mut dyn WriteTx, state: &State, tag: &Hash, secret: &Secret, entropy: &dyn Entropy) -> Result<(u64, Wrapped)> {
@@ -510,7 +516,20 @@ pub(crate) fn write_genesis(tx: &mut dyn WriteTx, log: &Log, item: &Item, now: u
         frontier: frontier.clone(),
         checkpoint,
         signed_frontier: frontier,
+        successor: None,
     })
+}
+
+/// Appends to a log that the same transaction made, and signs a checkpoint.
+pub(crate) fn append_to_new(tx: &mut dyn WriteTx, log: &Log, items: &[Item], now: u64, entropy: &dyn Entropy) -> Result<()> {
+    let mut state = State::default();
+    log.refresh(tx, &mut state)?;
+    let mut staged = Staged::new(log, &state, now, false);
+    items.iter().try_for_each(|item| staged.append(tx, &state, item, entropy).map(drop))?;
+    staged.checkpoint = true;
+    staged.write_row(tx)?;
+    staged.install(&mut lock(&log.state));
+    Ok(())
 }
 
 #[cfg(test)]

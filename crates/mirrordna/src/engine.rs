@@ -5,7 +5,7 @@ use crate::builder::{Builder, Durability, Fingerprint, SealPolicy};
 use crate::commit::{Appended, Committer, Item, Job, Speaker, write_genesis};
 use crate::identities::Identities;
 use crate::keyring::{Keyring, Keys, NewKey, NewRecovery, Role, hex, owner};
-use crate::log::{Epoch, Genesis, Log, genesis, lock};
+use crate::log::{Epoch, Genesis, Log, adopts, genesis, lock};
 use crate::memories::Memories;
 use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
@@ -14,16 +14,17 @@ use crate::timeline::Timeline;
 
 use crate::verify::VerifyReport;
 use crate::view::View;
-use crate::witness::{self, Freshness, Witness};
+use crate::witness::{self, Freshness, Remembered, Witness};
 use mirrordna_core::body::{Body, field};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::identity::{self, IdentityType};
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::Draft;
-use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
+use mirrordna_core::verify::body::{Adopted, PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::sha256;
+use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
-use mirrordna_storage::{ReadTx, Store, WriteTx};
+use mirrordna_storage::{LogRow, ReadTx, Store, WriteTx};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ pub(crate) struct Inner {
     /// Sizes below which every writer of a log is gone.
     left_behind: HashMap<u32, u64>,
     /// Folder of the head witness, and the short name of the database's place.
-    witness: Option<(PathBuf, [u8; 16])>,
+    pub(crate) witness: Option<(PathBuf, [u8; 16])>,
     /// When what the witness remembers was last synced.
     witness_synced: Mutex<Instant>,
     /// Logs by the keyed tag of their tenant.
@@ -99,7 +100,7 @@ impl Inner {
                     let key = Zeroizing::new(*Secret::generate(&*entropy)?.expose());
                     keyring.add(vec![NewKey { role: Role::Store, owner: owner(&database), key }], &[], &*entropy)?;
                     let tag = tenant_tag(&keyring, &database, DEFAULT_TENANT)?;
-                    let log = make_log(tx, &keyring, database, tag, clock.now_ms(), &*entropy)?;
+                    let log = make_log(tx, &keyring, New { database, tenant: tag, tags: None }, clock.now_ms(), &*entropy)?.0;
                     created = Some((database, keyring, log));
                 }
                 Ok(())
@@ -144,11 +145,16 @@ impl Inner {
         Ok(inner)
     }
 
+    /// The log of the default tenant: the first one, or what goes on from it.
     fn first_log(&self) -> Result<Arc<Log>> {
         let mut found = None;
         self.store.read(&mut |tx| {
-            let row = tx.logs()?.into_iter().next().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
-            found = Some((row.number, row.id, genesis(tx, &row)?));
+            let rows = tx.logs()?;
+            let mut row = rows.first().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
+            while let Some(next) = successor(tx, &rows, row)? {
+                row = next;
+            }
+            found = Some((row.number, row.id, genesis(tx, row)?));
             Ok(())
         })?;
         let (number, id, genesis) = found.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?;
@@ -158,8 +164,14 @@ impl Inner {
     }
 
     /// A log of the store, held against what this machine has seen of it.
-    fn existing_log(&self, number: u32, id: [u8; 16], genesis: Genesis) -> Result<Log> {
+    pub(crate) fn existing_log(&self, number: u32, id: [u8; 16], genesis: Genesis) -> Result<Log> {
+        let adopted = genesis.adopted;
         let mut log = Log::new(number, id, genesis, self.keyring.as_ref())?;
+        if let Some(adopted) = adopted {
+            let before = self.log_before(&log, &adopted)?;
+            log.base = before.base + adopted.size;
+            log.before = Some(Arc::new(before));
+        }
         log.left_behind = self.left_behind.get(&number).copied().unwrap_or(0);
         // Read before the database: what others add in between can then only
         // make the database longer than the witness, never shorter.
@@ -178,9 +190,49 @@ impl Inner {
         Ok(log)
     }
 
+    /// The log that another one goes on from, as that one says it was left.
+    fn log_before(&self, log: &Log, adopted: &Adopted) -> Result<Log> {
+        let mut found = None;
+        self.store.read(&mut |tx| {
+            let row = tx.logs()?.into_iter().find(|row| row.id == adopted.log && row.number < log.number);
+            let left = row.filter(|row| row.size == adopted.size && row.successor == Some(log.number));
+            let left = left.filter(|row| Frontier::from_bytes(row.size, &row.frontier).is_ok_and(|f| f.root() == adopted.root));
+            let row = left.ok_or_else(|| {
+                Error::new(Code::Altered, format!("log {} goes on from log {}, which is not as it was left", log.number, hex(&adopted.log)))
+            })?;
+            let genesis = genesis(tx, &row)?;
+            if genesis.tenant != log.tenant || genesis.database != log.database {
+                return Err(Error::new(Code::Altered, format!("log {} goes on from a log of another tenant", log.number)));
+            }
+            found = Some((row.number, genesis));
+            Ok(())
+        })?;
+        let (number, genesis) = found.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?;
+        let seen = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &adopted.log));
+        if let Some(Remembered::Ended(other)) = seen.filter(|_| !self.as_of)
+            && other != log.id
+        {
+            let message = format!(
+                "the database at {} goes on as log {}, this machine has seen it go on as log {}",
+                self.store.location(),
+                hex(&log.id),
+                hex(&other)
+            );
+            return Err(Error::new(Code::Forked, message));
+        }
+        let again = genesis.adopted;
+        let mut before = Log::new(number, adopted.log, genesis, self.keyring.as_ref())?;
+        if let Some(again) = again {
+            let first = self.log_before(&before, &again)?;
+            before.base = first.base + again.size;
+            before.before = Some(Arc::new(first));
+        }
+        Ok(before)
+    }
+
     /// Shows the newest checkpoint to the head witness; `sync` brings what it
     /// remembers to the disk, so that power loss takes little of it.
-    fn remember(&self, log: &Log, sync: bool) {
+    pub(crate) fn remember(&self, log: &Log, sync: bool) {
         let Some((folder, place)) = &self.witness else { return };
         let released = lock(&log.state).released.take();
         if let Some(note) = released {
@@ -213,7 +265,8 @@ impl Inner {
             self.store.write(&mut |tx| {
                 found = log_tagged(tx, &tag)?;
                 if found.is_none() {
-                    created = Some(make_log(tx, keyring, self.database, tag, self.clock.now_ms(), &*self.entropy)?);
+                    let new = New { database: self.database, tenant: tag, tags: None };
+                    created = Some(make_log(tx, keyring, new, self.clock.now_ms(), &*self.entropy)?.0);
                 }
                 Ok(())
             })?;
@@ -257,11 +310,14 @@ impl Inner {
     }
 
     /// The key that speaks for an actor in this process, opened at its first use.
-    pub(crate) fn epoch(&self, log: &Log, actor: &Hash) -> Result<Arc<Epoch>> {
+    pub(crate) fn epoch(&self, log: &Arc<Log>, actor: &Hash) -> Result<Arc<Epoch>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(Code::StoreClosed, format!("the database at {} was closed", self.store.location())));
         }
         let now = self.time(log);
+        if log.before.is_some() && !lock(&log.epochs).contains_key(actor) {
+            crate::fork::enter(self, log, actor)?;
+        }
         let mut epochs = lock(&log.epochs);
         if let Some(epoch) = epochs.get(actor).filter(|e| now < e.not_after) {
             return Ok(epoch.clone());
@@ -460,16 +516,30 @@ fn database_of(tx: &dyn ReadTx) -> Result<Option<[u8; 16]>> {
     tx.logs()?.first().map(|first| genesis(tx, first).map(|g| g.database)).transpose()
 }
 
-/// The log of a tenant, by the tag of its name.
-fn log_tagged(tx: &dyn ReadTx, tag: &Hash) -> Result<Option<(u32, [u8; 16], Genesis)>> {
-    let mut found = None;
-    for row in tx.logs()? {
-        let genesis = genesis(tx, &row)?;
-        if genesis.tenant == *tag {
-            found = Some((row.number, row.id, genesis));
+/// The log that goes on from another one.
+fn successor<'a>(tx: &dyn ReadTx, rows: &'a [LogRow], row: &LogRow) -> Result<Option<&'a LogRow>> {
+    for later in rows.iter().filter(|later| later.number > row.number) {
+        if adopts(tx, later.number)?.is_some_and(|adopted| adopted.log == row.id) {
+            return Ok(Some(later));
         }
     }
-    Ok(found)
+    match row.successor {
+        Some(number) => Err(Error::new(Code::Altered, format!("log {} names log {number}, which does not go on from it", row.number))),
+        None => Ok(None),
+    }
+}
+
+/// The log of a tenant, by the tag of its name: the last of those that go on
+/// from each other.
+fn log_tagged(tx: &dyn ReadTx, tag: &Hash) -> Result<Option<(u32, [u8; 16], Genesis)>> {
+    let rows = tx.logs()?;
+    for row in &rows {
+        let genesis = genesis(tx, row)?;
+        if genesis.tenant == *tag && successor(tx, &rows, row)?.is_none() {
+            return Ok(Some((row.number, row.id, genesis)));
+        }
+    }
+    Ok(None)
 }
 
 /// Tag of a tenant's name; the same for all logs of a database.
@@ -479,30 +549,41 @@ fn tenant_tag(keyring: &Keyring, database: &[u8; 16], name: &str) -> Result<Hash
     Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
 }
 
-/// Makes a log with its system actor; the keys are durable before the
-/// transaction that publishes them commits.
-fn make_log(tx: &mut dyn WriteTx, keyring: &Keyring, database: [u8; 16], tenant: Hash, now: u64, entropy: &dyn Entropy) -> Result<Log> {
+/// What a log is made for.
+pub(crate) struct New<'a> {
+    pub(crate) database: [u8; 16],
+    pub(crate) tenant: Hash,
+    /// The key of the keyed tags, where it goes on from another log.
+    pub(crate) tags: Option<&'a Secret>,
+}
+
+/// Makes a log with its system actor, whose key it returns too; the keys are
+/// durable before the transaction that publishes them commits.
+pub(crate) fn make_log(
+    tx: &mut dyn WriteTx,
+    keyring: &Keyring,
+    new: New<'_>,
+    now: u64,
+    entropy: &dyn Entropy,
+) -> Result<(Log, Arc<SecretKey>)> {
+    let New { database, tenant, tags } = new;
     let id: [u8; 16] = mirrordna_core::random(entropy)?;
     let system = identity::create(IdentityType::System, now, entropy)?;
     let log_key = SecretKey::generate(entropy)?;
-    let tags = Zeroizing::new(*Secret::generate(entropy)?.expose());
+    let tags = Zeroizing::new(*tags.map_or_else(|| Secret::generate(entropy), |tags| Ok(tags.clone()))?.expose());
     let draft = Draft::public(&PublicBody::Genesis { did_log: &system.did_log, log_key: log_key.public().to_bytes(), database, tenant });
     let mut new = identity_keys(&system);
     new.push(NewKey { role: Role::Log, owner: owner(&id), key: log_key.seed() });
     new.push(NewKey { role: Role::Tags, owner: owner(&id), key: tags });
     keyring.add(new, &[recovery_of(&system)], entropy)?;
     let line = last_line(&system.did_log);
-    let genesis = Genesis { database, tenant, system: system.digest, key: log_key.public().clone() };
-    let item = Item {
-        actor: system.digest,
-        speaker: Speaker::Entry(Arc::new(SecretKey::from_seed(&system.actor.seed())), line),
-        draft,
-        once: None,
-    };
+    let genesis = Genesis { database, tenant, system: system.digest, key: log_key.public().clone(), adopted: None };
+    let actor = Arc::new(SecretKey::from_seed(&system.actor.seed()));
+    let item = Item { actor: system.digest, speaker: Speaker::Entry(actor.clone(), line), draft, once: None };
     let number = tx.logs()?.last().map_or(1, |r| r.number + 1);
     let log = Log::new(number, id, genesis, Some(keyring))?;
     write_genesis(tx, &log, &item, now)?;
-    Ok(log)
+    Ok((log, actor))
 }
 
 /// SHA-256 of the last line of a DID log, without its newline.

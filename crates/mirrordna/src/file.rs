@@ -112,6 +112,28 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
     Ok(Engine { inner })
 }
 
+/// Opens a database as of the state in which it is found, for `work` to go on
+/// from there; what does not verify is refused.
+pub(crate) fn fork<T>(url: &StoreUrl, builder: Builder, progress: Progress<'_>, work: &mut dyn FnMut(&Inner) -> Result<T>) -> Result<T> {
+    let path = file_of(url)?;
+    let mut open = lock(registry());
+    open.retain(|_, engine| engine.strong_count() > 0);
+    if file_key(path).and_then(|key| open.get(&key)?.upgrade()).is_some_and(|inner| !inner.is_closed()) {
+        let message = format!("{} is open in this process", path.display());
+        return Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."));
+    }
+    let report = verify(url, &builder, progress)?;
+    let expected = [Code::RolledBack.name(), Code::Forked.name()];
+    if let Some(other) = report.problems.iter().find(|problem| !expected.contains(&problem.code.as_str())) {
+        let message =
+            format!("{} was altered, nothing can go on from it: {} at {}: {}", path.display(), other.code, other.place, other.message);
+        return Err(Error::new(Code::Altered, message));
+    }
+    let store = connect(url, Mode::Write, Durability::Full)?;
+    let inner = Inner::open(store, Some(witness::place_of(path)), Builder { as_of: true, read_only: false, create: false, ..builder })?;
+    work(&inner)
+}
+
 pub(crate) fn verify(url: &StoreUrl, builder: &Builder, progress: Progress<'_>) -> Result<VerifyReport> {
     let path = file_of(url)?;
     match connect(url, Mode::Read, Durability::Full) {

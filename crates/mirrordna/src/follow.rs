@@ -102,7 +102,7 @@ impl Follow {
     fn stored_size(&self) -> Result<u64> {
         let (log, mut size) = (&self.timeline.tenant.log, None);
         self.timeline.tenant.inner.store.read(&mut |tx| {
-            size = tx.log(log.number)?.map(|row| row.size);
+            size = tx.log(log.number)?.map(|row| log.base + row.size);
             Ok(())
         })?;
         size.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))

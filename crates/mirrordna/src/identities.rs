@@ -183,7 +183,7 @@ impl Identities {
     pub fn get(&self, id: &str) -> Result<Identity> {
         mirrordna_core::id::check(id, "mdna")?;
         let found = self.tenant.view(|view, tx| view.actor_named(tx, &self.tenant.log, id))?;
-        let found = found.filter(|a| a.digest != self.tenant.log.system).map(|a| self.identity(a));
+        let found = found.filter(|a| !a.is_engine()).map(|a| self.identity(a));
         found.ok_or_else(|| Error::new(Code::NotFound, format!("there is no identity {id}")))
     }
 
@@ -235,7 +235,7 @@ impl Identities {
     /// Where the log cannot be read.
     pub fn list(&self) -> Result<Vec<Identity>> {
         let all = self.tenant.view(|view, tx| view.actors(tx, &self.tenant.log))?;
-        Ok(all.into_iter().filter(|a| a.digest != self.tenant.log.system).map(|a| self.identity(a)).collect())
+        Ok(all.into_iter().filter(|a| !a.is_engine()).map(|a| self.identity(a)).collect())
     }
 
     /// The identity whose profile carries an idempotency tag.

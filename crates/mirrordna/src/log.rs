@@ -11,11 +11,11 @@ use crate::witness::Freshness;
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{TILE, Tree};
-use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
 use mirrordna_core::verify::{did::DidLog, leaf};
-use mirrordna_core::{Code, Error, Hash, Leaf, PublicKey, Result};
+use mirrordna_core::{Code, Error, Hash, Kind, Leaf, PublicKey, Result};
 use mirrordna_storage::{LogNumber, LogRow, ReadTx};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -152,6 +152,10 @@ pub(crate) struct Log {
     pub(crate) tags: Option<Secret>,
     /// Key that wraps subjects' keys.
     pub(crate) store: Option<Secret>,
+    /// The log that this one goes on from.
+    pub(crate) before: Option<Arc<Log>>,
+    /// Number of events before its own: positions count those first.
+    pub(crate) base: u64,
     /// Whoever wrote the leaves below this one is gone.
     pub(crate) left_behind: u64,
     pub(crate) state: Mutex<State>,
@@ -175,9 +179,25 @@ pub(crate) struct Genesis {
     pub(crate) tenant: Hash,
     pub(crate) system: Hash,
     pub(crate) key: PublicKey,
+    /// The log that it goes on from, by leaf 1.
+    pub(crate) adopted: Option<Adopted>,
 }
 
-/// Reads and checks leaf 0 of a log.
+/// What the second leaf of a log says it goes on from. Nothing is checked: this
+/// is for finding a log, which is then read by [`genesis`].
+pub(crate) fn adopts(tx: &dyn ReadTx, log: LogNumber) -> Result<Option<Adopted>> {
+    let Some(data) = tx.leaf(log, 1)? else { return Ok(None) };
+    if Leaf::decode(&data)?.header.kind != Kind::LOG_ADOPT {
+        return Ok(None);
+    }
+    let body = tx.event(log, 1)?.and_then(|event| event.body);
+    match body.as_deref().map(|body| PublicBody::decode(Kind::LOG_ADOPT, body)).transpose()?.flatten() {
+        Some(PublicBody::Adopt(adopted)) => Ok(Some(adopted)),
+        _ => Err(Error::new(Code::Altered, format!("log {log} does not say what it goes on from"))),
+    }
+}
+
+/// Reads and checks leaf 0 of a log, and leaf 1 where that names another log.
 pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
     let place = |why: &str| Error::new(Code::Altered, format!("log {}: {why}", row.number));
     let event = tx.event(row.number, 0)?.ok_or_else(|| place("has no genesis"))?;
@@ -190,13 +210,23 @@ pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
     let did = DidLog::verify(did_log)?;
     let commits = mirrordna_core::verify::hash::public_body(&body) == leaf.header.body;
     let own = did.digest == leaf.header.actor && leaf.header.log == row.id && commits;
-    let signed = match (&leaf.signature, did.versions.first().and_then(|v| v.actor_keys.first())) {
+    let actor = did.versions.first().and_then(|v| v.actor_keys.first());
+    let signed = |leaf: &Leaf<'_>| match (&leaf.signature, actor) {
         (Some((id, signature)), Some(key)) => *id == key.id() && key.verifies(&leaf::signed_bytes(leaf.header_bytes, id), signature),
         _ => false,
     };
-    let key = PublicKey::new(&log_key).filter(|_| own && signed);
+    let key = PublicKey::new(&log_key).filter(|_| own && signed(&leaf));
     let key = key.ok_or_else(|| place("has a genesis that does not verify"))?;
-    Ok(Genesis { database, tenant, system: did.digest, key })
+    let adopted = adopts(tx, row.number)?;
+    if let Some(adopted) = adopted {
+        let data = tx.leaf(row.number, 1)?.unwrap_or_default();
+        let second = Leaf::decode(&data)?;
+        let commits = mirrordna_core::verify::hash::public_body(&PublicBody::Adopt(adopted).encode()) == second.header.body;
+        if !(commits && second.header.actor == did.digest && second.header.log == row.id && signed(&second)) {
+            return Err(place("has a second leaf that does not verify"));
+        }
+    }
+    Ok(Genesis { database, tenant, system: did.digest, key, adopted })
 }
 
 impl Log {
@@ -217,6 +247,8 @@ impl Log {
             signing,
             tags: keyring.and_then(|k| k.secret(Role::Tags, &own)),
             store: keyring.and_then(|k| k.secret(Role::Store, &owner(&genesis.database))),
+            before: None,
+            base: 0,
             left_behind: 0,
             state: Mutex::default(),
             last_time: AtomicU64::new(0),
@@ -296,6 +328,9 @@ impl Log {
     /// Makes `state` agree with the store, checking everything that is new.
     pub(crate) fn refresh(&self, tx: &dyn ReadTx, state: &mut State) -> Result<()> {
         let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
+        if let Some(successor) = row.successor {
+            return Err(Error::new(Code::LogClosed, format!("log {} was left; log {successor} goes on from it", self.number)));
+        }
         let known = state.edge.as_ref();
         if known.is_some_and(|e| e.tree.size() == row.size && e.tree.frontier().to_bytes() == row.frontier) {
             return Ok(());

@@ -34,7 +34,8 @@ pub struct Snapshot {
     pub id: String,
     /// Display id of the agent.
     pub agent: String,
-    /// Number of leaves of the log that it covers.
+    /// Number of events that it covers: the leaves of the log; after a fork,
+    /// plus the events of the logs before that one.
     pub size: u64,
     /// The signed checkpoint of that size, a C2SP note.
     pub checkpoint: String,
@@ -146,10 +147,11 @@ impl Snapshots {
         let checkpoint = self.tenant.sign_head()?;
         let note = Note::parse(checkpoint.as_bytes())?;
         let head = Checkpoint::parse(note.text)?;
+        let size = self.tenant.log.base + head.size;
         let id = self.tenant.new_id(PREFIX)?;
         let profile = serde_json::to_value(agent.profile()?).unwrap_or_default();
         let (sessions, memories) = self.tenant.view(|view, tx| {
-            Ok((self.state(view, tx, agent, schema::SESSION, head.size)?, self.state(view, tx, agent, schema::MEMORY, head.size)?))
+            Ok((self.state(view, tx, agent, schema::SESSION, size)?, self.state(view, tx, agent, schema::MEMORY, size)?))
         })?;
         let open = sessions.values().map(|r| Session::from_record(r, agent.id())).filter(|s| s.ended_at.is_none());
         let open: Vec<String> = open.map(|s| s.id).take(limits::TAGS).collect();
@@ -170,11 +172,11 @@ impl Snapshots {
         }
         let body = Body::new(schema::SNAPSHOT, &id)
             .with(field::SUBJECT, Some(agent.id()))
-            .with(SIZE, i64::try_from(head.size).ok())
+            .with(SIZE, i64::try_from(size).ok())
             .with(CHECKPOINT, Some(checkpoint.as_str()))
             .with_payload(Media::JSON, document.to_string());
         self.tenant.append(&agent.digest, Kind::RECORD_PUT, &body, None)?;
-        Ok(Snapshot { id, agent: agent.id().to_owned(), size: head.size, checkpoint: checkpoint.clone(), document })
+        Ok(Snapshot { id, agent: agent.id().to_owned(), size, checkpoint: checkpoint.clone(), document })
     }
 
     /// Records of an agent as they stood before leaf `size`, by id, without

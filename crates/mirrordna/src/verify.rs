@@ -3,16 +3,17 @@
 
 use crate::import::Progress;
 use crate::keyring::{Keyring, Role, hex, owner};
-use crate::witness::{self, Freshness, Seen};
+use crate::witness::{self, Freshness, Remembered};
 use mirrordna_core::cipher::{self, Secret};
 use mirrordna_core::timeline::TILE;
+use mirrordna_core::verify::body::Adopted;
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{Checkpoint, Note};
 use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, leaf, merkle};
 use mirrordna_core::{Hash, Kind, Result};
 use mirrordna_storage::{LogRow, ReadTx, Store};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Events between two reports of progress.
@@ -75,6 +76,8 @@ pub struct VerifyReport {
     pub ok: bool,
     /// Number of events in all logs.
     pub events: u64,
+    /// Logs that a fork closed: others go on from them.
+    pub closed: u64,
     /// Number of identities with a chain, without the engine's own.
     pub identities: u64,
     /// Accounting of bodies.
@@ -86,9 +89,10 @@ pub struct VerifyReport {
     /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
     /// witness.
     pub freshness: String,
-    /// Root over the first log, hex.
+    /// Root over the first log, hex; after a fork, over the log that goes on from
+    /// it.
     pub head: String,
-    /// Fingerprint of the first log's checkpoint key, hex.
+    /// Fingerprint of that log's checkpoint key, hex.
     pub log_key: Option<String>,
     /// What was found; empty unless altered.
     pub problems: Vec<Finding>,
@@ -127,7 +131,7 @@ pub(crate) fn database(
     }
     // Witnesses are read before the state that is walked: what others add in
     // between can only make the walked state longer.
-    let mut seen: HashMap<[u8; 16], (Seen, [u8; 16])> = HashMap::new();
+    let mut seen: HashMap<[u8; 16], (Remembered, [u8; 16])> = HashMap::new();
     if let Some((folder, place)) = witness {
         let listed = store.read(&mut |tx| {
             seen = tx.logs()?.iter().filter_map(|row| Some((row.id, (witness::read(folder, &row.id)?, place)))).collect();
@@ -153,6 +157,7 @@ pub(crate) fn database(
             let seen = seen.get(&row.id).cloned();
             LogWalk::new(row, keyring, &subjects, fingerprints, seen).run(tx, &mut totals, &mut |done| progress(done, total))?;
         }
+        totals.conclude();
         Ok(())
     });
     if let Err(e) = walked {
@@ -165,6 +170,7 @@ pub(crate) fn database(
         verdict: verdict.name(),
         ok: verdict == Verdict::Intact,
         events: totals.events,
+        closed: totals.closed,
         identities: totals.identities,
         bodies: totals.bodies,
         unsigned: totals.unsigned,
@@ -183,6 +189,7 @@ pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
         verdict: Verdict::Altered.name(),
         ok: false,
         events: 0,
+        closed: 0,
         identities: 0,
         bodies: BodyCounts::default(),
         unsigned: 0,
@@ -199,8 +206,29 @@ fn problem(code: &'static str, place: &str, message: &str) -> Problem {
     Problem { code, place: place.to_owned(), message: message.to_owned() }
 }
 
+/// What the walk through a log found.
+struct Walked {
+    number: u32,
+    id: [u8; 16],
+    verdict: Verdict,
+    size: u64,
+    root: Hash,
+    log_key: Option<Hash>,
+    freshness: Freshness,
+    /// The log that it goes on from, by its second leaf.
+    adopted: Option<Adopted>,
+    /// The log that goes on from it, by its row.
+    successor: Option<u32>,
+    /// The same by the head witness.
+    ended: Option<[u8; 16]>,
+    /// The actors of a log that was left or goes on from one; of others, nothing.
+    actors: HashSet<Hash>,
+}
+
 #[derive(Default)]
 struct Totals {
+    logs: Vec<Walked>,
+    closed: u64,
     verdict: Option<Verdict>,
     events: u64,
     identities: u64,
@@ -212,6 +240,67 @@ struct Totals {
     freshness: Option<Freshness>,
     problems: Vec<Problem>,
     unlisted: u64,
+}
+
+impl Totals {
+    /// Holds the logs against each other, and concludes from all of them.
+    fn conclude(&mut self) {
+        let logs = std::mem::take(&mut self.logs);
+        let mut verdicts: Vec<Verdict> = logs.iter().map(|log| log.verdict).collect();
+        let mut found = |at: &Walked, code, message: String| {
+            self.problems.push(Problem { code, place: format!("log {}", at.number), message });
+        };
+        // Later logs go on from earlier ones, so these are judged after them.
+        for (at, log) in logs.iter().enumerate().rev() {
+            let mut heirs = logs.iter().enumerate().filter(|(_, l)| l.adopted.is_some_and(|a| a.log == log.id));
+            let heir = heirs.next();
+            if heirs.next().is_some() {
+                found(log, "log.adopted", "two logs say that they go on from it".to_owned());
+            }
+            if log.adopted.is_some_and(|a| !logs.iter().any(|l| l.id == a.log && l.number < log.number)) {
+                found(log, "log.adopted", "the log that it goes on from is not there".to_owned());
+            }
+            if heir.map(|(_, l)| l.number) != log.successor {
+                let said = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| format!("log {n}"));
+                let (row, leaf) = (said(log.successor), said(heir.map(|(_, l)| l.number)));
+                found(log, "log.row", format!("its row says that {row} goes on from it, by their leaves it is {leaf}"));
+            }
+            let Some((heir_at, heir)) = heir else { continue };
+            self.closed += 1;
+            let as_left = heir.adopted.is_some_and(|a| a.size == log.size && a.root == log.root);
+            if !as_left {
+                found(log, "log.adopted", format!("is not as log {} says that it was left", heir.number));
+            } else if log.verdict == Verdict::Unproven {
+                // Whoever vouches for the log that names its root vouches for it.
+                verdicts[at] = verdicts[heir_at];
+            }
+            if log.ended.is_some_and(|id| id != heir.id) {
+                self.freshness = Some(Freshness::Forked);
+                found(log, "log.forked", "this machine has seen another log go on from it".to_owned());
+            }
+        }
+        // The first log that is not current says it for all.
+        for log in logs.iter().filter(|log| log.successor.is_none()) {
+            if self.freshness.is_none_or(|f| f == Freshness::Current) {
+                self.freshness = Some(log.freshness);
+            }
+        }
+        // Who came over to another log is one identity; the engine's own are none.
+        let forked: Vec<&HashSet<Hash>> = logs.iter().map(|log| &log.actors).filter(|actors| !actors.is_empty()).collect();
+        let distinct: HashSet<&Hash> = forked.iter().copied().flatten().collect();
+        self.identities += distinct.len().saturating_sub(forked.len()) as u64;
+        let mut last = logs.first();
+        while let Some(next) = last.and_then(|l| logs.iter().find(|n| n.adopted.is_some_and(|a| a.log == l.id && n.number > l.number))) {
+            last = Some(next);
+        }
+        self.head = last.map(|log| log.root);
+        self.log_key = last.and_then(|log| log.log_key);
+        self.verdict = verdicts.into_iter().reduce(|a, b| match (a, b) {
+            (a, b) if a == b => a,
+            (Verdict::Altered, _) | (_, Verdict::Altered) => Verdict::Altered,
+            _ => Verdict::Unproven,
+        });
+    }
 }
 
 /// The keys of subjects, as far as the keyring unwraps them.
@@ -253,7 +342,7 @@ struct LogWalk<'a> {
     tiles: Vec<Vec<Hash>>,
     locked: u64,
     /// What this machine has seen of the log, and where the database is now.
-    seen: Option<(Seen, [u8; 16])>,
+    seen: Option<(Remembered, [u8; 16])>,
     freshness: Freshness,
 }
 
@@ -263,10 +352,10 @@ impl<'a> LogWalk<'a> {
         keyring: Option<&Keyring>,
         subjects: &'a Subjects,
         fingerprints: &[Hash],
-        seen: Option<(Seen, [u8; 16])>,
+        seen: Option<(Remembered, [u8; 16])>,
     ) -> Self {
         let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id))).map(|k| k.public().fingerprint());
-        let pinned = seen.as_ref().map(|(s, _)| s.key.fingerprint());
+        let pinned = seen.as_ref().and_then(|(seen, _)| seen.head()).map(|head| head.key.fingerprint());
         let trust = fingerprints.iter().copied().chain(own).chain(pinned).fold(Trust::none(), Trust::and);
         let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };
         Self { row, subjects, ledger: Ledger::new(trust), tiles: Vec::new(), locked: 0, seen, freshness }
@@ -292,7 +381,8 @@ impl<'a> LogWalk<'a> {
             if found.index == 0 {
                 self.ledger.checkpoint(self.row.checkpoint.as_bytes());
             }
-            if self.seen.as_ref().is_some_and(|(s, _)| s.size == self.ledger.size() && s.root == self.ledger.frontier().root()) {
+            let head = self.seen.as_ref().and_then(|(seen, _)| seen.head()).filter(|head| head.size == self.ledger.size());
+            if head.is_some_and(|head| head.root == self.ledger.frontier().root()) {
                 self.freshness = Freshness::Current;
             }
             if Some(self.ledger.size()) == signed {
@@ -310,7 +400,11 @@ impl<'a> LogWalk<'a> {
         }
         self.row_matches();
         self.heads(tx)?;
-        self.compare_with_seen();
+        // What was left is held against what its successor says, not against
+        // what had been seen before.
+        if self.row.successor.is_none() {
+            self.compare_with_seen();
+        }
         self.finish(totals);
         Ok(())
     }
@@ -375,11 +469,20 @@ impl<'a> LogWalk<'a> {
     /// Shorter than this machine has seen it: at the place where it was seen,
     /// the newer one was replaced; elsewhere it is a copy that lags.
     fn compare_with_seen(&mut self) {
-        let Some((seen, place)) = &self.seen else { return };
+        let at = self.place("head");
+        let (seen, place) = match &self.seen {
+            None => return,
+            Some((Remembered::Head(seen), place)) => (seen, place),
+            Some((Remembered::Ended(successor), _)) => {
+                let message =
+                    format!("ends here, by what this machine has seen: log {} goes on from it, which is not there", hex(successor));
+                self.ledger.problem("log.forked", at, message);
+                return;
+            }
+        };
         let behind = seen.size.saturating_sub(self.ledger.size());
         let (own_place, message) =
             (seen.place == *place, format!("has {} events, this machine has seen {}", self.ledger.size(), seen.size));
-        let at = self.place("head");
         if behind > 0 {
             self.freshness = Freshness::Behind(behind);
             if own_place {
@@ -431,33 +534,42 @@ impl<'a> LogWalk<'a> {
 
     fn finish(self, totals: &mut Totals) {
         let number = self.row.number;
+        let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
+        let actors = if forked { self.ledger.actors().copied().collect() } else { HashSet::new() };
+        let ended = self.seen.and_then(|(seen, _)| match seen {
+            Remembered::Ended(successor) => Some(successor),
+            Remembered::Head(_) => None,
+        });
         let report = self.ledger.finish();
         totals.events += report.size;
-        totals.identities += report.identities.saturating_sub(1);
+        if !forked {
+            totals.identities += report.identities.saturating_sub(1);
+        }
         totals.bodies.present += report.bodies.present.saturating_sub(self.locked);
         totals.bodies.locked += self.locked;
         totals.bodies.erased += report.bodies.erased;
         totals.bodies.missing += report.bodies.missing;
         totals.unsigned += report.unsigned;
         totals.checkpointed += report.checkpoint.unwrap_or(0);
-        totals.head.get_or_insert(report.root);
-        totals.log_key = totals.log_key.or(report.log_key);
         totals.unlisted += report.unlisted;
-        // The first log that is not current says it for all.
-        if totals.freshness.is_none_or(|f| f == Freshness::Current) {
-            totals.freshness = Some(self.freshness);
-        }
+        totals.logs.push(Walked {
+            number,
+            id: self.row.id,
+            verdict: report.verdict,
+            size: report.size,
+            root: report.root,
+            log_key: report.log_key,
+            freshness: self.freshness,
+            adopted: report.adopted,
+            successor: self.row.successor,
+            ended,
+            actors,
+        });
         let prefixed = report.problems.into_iter().map(|p| match p.place.starts_with("log ") {
             true => p,
             false => Problem { place: format!("log {number} {}", p.place), ..p },
         });
         totals.problems.extend(prefixed);
-        totals.verdict = match (totals.verdict, report.verdict) {
-            (None, v) => Some(v),
-            (Some(a), b) if a == b => Some(a),
-            (Some(Verdict::Altered), _) | (_, Verdict::Altered) => Some(Verdict::Altered),
-            _ => Some(Verdict::Unproven),
-        };
     }
 }
 

@@ -5,6 +5,9 @@
 //! Two slots of 512 bytes are overwritten in place alternately, so a torn
 //! write costs at most the newer one. The file may lag behind the database; it
 //! never leads it. It is not synced on the append path.
+//!
+//! Where another log goes on from the log, its witness ends: it then names that
+//! log, so that a copy in which the old one still goes on is recognised too.
 
 use crate::keyring::hex;
 use crate::log::Log;
@@ -52,6 +55,8 @@ impl Witness {
 
 const SLOT: usize = 512;
 const MAGIC: &[u8; 8] = b"mdna.wt1";
+/// Begins a slot that names the log which goes on.
+const ENDED: &[u8; 8] = b"mdna.we1";
 /// Magic, log key, place of the database, length of the note.
 const NOTE_AT: usize = 8 + 32 + 16 + 2;
 
@@ -78,11 +83,21 @@ fn file(folder: &Path, log: &[u8; 16]) -> PathBuf {
     folder.join(hex(log))
 }
 
-fn decode(slot: &[u8], log: &[u8; 16]) -> Option<Seen> {
+/// What stands in a slot that is whole and begins with `magic`.
+fn whole<'a>(slot: &'a [u8], magic: &[u8; 8]) -> Option<&'a [u8]> {
     let (body, check) = slot.split_at_checked(SLOT - 16)?;
-    if check != &sha256(&[body])[..16] || !body.starts_with(MAGIC) {
-        return None;
-    }
+    (check == &sha256(&[body])[..16] && body.starts_with(magic)).then_some(body)
+}
+
+/// Completes a slot.
+fn closed(mut slot: [u8; SLOT]) -> [u8; SLOT] {
+    let digest = sha256(&[&slot[..SLOT - 16]]);
+    slot[SLOT - 16..].copy_from_slice(&digest[..16]);
+    slot
+}
+
+fn decode(slot: &[u8], log: &[u8; 16]) -> Option<Seen> {
+    let body = whole(slot, MAGIC)?;
     let key = PublicKey::new(body[8..40].try_into().ok()?)?;
     let place = body[40..56].try_into().ok()?;
     let length = usize::from(u16::from_be_bytes([body[56], body[57]]));
@@ -103,33 +118,77 @@ fn encode(key: &PublicKey, place: &[u8; 16], checkpoint: &str) -> Option<[u8; SL
     if NOTE_AT + checkpoint.len() > SLOT - 16 {
         return None;
     }
-    let digest = sha256(&[&slot[..SLOT - 16]]);
-    slot[SLOT - 16..].copy_from_slice(&digest[..16]);
-    Some(slot)
+    Some(closed(slot))
+}
+
+/// The log that goes on from one whose witness ended, by a slot.
+fn successor_in(slot: &[u8]) -> Option<[u8; 16]> {
+    whole(slot, ENDED)?.get(8..24)?.try_into().ok()
+}
+
+/// What a machine remembers of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// Its newest head.
+    Head(Box<Seen>),
+    /// The id of the log that goes on from it.
+    Ended([u8; 16]),
+}
+
+impl Remembered {
+    /// The newest head, unless the witness ended.
+    pub(crate) fn head(&self) -> Option<&Seen> {
+        match self {
+            Self::Head(seen) => Some(seen),
+            Self::Ended(_) => None,
+        }
+    }
 }
 
 /// Reads what is remembered of a log; `None` if there is nothing.
-pub(crate) fn read(folder: &Path, log: &[u8; 16]) -> Option<Seen> {
+pub(crate) fn read(folder: &Path, log: &[u8; 16]) -> Option<Remembered> {
     let bytes = std::fs::read(file(folder, log)).ok()?;
-    bytes.chunks(SLOT).filter_map(|slot| decode(slot, log)).max_by_key(|seen| seen.size)
+    if let Some(successor) = bytes.chunks(SLOT).find_map(successor_in) {
+        return Some(Remembered::Ended(successor));
+    }
+    bytes.chunks(SLOT).filter_map(|slot| decode(slot, log)).max_by_key(|seen| seen.size).map(|seen| Remembered::Head(Box::new(seen)))
 }
 
-/// Remembers a checkpoint, unless a newer one is remembered already or
-/// another process is at it. Failures are not errors: a witness may lag.
-pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &str, sync: bool) -> std::io::Result<()> {
-    let path = file(folder, &log.id);
+/// Opens the file of a log for overwriting.
+fn open(folder: &Path, log: &[u8; 16]) -> std::io::Result<File> {
     std::fs::create_dir_all(folder)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file: File = options.open(&path)?;
+    options.open(file(folder, log))
+}
+
+/// Ends the witness of a log, durably: from now on it names its successor.
+pub(crate) fn end(folder: &Path, log: &[u8; 16], successor: &[u8; 16]) -> std::io::Result<()> {
+    let mut slot = [0; SLOT];
+    slot[..8].copy_from_slice(ENDED);
+    slot[8..24].copy_from_slice(successor);
+    let mut file = open(folder, log)?;
+    file.lock()?;
+    file.write_all(&[closed(slot), closed(slot)].concat())?;
+    file.sync_data()?;
+    file.unlock()
+}
+
+/// Remembers a checkpoint, unless a newer one is remembered already or
+/// another process is at it. Failures are not errors: a witness may lag.
+pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &str, sync: bool) -> std::io::Result<()> {
+    let mut file = open(folder, &log.id)?;
     if file.try_lock().is_err() {
         return Ok(());
     }
     let mut bytes = Vec::with_capacity(2 * SLOT);
     Read::by_ref(&mut file).take(2 * SLOT as u64).read_to_end(&mut bytes)?;
     bytes.resize(2 * SLOT, 0);
+    if bytes.chunks(SLOT).any(|slot| successor_in(slot).is_some()) {
+        return file.unlock();
+    }
     let sizes: Vec<u64> = bytes.chunks(SLOT).map(|slot| decode(slot, &log.id).map_or(0, |s| s.size)).collect();
     let newest = sizes.iter().max().copied().unwrap_or(0);
     let size = Note::parse(checkpoint.as_bytes()).ok().and_then(|n| Checkpoint::parse(n.text).ok().map(|c| c.size));
@@ -193,7 +252,8 @@ impl fmt::Display for Freshness {
 
 /// Compares a log's row with what was remembered. The row's checkpoint must be
 /// checked already; `signed_root` is what it signs.
-pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u64, Hash), seen: &Seen) -> Result<Freshness> {
+pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u64, Hash), seen: &Remembered) -> Result<Freshness> {
+    let Remembered::Head(seen) = seen else { return Ok(Freshness::Forked) };
     if seen.key != *key {
         return Ok(Freshness::Forked);
     }
@@ -211,19 +271,20 @@ pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u
 }
 
 /// The error for a log that this machine has seen longer or otherwise.
-pub(crate) fn refuse(freshness: Freshness, location: &str, row: &LogRow, seen: &Seen) -> Option<Error> {
+pub(crate) fn refuse(freshness: Freshness, location: &str, row: &LogRow, seen: &Remembered) -> Option<Error> {
+    let seen = match seen {
+        Remembered::Head(seen) => format!("size {}", seen.size),
+        Remembered::Ended(successor) => format!("left for log {} by a fork", hex(successor)),
+    };
     match freshness {
         Freshness::Current | Freshness::Unproven => None,
         Freshness::Behind(k) => Some(Error::new(
             Code::RolledBack,
-            format!(
-                "the database at {location} is {k} events behind the last head this machine has seen (log {}, size {})",
-                row.number, seen.size
-            ),
+            format!("the database at {location} is {k} events behind the last head this machine has seen (log {}, {seen})", row.number),
         )),
         Freshness::Forked => Some(Error::new(
             Code::Forked,
-            format!("the database at {location} contradicts the head this machine has seen (log {}, size {})", row.number, seen.size),
+            format!("the database at {location} contradicts what this machine has seen (log {}, {seen})", row.number),
         )),
     }
 }

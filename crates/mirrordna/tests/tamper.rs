@@ -142,7 +142,7 @@ fn rows_added_deleted_swapped_and_duplicated_are_found() {
         "INSERT INTO tile VALUES((1 << 43) + 5, zeroblob(8192))",
         "INSERT INTO tile VALUES((1 << 43) + (7 << 40), zeroblob(8192))",
         "INSERT INTO tile VALUES((1 << 43) + (2 << 40) + (1 << 40) - 1, zeroblob(8192))",
-        "INSERT INTO log SELECT 9, randomblob(16), size, time, frontier, checkpoint, signed_frontier FROM log WHERE n = 1",
+        "INSERT INTO log SELECT 9, randomblob(16), size, time, frontier, checkpoint, signed_frontier, successor FROM log WHERE n = 1",
         "UPDATE event SET pos = 1 WHERE pos = (1 << 40) + 7; UPDATE event SET pos = (1 << 40) + 7 WHERE pos = (1 << 40) + 8;
          UPDATE event SET pos = (1 << 40) + 8 WHERE pos = 1",
         "UPDATE event SET leaf = (SELECT leaf FROM event WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9",

@@ -58,7 +58,13 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
     out.line(format!("{verdict}   {events} · {identities}{head} · freshness {}", report.freshness));
     let b = &report.bodies;
     let mut parts = vec![format!("{} readable", count(b.present, "body", "bodies"))];
-    for (n, what) in [(b.locked, "locked"), (b.erased, "erased"), (b.missing, "missing"), (report.unsigned, "events unsigned")] {
+    for (n, what) in [
+        (b.locked, "locked"),
+        (b.erased, "erased"),
+        (b.missing, "missing"),
+        (report.unsigned, "events unsigned"),
+        (report.closed, if report.closed == 1 { "log closed" } else { "logs closed" }),
+    ] {
         if n > 0 {
             parts.push(format!("{n} {what}"));
         }
@@ -95,6 +101,8 @@ fn advise(report: &VerifyReport, out: &mut Output) {
     let found = |code: &str| report.problems.iter().any(|p| p.code == code);
     let advice = if found("log.rolled_back") {
         "This is an older copy in the place of a newer one. Find the newer one; until\nthen nothing is written here. Was it you? Then read it with --as-of."
+    } else if found("log.forked") {
+        "This machine has seen another history of this database: somebody rewrote it, or\nit went on elsewhere. Keep both copies, and read this one with --as-of."
     } else if report.verdict == "altered" {
         "Do not write to it and keep it as it is: it is the evidence. Look at the problem\nwith the lowest leaf first: others may only follow from it. To go on, restore an\nexport (mirrordna --store NEW.db restore FILE) and verify that."
     } else if report.verdict == "unproven" {
@@ -106,6 +114,11 @@ fn advise(report: &VerifyReport, out: &mut Output) {
     };
     out.line("");
     advice.lines().for_each(|line| out.line(line));
+    let seen_newer = |p: &Finding| p.code == "log.rolled_back" || p.code == "log.forked";
+    if !report.problems.is_empty() && report.problems.iter().all(seen_newer) {
+        out.line("If this is the state to go on from:");
+        out.line(format!("  mirrordna fork --accept-head {} --reason TEXT", report.events));
+    }
     if report.verdict == "unproven" {
         out.line(format!("  {}", report.log_key.as_deref().unwrap_or("(none)")));
         out.line("Compare it with what the owner told you by another way, then pass it with --key.");

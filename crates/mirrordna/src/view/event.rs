@@ -13,6 +13,7 @@ use mirrordna_storage::{ReadTx, Row};
 /// A verified event with its content, as far as it can be read here.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
+    /// Its position: the events of the logs before its own are counted too.
     pub(crate) index: u64,
     pub(crate) hash: Hash,
     pub(crate) header: Header,
@@ -36,11 +37,16 @@ pub(crate) enum Content {
 }
 
 impl View {
-    /// Hash of a leaf, as the fold saw it; `None` beyond the end.
+    /// Leaf hash of the event at a position, as the fold saw it; `None` beyond
+    /// the end.
     pub(super) fn leaf_hash(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Hash>> {
+        if let Some((view, log)) = self.before(log, index) {
+            return view.leaf_hash(tx, log, index);
+        }
         if index >= self.size() {
             return Ok(None);
         }
+        let index = index - self.base;
         if let Some(at) = index.checked_sub(self.index.covered()) {
             return Ok(self.tail.get(at as usize).copied());
         }
@@ -89,15 +95,19 @@ impl View {
     /// The same, with the names of its parts instead of a payload that is in
     /// parts.
     pub(crate) fn bare_event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
+        if let Some((view, log)) = self.before(log, index) {
+            return view.bare_event(tx, log, index);
+        }
         let Some(expected) = self.leaf_hash(tx, log, index)? else { return Ok(None) };
-        let altered = || Error::new(Code::Altered, format!("log {} leaf {index} is not the one that was signed", log.number));
-        let row = tx.event(log.number, index)?.ok_or_else(altered)?;
+        let own = index - self.base;
+        let altered = || Error::new(Code::Altered, format!("log {} leaf {own} is not the one that was signed", log.number));
+        let row = tx.event(log.number, own)?.ok_or_else(altered)?;
         let secret = row.secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped.as_slice()));
-        let event = decode(tx, log, Row { index, leaf: &row.leaf, body: row.body.as_deref(), secret })?;
+        let event = decode(tx, log, Row { index: own, leaf: &row.leaf, body: row.body.as_deref(), secret })?;
         if event.hash != expected {
             return Err(altered());
         }
-        Ok(Some(event))
+        Ok(Some(Event { index, ..event }))
     }
 }
 

@@ -48,30 +48,30 @@ impl View {
     /// Folds up to `size` leaves and compares with the tree the row claims.
     pub(super) fn advance(&mut self, tx: &dyn ReadTx, log: &Log, size: u64, frontier: &[u8], signed: &Frontier) -> Result<()> {
         let forked = |what: &str| Error::new(Code::Forked, format!("log {}: its leaves {what}", log.number));
-        let from = At { tx, log: log.number };
-        if self.size() == signed.size() && self.frontier != *signed {
+        if self.frontier.size() == signed.size() && self.frontier != *signed {
             return Err(forked("have another root than its checkpoint signs"));
         }
         // Others may have erased subjects.
         crate::log::lock(&log.subjects).clear();
-        tx.scan(log.number, self.size()..size, &mut |row| {
-            if row.index != self.size() {
-                return Err(Error::new(Code::Altered, format!("log {} lacks leaf {}", log.number, self.size())));
+        let lacks = |leaf: u64| Error::new(Code::Altered, format!("log {} lacks leaf {leaf}", log.number));
+        tx.scan(log.number, self.frontier.size()..size, &mut |row| {
+            if row.index != self.frontier.size() {
+                return Err(lacks(self.frontier.size()));
             }
-            let event = decode(tx, log, row)?;
+            let event = Event { index: self.size(), ..decode(tx, log, row)? };
             self.frontier.push(event.hash);
             self.tail.push(event.hash);
-            if self.size() == signed.size() && self.frontier != *signed {
+            if self.frontier.size() == signed.size() && self.frontier != *signed {
                 return Err(forked("have another root than its checkpoint signs"));
             }
-            self.apply(from, log, &event)?;
-            if self.size().is_multiple_of(TILE) {
-                self.close_tile(from)?;
+            self.apply(tx, log, &event)?;
+            if self.frontier.size().is_multiple_of(TILE) {
+                self.close_tile(At { tx, log: log.number })?;
             }
             Ok(())
         })?;
-        if self.size() != size {
-            return Err(Error::new(Code::Altered, format!("log {} lacks leaf {}", log.number, self.size())));
+        if self.frontier.size() != size {
+            return Err(lacks(self.frontier.size()));
         }
         if frontier != self.frontier.to_bytes() {
             return Err(forked("do not lead to the tree its row claims"));
@@ -83,21 +83,21 @@ impl View {
     fn close_tile(&mut self, from: At<'_>) -> Result<()> {
         let at = self.tail.len() - TILE as usize;
         let digest = hash::sha256(&[self.tail[at..].as_flattened()]);
-        self.index.put(Key::new(space::TILE).number(self.size() / TILE - 1), digest);
-        if self.size() - self.index.covered() >= FREEZE {
+        self.index.put(Key::new(space::TILE).number(self.frontier.size() / TILE - 1), digest);
+        if self.frontier.size() - self.index.covered() >= FREEZE {
             self.index.freeze(from, &self.frontier)?;
             self.tail.clear();
         }
         Ok(())
     }
 
-    fn apply(&mut self, from: At<'_>, log: &Log, event: &Event) -> Result<()> {
+    fn apply(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<()> {
         let created = match &event.content {
             Content::Public(bytes) => {
-                self.apply_public(from, event, bytes)?;
+                self.apply_public(tx, log, event, bytes)?;
                 None
             }
-            Content::Private(body) => self.apply_private(from, log, event, body)?,
+            Content::Private(body) => self.apply_private(tx, log, event, body)?,
             Content::Locked | Content::Erased | Content::None => None,
         };
         let value = created.map_or_else(Vec::new, |schema| schema.to_be_bytes().to_vec());
@@ -109,14 +109,14 @@ impl View {
         Ok(())
     }
 
-    fn apply_public(&mut self, from: At<'_>, event: &Event, bytes: &[u8]) -> Result<()> {
+    fn apply_public(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, bytes: &[u8]) -> Result<()> {
         match PublicBody::decode(event.header.kind, bytes)? {
             Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => {
                 let did = DidLog::verify(did_log)?;
                 let Some(kind) = IdentityType::from_label(&did.label).filter(|_| did.digest == event.header.actor) else {
                     return Err(Error::new(Code::Altered, format!("leaf {} brings the identity of another actor", event.index)));
                 };
-                self.appears(from, event.index, 0, kind, &did.digest, false)?;
+                self.appears(tx, log, (event.index, 0), kind, &did.digest, false)?;
             }
             Some(PublicBody::ImportOpen { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [0]),
             Some(PublicBody::Import { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [1]),
@@ -126,9 +126,10 @@ impl View {
     }
 
     /// Notes an actor at its first appearance.
-    fn appears(&mut self, from: At<'_>, leaf: u64, nth: u8, kind: IdentityType, digest: &Hash, asserted: bool) -> Result<()> {
+    fn appears(&mut self, tx: &dyn ReadTx, log: &Log, at: (u64, u8), kind: IdentityType, digest: &Hash, asserted: bool) -> Result<()> {
+        let (leaf, nth) = at;
         let key = || Key::new(space::ACTOR).bytes(&short(digest));
-        if self.index.get(from, key())?.is_none() {
+        if self.get(tx, log, key())?.is_none() {
             self.index.put(key(), actor_value(kind, asserted, leaf, digest));
             self.index.put(Key::new(space::ACTORS).number(leaf).bytes(&[nth]), short(digest));
         }
@@ -136,19 +137,19 @@ impl View {
     }
 
     /// Notes an identity that is only asserted; returns what stands for it.
-    fn asserted(&mut self, from: At<'_>, leaf: u64, nth: u8, id: &str) -> Result<Short> {
+    fn asserted(&mut self, tx: &dyn ReadTx, log: &Log, leaf: u64, nth: u8, id: &str) -> Result<Short> {
         let digest = asserted_digest(id);
         let kind = id.get(5..8).and_then(IdentityType::from_label).unwrap_or(IdentityType::Agent);
-        self.appears(from, leaf, nth, kind, &digest, true)?;
+        self.appears(tx, log, (leaf, nth), kind, &digest, true)?;
         Ok(short(&digest))
     }
 
     /// Returns the schema of the record that the event created, if it did.
-    fn apply_private(&mut self, from: At<'_>, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
+    fn apply_private(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
         let leaf = event.index;
         if let Some(tag) = body.get(field::DEDUPE).and_then(|v| v.as_bytes()).and_then(|b| Short::try_from(b).ok()) {
             let key = || Key::new(space::ONCE).bytes(&tag);
-            if self.index.get(from, key())?.is_none() {
+            if self.get(tx, log, key())?.is_none() {
                 self.index.put(key(), leaf.to_be_bytes());
             }
         }
@@ -157,14 +158,14 @@ impl View {
             return Ok(None);
         }
         if body.schema == schema::PROFILE && body.int(field::CONTROL) == Some(1) {
-            self.asserted(from, leaf, 0, body.id())?;
+            self.asserted(tx, log, leaf, 0, body.id())?;
         }
         let id = || Key::new(space::ID).bytes(&key_of(body.id()));
-        let known = self.index.get(from, id())?.as_deref().and_then(super::first_number);
+        let known = self.get(tx, log, id())?.as_deref().and_then(super::first_number);
         let (record, created) = match known {
             Some(record) => {
                 let key = || Key::new(space::RECORD).number(record);
-                let old = self.index.get(from, key())?.and_then(|bytes| Entry::from_bytes(&bytes));
+                let old = self.get(tx, log, key())?.and_then(|bytes| Entry::from_bytes(&bytes));
                 if let Some(mut entry) = old {
                     entry.changed = true;
                     entry.archived = kind == Kind::RECORD_ARCHIVE || (entry.archived && kind == Kind::RECORD_PATCH);
@@ -175,7 +176,7 @@ impl View {
             }
             None => {
                 let actor = match body.text(field::AGENT) {
-                    Some(agent) => self.asserted(from, leaf, 1, agent)?,
+                    Some(agent) => self.asserted(tx, log, leaf, 1, agent)?,
                     None => short(&event.header.actor),
                 };
                 let schema = u16::try_from(body.schema).unwrap_or(u16::MAX);
@@ -185,7 +186,7 @@ impl View {
                 // vaults used it: then the first one is.
                 if let Some(source) = body.text(field::SOURCE_ID).filter(|s| ALIASES.iter().any(|p| s.starts_with(p))) {
                     let key = || Key::new(space::ID).bytes(&key_of(source));
-                    if self.index.get(from, key())?.is_none() {
+                    if self.get(tx, log, key())?.is_none() {
                         self.index.put(key(), leaf.to_be_bytes());
                     }
                 }

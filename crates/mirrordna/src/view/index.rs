@@ -74,6 +74,7 @@ fn part(key: &[u8]) -> Option<&[u8]> {
 }
 
 /// A key under construction.
+#[derive(Clone)]
 pub(super) struct Key(Vec<u8>);
 
 impl Key {

@@ -9,6 +9,10 @@
 //!
 //! The index may lie in the store, where it is derived data under a MAC: what
 //! is missing, old or changed there is folded again.
+//!
+//! A log that goes on from another one has a view over that one's view: its
+//! positions count the events of the logs before it first, and what its own
+//! index does not know is looked up in theirs.
 
 mod event;
 mod fold;
@@ -26,6 +30,7 @@ use mirrordna_core::body::{field, schema};
 use mirrordna_core::identity::{IdentityType, display_id};
 use mirrordna_core::record::{self, Change, Record};
 use mirrordna_core::timeline::TILE;
+use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::hash;
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::{Code, Error, Hash, Leaf, Result};
@@ -61,6 +66,14 @@ pub(crate) struct Actor {
     pub(crate) digest: Hash,
     pub(crate) id: String,
     pub(crate) kind: IdentityType,
+}
+
+impl Actor {
+    /// Whether it is the engine's own actor of a log; an imported one may be of
+    /// type system too.
+    pub(crate) fn is_engine(&self) -> bool {
+        self.kind == IdentityType::System && self.digest != asserted_digest(&self.id)
+    }
 }
 
 /// What the index says of a record.
@@ -103,38 +116,84 @@ pub(crate) struct View {
     recall: recall::Recall,
     /// The index began with what the store kept.
     leans: bool,
+    /// The view of the log that this one goes on from.
+    before: Option<Box<View>>,
+    /// Number of events before this log's own.
+    base: u64,
 }
 
 impl View {
-    /// Number of leaves folded.
+    /// Number of events folded, those of the logs before this one among them.
     pub(crate) fn size(&self) -> u64 {
-        self.frontier.size()
+        self.base + self.frontier.size()
+    }
+
+    /// A view of nothing over the same log before.
+    fn emptied(&mut self) -> Self {
+        Self { before: self.before.take(), base: self.base, ..Self::default() }
+    }
+
+    /// The view and log that have the event at a position, where that is one
+    /// before this log's own.
+    fn before<'a>(&'a self, log: &'a Log, position: u64) -> Option<(&'a Self, &'a Log)> {
+        (position < self.base).then_some(())?;
+        self.before.as_deref().zip(log.before.as_deref())
+    }
+
+    /// The newest value of a key.
+    fn get(&self, tx: &dyn ReadTx, log: &Log, key: Key) -> Result<Option<Vec<u8>>> {
+        match (&self.before, &log.before) {
+            (Some(view), Some(before)) => match self.index.get(Self::from(tx, log), key.clone())? {
+                None => view.get(tx, before, key),
+                found => Ok(found),
+            },
+            _ => self.index.get(Self::from(tx, log), key),
+        }
+    }
+
+    /// Gives `each` the entries whose keys begin with `prefix` and go on with a
+    /// number of at least `start`, in order, until it returns false.
+    fn scan(&self, tx: &dyn ReadTx, log: &Log, prefix: Key, start: u64, each: index::Each<'_>) -> Result<()> {
+        let mut more = true;
+        if let (Some(view), Some(before)) = (&self.before, &log.before) {
+            // What is numbered by events of this log comes after all of theirs.
+            view.scan(tx, before, prefix.clone(), start, &mut |key, value| {
+                more = each(key, value)?;
+                Ok(more)
+            })?;
+        }
+        if more { self.index.scan(Self::from(tx, log), prefix, start, each) } else { Ok(()) }
     }
 
     /// Folds what the store has beyond this view.
     pub(crate) fn catch_up(&mut self, tx: &dyn ReadTx, log: &Log) -> Result<()> {
+        if let Some(before) = &log.before {
+            self.before.get_or_insert_default().catch_up(tx, before)?;
+            self.base = log.base;
+        }
         let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
-        if row.size < self.size() {
+        let known = self.frontier.size();
+        if row.size < known {
             return Err(Error::new(
                 Code::RolledBack,
-                format!("log {} has {} events in the store, this process has seen {}", log.number, row.size, self.size()),
+                format!("log {} has {} events in the store, this process has seen {known}", log.number, row.size),
             ));
         }
-        if row.size == self.size() && row.frontier == self.frontier.to_bytes() {
+        if row.size == known && row.frontier == self.frontier.to_bytes() {
             return Ok(());
         }
         let signed = log.signed_frontier(&row)?;
-        if self.size() == 0 {
+        if known == 0 {
             if let Some(key) = &log.store
                 && let Some(index) = Index::load(Self::from(tx, log), key, &log.id)?
                 && index.covered() <= row.size
             {
-                *self = Self { frontier: index.tree().clone(), index, leans: true, ..Self::default() };
+                *self = Self { frontier: index.tree().clone(), index, leans: true, ..self.emptied() };
                 if self.advance(tx, log, row.size, &row.frontier, &signed).is_ok() {
                     return Ok(());
                 }
             }
-            *self = Self::anew(tx, log)?;
+            *self = self.anew(tx, log)?;
         }
         let leaned = self.leans;
         let done = self.advance(tx, log, row.size, &row.frontier, &signed);
@@ -154,7 +213,7 @@ impl View {
     /// the store keeps now is read once more, and if that fails too, the events
     /// are folded alone. What still fails then is true of the evidence.
     pub(crate) fn surely<T>(&mut self, tx: &dyn ReadTx, log: &Log, work: &mut dyn FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        let misled = |view: &Self, done: &Result<T>| view.leans && done.as_ref().is_err_and(|e| e.code() == Code::Altered);
+        let misled = |view: &Self, done: &Result<T>| view.has_leaned() && done.as_ref().is_err_and(|e| e.code() == Code::Altered);
         let mut done = work(self);
         if misled(self, &done) {
             *self = Self::default();
@@ -163,17 +222,32 @@ impl View {
         }
         if misled(self, &done) {
             tracing::warn!(log = log.number, "the derived data in the store is dropped and made again");
-            let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
-            *self = Self::anew(tx, log)?;
-            self.advance(tx, log, row.size, &row.frontier, &log.signed_frontier(&row)?)?;
+            *self = Self::alone(tx, log)?;
             done = work(self);
         }
         done
     }
 
+    /// Whether an answer may come from what the store kept.
+    fn has_leaned(&self) -> bool {
+        self.leans || self.before.as_ref().is_some_and(|view| view.has_leaned())
+    }
+
+    /// A view that is folded from the events alone.
+    fn alone(tx: &dyn ReadTx, log: &Log) -> Result<Self> {
+        let mut view = Self { base: log.base, ..Self::default() };
+        if let Some(before) = &log.before {
+            view.before = Some(Box::new(Self::alone(tx, before)?));
+        }
+        let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
+        view = view.anew(tx, log)?;
+        view.advance(tx, log, row.size, &row.frontier, &log.signed_frontier(&row)?)?;
+        Ok(view)
+    }
+
     /// A view of nothing, to be folded from the events alone.
-    fn anew(tx: &dyn ReadTx, log: &Log) -> Result<Self> {
-        Ok(Self { index: Index::anew(Self::from(tx, log))?, ..Self::default() })
+    fn anew(&mut self, tx: &dyn ReadTx, log: &Log) -> Result<Self> {
+        Ok(Self { index: Index::anew(Self::from(tx, log))?, ..self.emptied() })
     }
 
     fn from<'a>(tx: &'a dyn ReadTx, log: &Log) -> At<'a> {
@@ -187,13 +261,13 @@ impl View {
     }
 
     fn entry(&self, tx: &dyn ReadTx, log: &Log, record: u64) -> Result<Option<Entry>> {
-        let found = self.index.get(Self::from(tx, log), Key::new(space::RECORD).number(record))?;
+        let found = self.get(tx, log, Key::new(space::RECORD).number(record))?;
         Ok(found.and_then(|bytes| Entry::from_bytes(&bytes)))
     }
 
     /// The record with an id.
     fn numbered(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<u64>> {
-        let found = self.index.get(Self::from(tx, log), Key::new(space::ID).bytes(&key_of(id)))?;
+        let found = self.get(tx, log, Key::new(space::ID).bytes(&key_of(id)))?;
         Ok(found.as_deref().and_then(first_number))
     }
 
@@ -201,7 +275,7 @@ impl View {
     fn leaves(&self, tx: &dyn ReadTx, log: &Log, record: u64, changed: bool) -> Result<Vec<u64>> {
         let mut leaves = vec![record];
         if changed {
-            self.index.scan(Self::from(tx, log), Key::new(space::CHANGE).number(record), 0, &mut |key, _| {
+            self.scan(tx, log, Key::new(space::CHANGE).number(record), 0, &mut |key, _| {
                 leaves.push(last_number(key));
                 Ok(true)
             })?;
@@ -211,10 +285,14 @@ impl View {
 
     /// The earlier event with an idempotency tag.
     pub(crate) fn once(&self, tx: &dyn ReadTx, log: &Log, tag: &Short) -> Result<Option<Appended>> {
-        let found = self.index.get(Self::from(tx, log), Key::new(space::ONCE).bytes(tag))?;
+        let found = self.get(tx, log, Key::new(space::ONCE).bytes(tag))?;
         let Some(index) = found.as_deref().and_then(first_number) else { return Ok(None) };
-        let altered = || Error::new(Code::Altered, format!("log {} leaf {index} is not the one that was signed", log.number));
-        let data = tx.leaf(log.number, index)?.ok_or_else(altered)?;
+        if let Some((view, log)) = self.before(log, index) {
+            return view.once(tx, log, tag);
+        }
+        let own = index - self.base;
+        let altered = || Error::new(Code::Altered, format!("log {} leaf {own} is not the one that was signed", log.number));
+        let data = tx.leaf(log.number, own)?.ok_or_else(altered)?;
         let leaf = mirrordna_core::verify::leaf::hash(&data);
         if self.leaf_hash(tx, log, index)? != Some(leaf) {
             return Err(altered());
@@ -224,7 +302,7 @@ impl View {
 
     /// Whether an import of this source began and did not end.
     pub(crate) fn import_pending(&self, tx: &dyn ReadTx, log: &Log, source: &Hash) -> Result<bool> {
-        Ok(self.index.get(Self::from(tx, log), Key::new(space::IMPORT).bytes(source))?.is_some_and(|ended| ended == [0]))
+        Ok(self.get(tx, log, Key::new(space::IMPORT).bytes(source))?.is_some_and(|ended| ended == [0]))
     }
 
     /// A record as its events before the leaf `end` left it.
@@ -277,7 +355,7 @@ impl View {
             (None, None) => Key::new(space::SCHEMA).schema(schema),
         };
         let (mut skip, mut wanted) = (page.offset, Vec::new());
-        self.index.scan(Self::from(tx, log), prefix, 0, &mut |key, value| {
+        self.scan(tx, log, prefix, 0, &mut |key, value| {
             let record = last_number(key);
             if record >= end || wanted.len() >= page.limit {
                 return Ok(false);
@@ -306,7 +384,8 @@ impl View {
 
     /// Number of records of a schema.
     pub(crate) fn count(&self, schema: u64) -> u64 {
-        self.index.counts.get(&(schema as u16)).copied().unwrap_or(0)
+        let before = self.before.as_ref().map_or(0, |view| view.count(schema));
+        before + self.index.counts.get(&(schema as u16)).copied().unwrap_or(0)
     }
 
     /// Events of a session or, without one, of an actor, from a leaf on.
@@ -333,7 +412,7 @@ impl View {
                 return Ok(());
             }
         };
-        self.index.scan(Self::from(tx, log), prefix, start, &mut |key, _| match self.bare_event(tx, log, last_number(key))? {
+        self.scan(tx, log, prefix, start, &mut |key, _| match self.bare_event(tx, log, last_number(key))? {
             Some(event) if of.1.is_none_or(|a| a == event.header.actor) => each(event),
             _ => Ok(true),
         })
@@ -356,7 +435,7 @@ impl View {
     }
 
     fn actor_at(&self, tx: &dyn ReadTx, log: &Log, key: &Short) -> Result<Option<Actor>> {
-        let found = self.index.get(Self::from(tx, log), Key::new(space::ACTOR).bytes(key))?;
+        let found = self.get(tx, log, Key::new(space::ACTOR).bytes(key))?;
         found.map(|value| self.read_actor(tx, log, &value)).transpose()
     }
 
@@ -378,6 +457,17 @@ impl View {
         Ok(Actor { digest, id, kind })
     }
 
+    /// The DID log of an actor, as its first event in any of the logs brought it.
+    pub(crate) fn did_log(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash) -> Result<Option<Vec<u8>>> {
+        let found = self.get(tx, log, Key::new(space::ACTOR).bytes(&short(digest)))?;
+        let Some((_, _, leaf, _)) = found.as_deref().and_then(fold::actor_from).filter(|a| a.3 == *digest) else { return Ok(None) };
+        let Some(Event { header, content: Content::Public(bytes), .. }) = self.event(tx, log, leaf)? else { return Ok(None) };
+        Ok(match PublicBody::decode(header.kind, &bytes)? {
+            Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => Some(did_log.to_vec()),
+            _ => None,
+        })
+    }
+
     /// The display id of an actor; empty where it is not known.
     fn actor_id(&self, tx: &dyn ReadTx, log: &Log, key: &Short) -> Result<String> {
         Ok(self.actor_at(tx, log, key)?.map(|a| a.id).unwrap_or_default())
@@ -386,7 +476,7 @@ impl View {
     /// All actors, in the order of their appearance.
     pub(crate) fn actors(&self, tx: &dyn ReadTx, log: &Log) -> Result<Vec<Actor>> {
         let mut out = Vec::new();
-        self.index.scan(Self::from(tx, log), Key::new(space::ACTORS), 0, &mut |_, key| {
+        self.scan(tx, log, Key::new(space::ACTORS), 0, &mut |_, key| {
             if let Some(actor) = Short::try_from(key).ok().map(|key| self.actor_at(tx, log, &key)).transpose()?.flatten() {
                 out.push(actor);
             }
@@ -398,10 +488,13 @@ impl View {
     /// Ids of the identities whose profile was ever given a name or namespace.
     pub(crate) fn named(&self, tx: &dyn ReadTx, log: &Log, name: &str) -> Result<Vec<String>> {
         let mut records = Vec::new();
-        self.index.scan(Self::from(tx, log), Key::new(space::NAME).bytes(&log.once_tag(&["name", name])?), 0, &mut |key, _| {
+        self.scan(tx, log, Key::new(space::NAME).bytes(&log.once_tag(&["name", name])?), 0, &mut |key, _| {
             records.push(last_number(key));
             Ok(true)
         })?;
+        // One that was patched after a fork is in both indexes.
+        records.sort_unstable();
+        records.dedup();
         let mut ids = Vec::new();
         for record in records {
             let state = self.fold_record(tx, log, record, u64::MAX)?;
@@ -412,17 +505,26 @@ impl View {
 
     /// Whether there is enough to be worth saving.
     pub(crate) fn is_worth_saving(&self) -> bool {
-        self.index.unsaved() >= FREEZE
+        self.index.unsaved() >= FREEZE || self.before.as_ref().is_some_and(|view| view.is_worth_saving())
     }
 
     /// Writes some of the index to the store; [`View::saved`] is to be told
     /// when the transaction committed. `None` without the key for the MAC.
     pub(crate) fn save(&self, tx: &mut dyn WriteTx, log: &Log) -> Result<Option<Saving>> {
+        if let (Some(view), Some(before)) = (&self.before, &log.before)
+            && view.is_worth_saving()
+        {
+            return view.save(tx, before);
+        }
         log.store.as_ref().map(|key| self.index.save(tx, log.number, key, &log.id).map(Saving)).transpose()
     }
 
     /// Takes note of what was saved; returns whether there is more to save.
     pub(crate) fn saved(&mut self, done: &Saving) -> bool {
+        if let Some(view) = self.before.as_mut().filter(|view| view.is_worth_saving()) {
+            view.saved(done);
+            return self.is_worth_saving();
+        }
         self.index.saved(&done.0);
         match done.0 {
             Step::Parts(..) => true,

@@ -1,7 +1,7 @@
 //! The recall index of a view: in memory, made of the memories at the first
 //! search, then kept up with what changes.
 
-use super::index::{At, Key, last_number, space};
+use super::index::{Key, last_number, space};
 use super::{Short, View, short};
 use crate::log::Log;
 use mirrordna_core::body::schema;
@@ -51,7 +51,7 @@ impl View {
         let mut changes = std::mem::take(&mut self.recall.changes);
         if !self.recall.loaded {
             let all = Key::new(space::SCHEMA).schema(schema::MEMORY as u16);
-            self.index.scan(At { tx, log: log.number }, all, 0, &mut |key, _| {
+            self.scan(tx, log, all, 0, &mut |key, _| {
                 changes.push(last_number(key));
                 Ok(true)
             })?;

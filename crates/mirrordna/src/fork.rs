@@ -1,0 +1,221 @@
+//! Going on from a state that this machine has seen longer, or otherwise.
+//!
+//! A database that was rolled back, or restored from an older backup, cannot
+//! simply be appended to: its actors would say other things at places where
+//! they already spoke. So a fork leaves its logs as they are, for good, and
+//! begins new ones that name them: log id, size and root, the cause, and why
+//! their owner accepts them. Whatever was in the old logs is read through the
+//! new ones; actors come over with their first event.
+
+use crate::builder::{Builder, Fingerprint};
+use crate::commit::{Item, Job, Speaker, append_to_new};
+use crate::engine::{Inner, New, last_line, make_log};
+use crate::file;
+use crate::import::Progress;
+use crate::keyring::{Role, hex};
+use crate::log::{Genesis, Log, State, genesis};
+use crate::url::StoreUrl;
+use crate::witness::{self, Freshness};
+use mirrordna_core::timeline::{Draft, NewEvent, PREFIX};
+use mirrordna_core::verify::body::{Adopted, PublicBody};
+use mirrordna_core::{Code, Error, Hash, Kind, Result, canon};
+use mirrordna_storage::{LogRow, WriteTx};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Type of the event that says why a log goes on from another one.
+const EVENT_TYPE: &str = "log.adopted";
+
+/// A log that goes on from one that was left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fork {
+    /// Id of the new log, hex.
+    pub log: String,
+    /// Id of the log that was left, hex.
+    pub adopted: String,
+    /// Number of its events.
+    pub events: u64,
+    /// Root over them (RFC 6962), hex.
+    pub head: String,
+    /// `rolled_back` where this machine had seen more of it, `forked` where it
+    /// had seen it otherwise.
+    pub cause: &'static str,
+    /// Fingerprint of the key that signs the new log's checkpoints: what an
+    /// auditor must be told by another way than the database.
+    pub log_key: String,
+}
+
+impl Builder {
+    /// Goes on from a database that this machine has seen longer
+    /// (`log.rolled_back`) or otherwise (`log.forked`): as it is found, nothing
+    /// of it is changed. Logs of which that is not so stay as they are.
+    ///
+    /// `accept_head` is the number of events that the database holds, as
+    /// [`VerifyReport::events`](crate::VerifyReport) says it, so that nobody
+    /// accepts another state than the one they looked at; `reason` is recorded
+    /// in the new logs, encrypted.
+    ///
+    /// ```
+    /// use mirrordna::{Code, Engine, IdentityType, Keys, Witness};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("m.db");
+    /// # let path = path.to_str().unwrap();
+    /// let builder = || Engine::builder(path).keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Folder(dir.path().join("state")));
+    /// let engine = builder().open()?;
+    /// let agent = engine.identities().create(IdentityType::Agent)?;
+    /// agent.memories().add("in the backup").send()?;
+    /// let mut backup = Vec::new();
+    /// engine.export(&mut backup)?;
+    /// agent.memories().add("after it").send()?;
+    /// engine.close()?;
+    ///
+    /// // The disk is lost, the backup is not.
+    /// std::fs::remove_file(path).unwrap();
+    /// # for end in ["-wal", "-shm"] { let _ = std::fs::remove_file(format!("{path}{end}")); }
+    /// builder().restore(&mut backup.as_slice())?;
+    /// assert_eq!(builder().open().unwrap_err().code(), Code::RolledBack);
+    ///
+    /// let events = builder().verify()?.events;
+    /// builder().fork(events, "the disk was lost; this is the newest backup")?;
+    /// let engine = builder().open()?;
+    /// let agent = engine.identities().get(agent.id())?;
+    /// agent.memories().add("life goes on").send()?;
+    /// assert_eq!(engine.memories().count()?, 2);
+    /// assert!(engine.verify()?.is_intact());
+    /// # Ok::<(), mirrordna::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `input.invalid` where the database holds another number of events, no
+    /// reason is given, or nothing was rolled back or forked; `log.altered`
+    /// where it does not verify; `key.missing` without its keyring;
+    /// `store.in_use` where it is open in this process; `store.*`.
+    pub fn fork(self, accept_head: u64, reason: &str) -> Result<Vec<Fork>> {
+        self.fork_with(accept_head, reason, &mut |_, _| {})
+    }
+
+    /// The same, telling `progress` now and then how many events were verified,
+    /// of how many.
+    ///
+    /// # Errors
+    /// As [`Builder::fork`].
+    pub fn fork_with(self, accept_head: u64, reason: &str, progress: Progress<'_>) -> Result<Vec<Fork>> {
+        if reason.trim().is_empty() {
+            let e = Error::new(Code::InputInvalid, "a fork needs a reason: it is what an auditor reads");
+            return Err(e.with_hint("Say in a few words why this state is right, for example \"restored the backup of 3 May\"."));
+        }
+        canon::check_name(reason, "the reason")?;
+        match StoreUrl::parse(&self.url)? {
+            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory cannot be rolled back")),
+            url => file::fork(&url, self, progress, &mut |inner| fork(inner, accept_head, reason)),
+        }
+    }
+}
+
+/// Leaves every log that this machine has seen longer or otherwise.
+fn fork(inner: &Inner, accept_head: u64, reason: &str) -> Result<Vec<Fork>> {
+    let mut rows = Vec::new();
+    inner.store.read(&mut |tx| {
+        rows.clear();
+        for row in tx.logs()?.into_iter().filter(|row| row.successor.is_none()) {
+            let genesis = genesis(tx, &row)?;
+            rows.push((row.number, row.id, genesis));
+        }
+        Ok(())
+    })?;
+    let open = |(number, id, genesis): (u32, [u8; 16], Genesis)| inner.existing_log(number, id, genesis);
+    let logs = rows.into_iter().map(open).collect::<Result<Vec<Log>>>()?;
+    let left: Vec<&Log> = logs.iter().filter(|log| matches!(log.freshness, Freshness::Behind(_) | Freshness::Forked)).collect();
+    if left.is_empty() {
+        let message = format!("nothing at {} was rolled back or forked: it is as this machine has seen it", inner.store.location());
+        return Err(Error::new(Code::InputInvalid, message).with_hint("Open it as usual; a fork is only for a database that is refused."));
+    }
+    let mut made = Vec::new();
+    inner.store.write(&mut |tx| {
+        made.clear();
+        let total = tx.logs()?.iter().map(|row| row.size).fold(0, u64::saturating_add);
+        if total != accept_head {
+            let message = format!("the database at {} holds {total} events, not {accept_head}", inner.store.location());
+            return Err(Error::new(Code::InputInvalid, message).with_hint("`mirrordna verify` shows what it holds; accept that number."));
+        }
+        for old in &left {
+            made.push(go_on(inner, tx, old, reason)?);
+        }
+        Ok(())
+    })?;
+    for (old, (_, new)) in left.iter().zip(&made) {
+        inner.remember(new, true);
+        if let Some((folder, _)) = &inner.witness
+            && let Err(e) = witness::end(folder, &old.id, &new.id)
+        {
+            // It lags then; it still refuses what is shorter than it has seen.
+            tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
+        }
+    }
+    tracing::info!(location = %inner.store.location(), logs = made.len(), "forked");
+    Ok(made.into_iter().map(|(fork, _)| fork).collect())
+}
+
+/// Makes the log that goes on from `old`.
+fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result<(Fork, Log)> {
+    let keyring = inner.keyring.as_ref().ok_or_else(|| crate::log::missing("a new log needs the keyring of the database"))?;
+    // Its newest leaves must lead to the tree that its row claims.
+    let mut state = State::default();
+    old.refresh(tx, &mut state)?;
+    let row = tx.log(old.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", old.number)))?;
+    let root = state.edge.map(|edge| edge.tree.frontier().root()).unwrap_or_default();
+    // Times do not go backwards over the logs of a timeline either.
+    let now = inner.clock.now_ms().max(row.time);
+    let new = New { database: old.database, tenant: old.tenant, tags: Some(old.tag_key()?) };
+    let (mut new, key) = make_log(tx, keyring, new, now, &*inner.entropy)?;
+    new.base = old.base + row.size;
+    let (cause, name) = match old.freshness {
+        Freshness::Behind(_) => (Adopted::ROLLED_BACK, "rolled_back"),
+        _ => (Adopted::FORKED, "forked"),
+    };
+    let adopted = Adopted { log: old.id, size: row.size, root, cause };
+    let why = serde_json::json!({"reason": reason, "cause": name, "log": hex(&old.id), "size": row.size, "root": hex(&root)});
+    let event =
+        NewEvent { event_type: EVENT_TYPE.to_owned(), payload: Some(why.to_string()), session: None, subject: None, occurred_at: None };
+    let id = mirrordna_core::id::fresh(PREFIX, now, &*inner.entropy)?;
+    let (body, subject) = (event.into_body(&id)?, new.subject_tag(&id)?);
+    let drafts =
+        [Draft::public(&PublicBody::Adopt(adopted)), Draft::private(Kind::EVENT, &new.id, &new.system, &body, subject, &*inner.entropy)?];
+    let item = |draft| Item { actor: new.system, speaker: Speaker::Actor(key.clone(), 0), draft, once: None };
+    append_to_new(tx, &new, &drafts.map(item), now, &*inner.entropy)?;
+    tx.put_log(&LogRow { successor: Some(new.number), ..row })?;
+    let fork = Fork {
+        log: hex(&new.id),
+        adopted: hex(&old.id),
+        events: adopted.size,
+        head: hex(&root),
+        cause: name,
+        log_key: Fingerprint::from(new.key.fingerprint()).to_string(),
+    };
+    Ok((fork, new))
+}
+
+/// Brings an actor of the logs before into this one, where it has no event yet.
+pub(crate) fn enter(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
+    let mut last = None;
+    inner.store.read(&mut |tx| {
+        last = None;
+        if tx.head(log.number, actor)?.is_none() {
+            let mut before = log.before.as_ref();
+            while let Some(log) = before.filter(|_| last.is_none()) {
+                last = log.head(tx, &State::default(), actor)?;
+                before = log.before.as_ref();
+            }
+        }
+        Ok(())
+    })?;
+    let key = inner.keyring.as_ref().and_then(|keyring| keyring.signing(Role::Actor, actor));
+    // Without its key the actor stays outside; who writes for it is told so.
+    let (Some(last), Some(key)) = (last, key) else { return Ok(()) };
+    let did_log = inner.view(log, &mut |view, tx| view.did_log(tx, log, actor))?;
+    let did_log = did_log.ok_or_else(|| Error::new(Code::Altered, format!("log {} lacks the identity of an actor", log.number)))?;
+    let draft = Draft::public(&PublicBody::Entry { did_log: &did_log }).referring_to(vec![last.last])?;
+    let item = Item { actor: *actor, speaker: Speaker::Entry(Arc::new(key), last_line(&did_log)), draft, once: None };
+    inner.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: false }).map(drop)
+}
