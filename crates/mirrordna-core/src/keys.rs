@@ -24,11 +24,7 @@ impl SecretKey {
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
-        let public = key.verifying_key().to_bytes();
-        // A public key derived from a seed is canonical and of the prime order
-        // subgroup by construction; only a broken curve library would differ.
-        #[allow(clippy::expect_used)]
-        let public = PublicKey::new(&public).expect("derived public keys are always acceptable");
+        let public = PublicKey::from(&key);
         Self { key, public }
     }
 

@@ -8,7 +8,7 @@
 use crate::hash::{Hash, sha256};
 use crate::multibase;
 use alloc::string::String;
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 
 /// Multicodec prefix of an Ed25519 public key (varint 0xed).
 const ED25519_PUB: [u8; 2] = [0xed, 0x01];
@@ -16,6 +16,14 @@ const ED25519_PUB: [u8; 2] = [0xed, 0x01];
 /// A checked Ed25519 public key (RFC 8032): what was not checked is no key here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
+
+impl From<&SigningKey> for PublicKey {
+    /// The public half of a private key. It is a multiple of the base point,
+    /// hence canonical and free of torsion: there is nothing to check.
+    fn from(key: &SigningKey) -> Self {
+        Self(key.verifying_key())
+    }
+}
 
 impl PublicKey {
     /// Registers a key: canonical, not of small order, free of torsion.
