@@ -171,10 +171,13 @@ mod tests {
         assert_eq!((log.digest, log.label.as_str()), (made.digest, "agt"));
         assert_eq!(log.latest().unwrap().actor_keys, [made.actor.public().clone()]);
         assert!(made.id.starts_with("mdna_agt_") && made.id.len() == 41);
+        assert_eq!(DidLog::subject(&made.did_log).unwrap(), (made.digest, "agt".into()));
         for i in 0..made.did_log.len() {
             let mut bytes = made.did_log.clone();
             bytes[i] ^= 1;
             assert!(DidLog::verify(&bytes).is_err(), "byte {i} of {}", String::from_utf8_lossy(&made.did_log));
+            // Without the proofs there is more that may change, but never whom it is of.
+            assert!(DidLog::subject(&bytes).is_err() || DidLog::subject(&bytes) == DidLog::subject(&made.did_log), "byte {i}");
         }
     }
 }

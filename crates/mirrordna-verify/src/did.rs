@@ -51,15 +51,12 @@ impl DidLog {
     /// # Errors
     /// With the first rule that an entry breaks.
     pub fn verify(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > MAX_LOG {
-            return Err(bad("is longer than 1 MiB"));
-        }
-        let text = core::str::from_utf8(bytes).map_err(|_| bad("is not UTF-8"))?;
-        let text = text.strip_suffix('\n').ok_or(bad("does not end with a newline"))?;
+        let text = lines(bytes)?;
         let mut log: Option<Self> = None;
         let (mut previous_id, mut previous_time) = (String::new(), "");
         for line in text.split('\n') {
             let entry = Entry::read(line)?;
+            let actor_keys = entry.actor_keys()?;
             entry.check(log.as_ref(), &previous_id)?;
             // One form, so that the order of the texts is the order of the times.
             if entry.time <= previous_time {
@@ -67,7 +64,7 @@ impl DidLog {
             }
             previous_time = entry.time;
             previous_id = String::from(entry.version_id);
-            let version = entry.version(line);
+            let version = entry.version(line, actor_keys);
             match &mut log {
                 None => {
                     let digest = multibase::digest_of(entry.scid).ok_or(bad("has a SCID that is no SHA-256 multihash"))?;
@@ -80,11 +77,37 @@ impl DidLog {
         log.ok_or(bad("is empty"))
     }
 
+    /// Whom a log is of: the digest in its SCID, and the type segment of its
+    /// DID, which the digest commits to. That is all it says: neither are proofs
+    /// checked here nor versions after the first, as [`DidLog::verify`] does.
+    ///
+    /// # Errors
+    /// If the first entry is malformed, or not the one that its SCID is of.
+    pub fn subject(bytes: &[u8]) -> Result<(Hash, String), Malformed> {
+        let first = lines(bytes)?.split('\n').next().unwrap_or_default();
+        let entry = Entry::read(first)?;
+        if entry.number != 1 {
+            return Err(bad("has version numbers that are not consecutive"));
+        }
+        entry.check_scid()?;
+        let digest = multibase::digest_of(entry.scid).ok_or(bad("has a SCID that is no SHA-256 multihash"))?;
+        Ok((digest, String::from(entry.label)))
+    }
+
     /// The newest version.
     #[must_use]
     pub fn latest(&self) -> Option<&Version> {
         self.versions.last()
     }
+}
+
+/// The lines of a log, without the last newline.
+fn lines(bytes: &[u8]) -> Result<&str, Malformed> {
+    if bytes.len() > MAX_LOG {
+        return Err(bad("is longer than 1 MiB"));
+    }
+    let text = core::str::from_utf8(bytes).map_err(|_| bad("is not UTF-8"))?;
+    text.strip_suffix('\n').ok_or(bad("does not end with a newline"))
 }
 
 /// One parsed line.
@@ -97,7 +120,8 @@ struct Entry<'a> {
     label: &'a str,
     update_keys: Vec<&'a str>,
     next_key_hashes: Vec<&'a str>,
-    actor_keys: Vec<PublicKey>,
+    /// Keys of the verification methods, as multikeys.
+    actor_keys: Vec<&'a str>,
     /// The line without its proof member.
     unproven: String,
     proof: Proof<'a>,
@@ -204,14 +228,33 @@ impl<'a> Entry<'a> {
             return Err(bad("has no key committed for the next version"));
         }
         let methods = state.get("verificationMethod").and_then(Json::items).ok_or(bad("has no verificationMethod"))?;
-        let actor_keys = methods
-            .iter()
-            .map(|m| text(m, "publicKeyMultibase", "has a verification method without key"))
-            .map(|key| key.and_then(|k| PublicKey::from_multikey(k).ok_or(bad("has an unacceptable key"))))
-            .collect::<Result<_, _>>()?;
+        let actor_keys =
+            methods.iter().map(|m| text(m, "publicKeyMultibase", "has a verification method without key")).collect::<Result<_, _>>()?;
         let proof = Proof::read(top.get("proof").ok_or(bad("has no proof"))?)?;
         let unproven = without(&top, "proof").ok_or(bad("has a line that is no object"))?;
         Ok(Self { version_id, number, entry_hash, time, scid, label, update_keys, next_key_hashes, actor_keys, unproven, proof })
+    }
+
+    fn actor_keys(&self) -> Result<Vec<PublicKey>, Malformed> {
+        self.actor_keys.iter().map(|k| PublicKey::from_multikey(k).ok_or(bad("has an unacceptable key"))).collect()
+    }
+
+    /// The line without its proof, with another versionId in place of its own.
+    fn with_id(&self, id: &str) -> Result<String, Malformed> {
+        let own = alloc::format!("\"versionId\":\"{}\"", self.version_id);
+        // The last occurrence: the document before it is free to hold the same text.
+        let at = self.unproven.rfind(&own).ok_or(bad("has a malformed versionId"))?;
+        let (head, tail) = (&self.unproven[..at], &self.unproven[at + own.len()..]);
+        Ok(alloc::format!("{head}\"versionId\":\"{id}\"{tail}"))
+    }
+
+    /// Whether the SCID is that of this line, the first.
+    fn check_scid(&self) -> Result<(), Malformed> {
+        let genesis = self.with_id(PLACEHOLDER)?.replace(self.scid, PLACEHOLDER);
+        if multibase::multihash(&sha256(&[genesis.as_bytes()])) != self.scid {
+            return Err(bad("has a SCID that does not match its first entry"));
+        }
+        Ok(())
     }
 
     fn check(&self, before: Option<&DidLog>, previous_id: &str) -> Result<(), Malformed> {
@@ -220,22 +263,12 @@ impl<'a> Entry<'a> {
             return Err(bad("has version numbers that are not consecutive"));
         }
         // The entry hash is taken with the previous versionId in place of its own.
-        let own = alloc::format!("\"versionId\":\"{}\"", self.version_id);
-        // The last occurrence: the document before it is free to hold the same text.
-        let at = self.unproven.rfind(&own).ok_or(bad("has a malformed versionId"))?;
-        let (head, tail) = (&self.unproven[..at], &self.unproven[at + own.len()..]);
-        let with = |id: &str| alloc::format!("{head}\"versionId\":\"{id}\"{tail}");
         let anchor = if before.is_none() { self.scid } else { previous_id };
-        if multibase::multihash(&sha256(&[with(anchor).as_bytes()])) != self.entry_hash {
+        if multibase::multihash(&sha256(&[self.with_id(anchor)?.as_bytes()])) != self.entry_hash {
             return Err(bad("has an entry whose hash does not match"));
         }
         match before {
-            None => {
-                let genesis = with(PLACEHOLDER).replace(self.scid, PLACEHOLDER);
-                if multibase::multihash(&sha256(&[genesis.as_bytes()])) != self.scid {
-                    return Err(bad("has a SCID that does not match its first entry"));
-                }
-            }
+            None => self.check_scid()?,
             Some(log) => {
                 let committed = log.latest().map(|v| v.next_key_hashes.as_slice()).unwrap_or_default();
                 let was_committed = |k: &&str| {
@@ -263,10 +296,10 @@ impl<'a> Entry<'a> {
         Ok(())
     }
 
-    fn version(&self, line: &str) -> Version {
+    fn version(&self, line: &str, actor_keys: Vec<PublicKey>) -> Version {
         Version {
             number: self.number,
-            actor_keys: self.actor_keys.clone(),
+            actor_keys,
             next_key_hashes: self.next_key_hashes.iter().map(|s| String::from(*s)).collect(),
             line: sha256(&[line.as_bytes()]),
         }
