@@ -315,16 +315,20 @@ impl Inner {
             return Err(Error::new(Code::StoreClosed, format!("the database at {} was closed", self.store.location())));
         }
         let now = self.time(log);
-        if log.before.is_some() && !lock(&log.epochs).contains_key(actor) {
+        if let Some(epoch) = lock(&log.epochs).get(actor).filter(|e| now < e.not_after) {
+            return Ok(epoch.clone());
+        }
+        if log.before.is_some() {
             crate::fork::enter(self, log, actor)?;
         }
+        // Others must not wait while a long keyring is searched.
+        let key = self.keyring.as_ref().map(|k| k.signing(Role::Actor, actor)).transpose()?.flatten();
+        let key =
+            key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
         let mut epochs = lock(&log.epochs);
         if let Some(epoch) = epochs.get(actor).filter(|e| now < e.not_after) {
             return Ok(epoch.clone());
         }
-        let key = self.keyring.as_ref().and_then(|k| k.signing(Role::Actor, actor));
-        let key =
-            key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
         let epoch_key = SecretKey::generate(&*self.entropy)?;
         let not_after = now.saturating_add(EPOCH_LIFE);
         let message = epoch_certificate(&log.id, actor, &epoch_key.public().to_bytes(), 1, not_after);
@@ -544,7 +548,7 @@ fn log_tagged(tx: &dyn ReadTx, tag: &Hash) -> Result<Option<(u32, [u8; 16], Gene
 
 /// Tag of a tenant's name; the same for all logs of a database.
 fn tenant_tag(keyring: &Keyring, database: &[u8; 16], name: &str) -> Result<Hash> {
-    let store = keyring.secret(Role::Store, &owner(database));
+    let store = keyring.secret(Role::Store, &owner(database))?;
     let store = store.ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
     Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
 }

@@ -210,7 +210,7 @@ pub(crate) fn enter(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
         }
         Ok(())
     })?;
-    let key = inner.keyring.as_ref().and_then(|keyring| keyring.signing(Role::Actor, actor));
+    let key = inner.keyring.as_ref().map(|keyring| keyring.signing(Role::Actor, actor)).transpose()?.flatten();
     // Without its key the actor stays outside; who writes for it is told so.
     let (Some(last), Some(key)) = (last, key) else { return Ok(()) };
     let did_log = inner.view(log, &mut |view, tx| view.did_log(tx, log, actor))?;

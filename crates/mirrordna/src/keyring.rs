@@ -4,22 +4,30 @@
 //! **never** returns a private key to a caller of the SDK. Each key is a slot
 //! encrypted under the keyring key, which is wrapped by a passphrase
 //! (Argon2id, once per open) or, without one, stands in the file: then the
-//! file's mode 0600 is all that protects it, and `doctor` says so.
+//! file's mode 0600 is all that protects it, and `doctor` says so. A slot is
+//! found ([`slots`]) and opened when its key is asked for, and the key is not
+//! kept here.
 
+mod group;
+mod slots;
+
+use crate::log::lock;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use group::{Appender, Lines, extend};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::verify::note::{base64, from_base64};
 use mirrordna_core::{Code, Entropy, Error, Hash, Result};
 use serde::{Deserialize, Serialize};
+use slots::Slots;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use zeroize::Zeroizing;
+use std::sync::Mutex;
+use zeroize::{Zeroize, Zeroizing};
 
 /// What a key is for; roles never share a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,7 +137,16 @@ struct Slot {
     sealed: String,
 }
 
+#[derive(Serialize)]
+struct Recovery<'a> {
+    identity: &'a str,
+    recovery_seed: &'a str,
+}
+
 const VERSION: u32 = 1;
+/// Bytes read when a keyring is opened: its head, and the slots of the database
+/// and of its first log.
+const BEGINNING: usize = 4_096;
 const CHECK: &[u8; 32] = b"mirrordna keyring, version one..";
 
 /// A key to be stored.
@@ -146,7 +163,13 @@ pub(crate) struct NewRecovery {
 }
 
 /// Keys by what they are for and whose they are.
-type Slots = HashMap<(Role, Hash), Zeroizing<[u8; 32]>>;
+type Held = HashMap<(Role, Hash), Zeroizing<[u8; 32]>>;
+
+/// Where the keys of an open keyring are.
+enum Place {
+    Memory(Mutex<Held>),
+    File(Slots),
+}
 
 /// The keys of one database, opened.
 pub(crate) struct Keyring {
@@ -154,7 +177,11 @@ pub(crate) struct Keyring {
     database: [u8; 16],
     kek: Zeroizing<[u8; 32]>,
     has_passphrase: bool,
-    keys: Mutex<Slots>,
+    place: Place,
+    appender: Appender,
+    /// Slots that were decrypted.
+    #[cfg(test)]
+    opened: std::sync::atomic::AtomicU64,
 }
 
 impl fmt::Debug for Keyring {
@@ -211,6 +238,8 @@ fn open(kek: &[u8; 32], aad: &[u8], nonce: &str, sealed: &str) -> Option<Zeroizi
 }
 
 impl Role {
+    const ALL: [Self; 5] = [Self::Actor, Self::Update, Self::Log, Self::Store, Self::Tags];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Actor => "actor",
@@ -237,15 +266,19 @@ impl Keyring {
         let (nonce, check) = seal(&kek, &aad(&database, "check", &owner(&database)), CHECK, entropy)?;
         let key = argon2id.is_none().then(|| base64(&*kek));
         let head = Head { mdna_keyring: VERSION, database: hex(&database), key, argon2id, nonce, check };
-        if let Some(path) = &path {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            create_private_folder(folder)?;
-            let mut file = private_file(path, true)?;
-            let line = Zeroizing::new(json_line(&head)?);
-            file.write_all(&line).and_then(|()| file.sync_all()).map_err(|e| io(path, "cannot write the keyring", e))?;
-            sync_folder(folder)?;
-        }
-        Ok(Self { path, database, kek, has_passphrase: passphrase.is_some(), keys: Mutex::default() })
+        let place = match &path {
+            None => Place::Memory(Mutex::default()),
+            Some(path) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                create_private_folder(folder)?;
+                let mut file = private_file(path, true)?;
+                let line = Zeroizing::new(json_line(&head)?);
+                file.write_all(&line).and_then(|()| file.sync_all()).map_err(|e| io(path, "cannot write the keyring", e))?;
+                sync_folder(folder)?;
+                Place::File(Slots::new(path, &[]))
+            }
+        };
+        Ok(Self::of(path, database, kek, passphrase.is_some(), place))
     }
 
     /// Opens the keyring of a database; `None` if there is no file.
@@ -256,14 +289,15 @@ impl Keyring {
             // needs no key still can be read.
             Ok(None) | Err(_) => return Ok(None),
         };
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => Zeroizing::new(bytes),
+        let mut bytes = Zeroizing::new(vec![0; BEGINNING]);
+        match File::open(&path).and_then(|mut file| read_full(&mut file, &mut bytes)) {
+            Ok(read) => bytes.truncate(read),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io(&path, "cannot read the keyring", e)),
-        };
+        }
         let refuse = |why: &str| Error::new(Code::KeyringInvalid, format!("{} {why}", path.display()));
         let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-        let head: Head = serde_json::from_slice(first).map_err(|_| refuse("is no keyring"))?;
+        let mut head: Head = serde_json::from_slice(first).map_err(|_| refuse("is no keyring"))?;
         if head.mdna_keyring != VERSION {
             return Err(refuse("is of another version of the keyring"));
         }
@@ -272,78 +306,115 @@ impl Keyring {
         }
         let (kek, has_passphrase) = match (&head.key, &head.argon2id, passphrase) {
             (Some(key), None, _) => {
-                let raw = from_base64(key).and_then(|k| <[u8; 32]>::try_from(k).ok()).ok_or_else(|| refuse("has a damaged key"))?;
+                let raw = from_base64(key).map(Zeroizing::new);
+                let raw = raw.and_then(|k| <[u8; 32]>::try_from(k.as_slice()).ok()).ok_or_else(|| refuse("has a damaged key"))?;
                 (Zeroizing::new(raw), false)
             }
             (None, Some(argon), Some(passphrase)) => (derive(passphrase, argon)?, true),
             (None, Some(_), None) => return Err(Error::new(Code::KeyPassphrase, format!("{} needs a passphrase", path.display()))),
             _ => return Err(refuse("has neither or both of a key and a passphrase")),
         };
+        head.key.zeroize();
         let check = open(&kek, &aad(&database, "check", &owner(&database)), &head.nonce, &head.check);
         if check.is_none_or(|c| *c != *CHECK) {
             let why = if has_passphrase { Code::KeyPassphrase } else { Code::KeyringInvalid };
             return Err(Error::new(why, format!("{} does not open with this passphrase or key", path.display())));
         }
-        let keyring = Self { path: Some(path), database, kek, has_passphrase, keys: Mutex::default() };
-        keyring.reread()?;
-        Ok(Some(keyring))
+        let place = Place::File(Slots::new(&path, &bytes));
+        Ok(Some(Self::of(Some(path), database, kek, has_passphrase, place)))
     }
 
-    /// Reads slots that other processes may have added.
-    fn reread(&self) -> Result<()> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let mut bytes = Zeroizing::new(Vec::new());
-        let mut file = File::open(path).map_err(|e| io(path, "cannot read the keyring", e))?;
-        file.read_to_end(&mut bytes).map_err(|e| io(path, "cannot read the keyring", e))?;
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        // A line that a crash cut short is no slot; its key was never published.
-        for line in bytes.split(|b| *b == b'\n').skip(1) {
-            let Ok(slot) = serde_json::from_slice::<Slot>(line) else { continue };
-            let Some(owner) = unhex(&slot.owner) else { continue };
-            let aad = aad(&self.database, slot.role.label(), &owner);
-            if let Some(key) = open(&self.kek, &aad, &slot.nonce, &slot.sealed) {
-                keys.insert((slot.role, owner), key);
-            }
+    fn of(path: Option<PathBuf>, database: [u8; 16], kek: Zeroizing<[u8; 32]>, has_passphrase: bool, place: Place) -> Self {
+        Self {
+            path,
+            database,
+            kek,
+            has_passphrase,
+            place,
+            appender: Appender::default(),
+            #[cfg(test)]
+            opened: Default::default(),
         }
-        Ok(())
     }
 
-    /// Adds keys, durably, before anything that uses them is published.
+    /// Adds keys, durably, before anything that uses them is published. Threads
+    /// that add at the same time share the syncs.
     pub(crate) fn add(&self, new: Vec<NewKey>, recovery: &[NewRecovery], entropy: &dyn Entropy) -> Result<()> {
-        if let Some(path) = &self.path {
-            let mut lines = Zeroizing::new(Vec::new());
-            for k in &new {
-                let (nonce, sealed) = seal(&self.kek, &aad(&self.database, k.role.label(), &k.owner), &k.key, entropy)?;
-                lines.extend(json_line(&Slot { role: k.role, owner: hex(&k.owner), nonce, sealed })?);
+        let (path, slots) = match (&self.path, &self.place) {
+            (Some(path), Place::File(slots)) => (path, slots),
+            (_, Place::Memory(held)) => {
+                lock(held).extend(new.into_iter().map(|k| ((k.role, k.owner), k.key)));
+                return Ok(());
             }
-            if !recovery.is_empty() {
-                let path = self.recovery_path().unwrap_or_else(|| path.clone());
-                let mut text = Zeroizing::new(Vec::new());
-                for r in recovery {
-                    text.extend(json_line(&serde_json::json!({"identity": r.identity, "recovery_seed": base64(&*r.seed)}))?);
-                }
-                append(&path, &text)?;
-            }
-            append(path, &lines)?;
+            (None, Place::File(_)) => return Err(Error::new(Code::Bug, "a keyring file without a place")),
+        };
+        let mut lines = Lines::default();
+        for k in &new {
+            let (nonce, sealed) = seal(&self.kek, &aad(&self.database, k.role.label(), &k.owner), &k.key, entropy)?;
+            extend(&mut lines.keyring, &json_line(&Slot { role: k.role, owner: hex(&k.owner), nonce, sealed })?);
         }
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.extend(new.into_iter().map(|k| ((k.role, k.owner), k.key)));
-        Ok(())
+        for r in recovery {
+            let seed = Zeroizing::new(base64(&*r.seed));
+            extend(&mut lines.recovery, &Zeroizing::new(json_line(&Recovery { identity: &r.identity, recovery_seed: &seed })?));
+        }
+        self.appender.append(&lines, &|lines| {
+            if !lines.recovery.is_empty() {
+                append(&self.recovery_path().unwrap_or_else(|| path.clone()), &lines.recovery)?;
+            }
+            slots.grew(append(path, &lines.keyring)?)
+        })
     }
 
-    fn get(&self, role: Role, owner: &Hash) -> Option<Zeroizing<[u8; 32]>> {
-        let look = || self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&(role, *owner)).cloned();
-        look().or_else(|| self.reread().ok().and_then(|()| look()))
+    fn get(&self, role: Role, owner: &Hash) -> Result<Option<Zeroizing<[u8; 32]>>> {
+        let slots = match &self.place {
+            Place::Memory(held) => return Ok(lock(held).get(&(role, *owner)).cloned()),
+            Place::File(slots) => slots,
+        };
+        let mut altered = None;
+        // Where something else stands than the index says, all slots are read:
+        // then what is found is there.
+        for _ in 0..2 {
+            let Some(at) = slots.find(role, owner)? else { break };
+            let line = slots.line(at)?;
+            altered = Some(at);
+            if slots::name(&line) == Some((role, *owner)) {
+                let slot = serde_json::from_slice::<Slot>(&line).ok();
+                let key = slot.and_then(|s| open(&self.kek, &aad(&self.database, role.label(), owner), &s.nonce, &s.sealed));
+                #[cfg(test)]
+                self.opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                return key.map(Some).ok_or_else(|| self.altered(role, owner, at));
+            }
+            slots.misled()?;
+        }
+        match altered {
+            Some(at) => Err(self.altered(role, owner, at)),
+            None => Ok(None),
+        }
     }
 
-    /// A signing key.
-    pub(crate) fn signing(&self, role: Role, owner: &Hash) -> Option<SecretKey> {
-        self.get(role, owner).map(|seed| SecretKey::from_seed(&seed))
+    /// A slot was found, and does not open.
+    fn altered(&self, role: Role, owner: &Hash, at: u64) -> Error {
+        let path = self.path.as_deref().unwrap_or(Path::new("the keyring")).display();
+        let message =
+            format!("{path}: the slot of the {} key of {} at byte {at} was altered or cut short", role.label(), hex(&owner[..16]));
+        let hint = "Restore the keyring from its backup, and keep the lines that were added since. Its other keys still work.";
+        Error::new(Code::KeyringInvalid, message).with_hint(hint)
     }
 
-    /// A symmetric key.
-    pub(crate) fn secret(&self, role: Role, owner: &Hash) -> Option<Secret> {
-        self.get(role, owner).map(|k| Secret::from_bytes(*k))
+    /// A signing key; `None` where there is no slot for it.
+    ///
+    /// # Errors
+    /// `keyring.invalid` where its slot was altered, `store.io`.
+    pub(crate) fn signing(&self, role: Role, owner: &Hash) -> Result<Option<SecretKey>> {
+        Ok(self.get(role, owner)?.map(|seed| SecretKey::from_seed(&seed)))
+    }
+
+    /// A symmetric key; `None` where there is no slot for it.
+    ///
+    /// # Errors
+    /// As [`Keyring::signing`].
+    pub(crate) fn secret(&self, role: Role, owner: &Hash) -> Result<Option<Secret>> {
+        Ok(self.get(role, owner)?.map(|k| Secret::from_bytes(*k)))
     }
 
     /// The file, if there is one.
@@ -412,8 +483,21 @@ fn private_file(path: &Path, new: bool) -> Result<File> {
     options.open(path).map_err(|e| io(path, "cannot open", e))
 }
 
-/// Appends lines under an exclusive lock and syncs them.
-fn append(path: &Path, lines: &[u8]) -> Result<()> {
+/// Fills a buffer as far as the file goes.
+fn read_full(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read(&mut buffer[read..])? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    Ok(read)
+}
+
+/// Appends lines under an exclusive lock and syncs them; returns the length
+/// that the file has then.
+fn append(path: &Path, lines: &[u8]) -> Result<u64> {
     let err = |e| io(path, "cannot append to", e);
     let mut file = private_file(path, false)?;
     file.lock().map_err(err)?;
@@ -430,7 +514,9 @@ fn append(path: &Path, lines: &[u8]) -> Result<()> {
     }
     text.extend_from_slice(lines);
     file.write_all(&text).and_then(|()| file.sync_data()).map_err(err)?;
-    file.unlock().map_err(err)
+    let length = file.metadata().map_err(err)?.len();
+    file.unlock().map_err(err)?;
+    Ok(length)
 }
 
 fn ends_with_newline(path: &Path) -> std::io::Result<bool> {
@@ -473,8 +559,8 @@ mod tests {
             ring.add(vec![key(6)], &[NewRecovery { identity: "x".into(), seed: Zeroizing::new([1; 32]) }], &SystemEntropy).unwrap();
             let again = Keyring::open(&keys, db, passphrase).unwrap().unwrap();
             for ring in [&other, &again] {
-                assert!(ring.signing(Role::Actor, &[5; 32]).is_some() && ring.signing(Role::Actor, &[6; 32]).is_some());
-                assert!(ring.signing(Role::Log, &[5; 32]).is_none());
+                assert!(ring.signing(Role::Actor, &[5; 32]).unwrap().is_some() && ring.signing(Role::Actor, &[6; 32]).unwrap().is_some());
+                assert!(ring.signing(Role::Log, &[5; 32]).unwrap().is_none());
             }
             assert!(ring.recovery_path().unwrap().exists());
             #[cfg(unix)]
@@ -483,6 +569,170 @@ mod tests {
         assert_eq!(Keyring::open(&keys, [2; 16], None).unwrap_err().code(), Code::KeyPassphrase);
         assert_eq!(Keyring::open(&keys, [2; 16], Some("wrong")).unwrap_err().code(), Code::KeyPassphrase);
         assert!(Keyring::open(&keys, [3; 16], None).unwrap().is_none());
+    }
+
+    /// Many identities' slots, as `add` writes them.
+    fn many(ring: &Keyring, owners: std::ops::Range<u32>) {
+        let new = |n: u32| [Role::Actor, Role::Update].map(|role| NewKey { role, owner: named(n), key: Zeroizing::new([n as u8; 32]) });
+        for start in owners.clone().step_by(100) {
+            ring.add((start..owners.end.min(start + 100)).flat_map(new).collect(), &[], &SystemEntropy).unwrap();
+        }
+    }
+
+    fn named(n: u32) -> Hash {
+        mirrordna_core::verify::hash::sha256(&[&n.to_be_bytes()])
+    }
+
+    fn has(ring: &Keyring, n: u32) -> bool {
+        let keys = [Role::Actor, Role::Update].map(|role| ring.get(role, &named(n)).unwrap());
+        assert!(keys.iter().flatten().all(|k| **k == [n as u8; 32]));
+        keys.iter().all(Option::is_some)
+    }
+
+    fn read(ring: &Keyring) -> (u64, u64) {
+        let Place::File(slots) = &ring.place else { panic!("a keyring in memory") };
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        (slots.read.load(relaxed), ring.opened.load(relaxed))
+    }
+
+    #[test]
+    fn a_long_keyring_opens_by_its_head_and_finds_keys_by_its_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
+        let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        let store = NewKey { role: Role::Store, owner: owner(&db), key: Zeroizing::new([9; 32]) };
+        ring.add(vec![store], &[], &SystemEntropy).unwrap();
+        many(&ring, 0..3_000);
+        let length = std::fs::metadata(ring.path().unwrap()).unwrap().len();
+        let index = dir.path().join(format!("{}.index", hex(&db)));
+        assert!(std::fs::metadata(&index).unwrap().len() > 0);
+
+        let open = || Keyring::open(&keys, db, None).unwrap().unwrap();
+        let ring = open();
+        assert!(ring.secret(Role::Store, &owner(&db)).unwrap().is_some());
+        assert_eq!(read(&ring).1, 1, "only what was asked for is decrypted");
+        assert!(read(&ring).0 < 4_096, "only the slot is read");
+        for n in [0, 1, 1_500, 2_999] {
+            assert!(has(&ring, n));
+        }
+        assert!(read(&ring).0 < length / 2 && read(&ring).1 == 9, "{:?} of {length}", read(&ring));
+        // That a key is nowhere is known only when the index was compared.
+        assert!(!has(&ring, 3_000));
+        let compared = read(&ring).0;
+        assert!(compared > length / 2 && !has(&ring, 3_001) && read(&ring).0 == compared, "once");
+        // What others add later is found.
+        many(&open(), 3_000..3_003);
+        assert!((3_000..3_003).all(|n| has(&ring, n)));
+
+        // Whatever becomes of the index, keys are found and none is invented.
+        let whole = std::fs::read(&index).unwrap();
+        let damaged = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        let mut others = vec![0; whole.len()];
+        others.copy_from_slice(&whole);
+        others[..16 * 1_024].as_chunks_mut::<16>().0.sort_by_key(|e| e[15]);
+        for bytes in
+            [damaged(3), damaged(16 * 600 + 13), damaged(whole.len() - 1), vec![0; whole.len()], whole[..whole.len() / 2].to_vec(), others]
+        {
+            std::fs::write(&index, bytes).unwrap();
+            let ring = open();
+            assert!((0..3_003).step_by(47).all(|n| has(&ring, n)) && !has(&ring, 4_000));
+        }
+        // The next who adds enough writes it anew.
+        std::fs::write(&index, vec![0; whole.len()]).unwrap();
+        let ring = open();
+        assert!(!has(&ring, 4_000));
+        many(&ring, 4_000..5_600);
+        assert!(std::fs::metadata(&index).unwrap().len() > whole.len() as u64);
+        let ring = open();
+        assert!((0..3_003).chain(4_000..5_600).step_by(47).all(|n| has(&ring, n)) && read(&ring).0 < length / 2);
+        // An index of another keyring is none of this one.
+        std::fs::remove_file(ring.path().unwrap()).unwrap();
+        let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        many(&ring, 7_000..7_010);
+        assert!(has(&ring, 7_009) && !has(&ring, 1));
+    }
+
+    #[test]
+    fn an_altered_slot_is_named_when_its_key_is_needed_and_costs_only_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
+        let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        many(&ring, 0..20);
+        let path = ring.path().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().nth(9).unwrap();
+        let (at, role) = (text.find(line).unwrap(), Role::Actor);
+        assert_eq!(slots::name(line.as_bytes()), Some((role, named(4))));
+        for position in (0..line.len()).step_by(5).chain([line.len() - 3]) {
+            std::fs::write(path, &text).unwrap();
+            let ring = Keyring::open(&keys, db, None).unwrap().unwrap();
+            assert!(has(&ring, 4));
+            let mut bytes = text.clone().into_bytes();
+            bytes[at + position] ^= 2;
+            std::fs::write(path, bytes).unwrap();
+            // One that knew where it was, and one that reads it as it is now.
+            let again = Keyring::open(&keys, db, None).unwrap().unwrap();
+            for (known, knew) in [(&ring, true), (&again, false)] {
+                match known.get(role, &named(4)) {
+                    Err(e) => {
+                        assert_eq!(e.code(), Code::KeyringInvalid);
+                        assert!(e.message().contains(&format!("at byte {at}")) && e.hint().contains("backup"), "{e}");
+                    }
+                    // Where its name was altered nothing says that it was here.
+                    Ok(found) => assert!(found.is_none() && position < 89 && !knew, "byte {position}"),
+                }
+                assert!((0..20).filter(|n| *n != 4).all(|n| has(known, n)), "byte {position}");
+            }
+        }
+        // Cut short by a crash, and another one after it.
+        std::fs::write(path, [&text[..at + 120], "\n", &text[at + line.len() + 1..]].concat()).unwrap();
+        let again = Keyring::open(&keys, db, None).unwrap().unwrap();
+        assert_eq!(again.get(role, &named(4)).unwrap_err().code(), Code::KeyringInvalid);
+        assert!((0..20).filter(|n| *n != 4).all(|n| has(&again, n)));
+    }
+
+    #[test]
+    fn threads_that_add_at_once_share_syncs_and_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
+        Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        // Two keyrings stand for two processes.
+        let rings = [0, 1].map(|_| Keyring::open(&keys, db, None).unwrap().unwrap());
+        std::thread::scope(|s| {
+            for thread in 0..16u32 {
+                let ring = &rings[thread as usize % 2];
+                s.spawn(move || {
+                    for n in thread * 100..thread * 100 + 30 {
+                        let new =
+                            [Role::Actor, Role::Update].map(|role| NewKey { role, owner: named(n), key: Zeroizing::new([n as u8; 32]) });
+                        let recovery = NewRecovery { identity: format!("i{n}"), seed: Zeroizing::new([n as u8; 32]) };
+                        ring.add(new.into(), &[recovery], &SystemEntropy).unwrap();
+                        assert!(has(ring, n), "usable as soon as it is added");
+                    }
+                });
+            }
+        });
+        let again = Keyring::open(&keys, db, None).unwrap().unwrap();
+        for ring in rings.iter().chain([&again]) {
+            assert!((0..16).flat_map(|t| t * 100..t * 100 + 30).all(|n| has(ring, n)));
+        }
+        let recovery = std::fs::read_to_string(again.recovery_path().unwrap()).unwrap();
+        assert_eq!(recovery.lines().count(), 16 * 30);
+        assert!(recovery.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()));
+        // Those who waited for a write that failed are told so too.
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        std::thread::scope(|s| {
+            let failing = (0..8).map(|n| {
+                let ring = &rings[0];
+                s.spawn(move || ring.add(vec![key(n)], &[], &SystemEntropy).unwrap_err())
+            });
+            let errors: Vec<_> = failing.collect::<Vec<_>>().into_iter().map(|t| t.join().unwrap()).collect();
+            assert!(errors.iter().all(|e| e.code() == Code::StoreIo && e.to_string().contains("cannot open")), "{errors:?}");
+        });
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Log {
     /// A log whose genesis was read.
     pub(crate) fn new(number: LogNumber, id: [u8; 16], genesis: Genesis, keyring: Option<&Keyring>) -> Result<Self> {
         let own = owner(&id);
-        let signing = keyring.and_then(|k| k.signing(Role::Log, &own));
+        let signing = keyring.map(|k| k.signing(Role::Log, &own)).transpose()?.flatten();
         if signing.as_ref().is_some_and(|s| *s.public() != genesis.key) {
             return Err(Error::new(Code::Altered, format!("log {number} names another checkpoint key than this machine's keyring")));
         }
@@ -245,8 +245,8 @@ impl Log {
             system: genesis.system,
             key: genesis.key,
             signing,
-            tags: keyring.and_then(|k| k.secret(Role::Tags, &own)),
-            store: keyring.and_then(|k| k.secret(Role::Store, &owner(&genesis.database))),
+            tags: keyring.map(|k| k.secret(Role::Tags, &own)).transpose()?.flatten(),
+            store: keyring.map(|k| k.secret(Role::Store, &owner(&genesis.database))).transpose()?.flatten(),
             before: None,
             base: 0,
             left_behind: 0,

@@ -313,7 +313,7 @@ impl Subjects {
     fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
         let mut keys = HashMap::new();
         let database = logs.first().and_then(|row| crate::log::genesis(tx, row).ok()).map(|g| g.database);
-        let store = database.and_then(|d| keyring.and_then(|k| k.secret(Role::Store, &owner(&d))));
+        let store = database.and_then(|d| keyring.and_then(|k| k.secret(Role::Store, &owner(&d)).ok()?));
         let Some(store) = store else { return Ok(Self { keys, readable: false }) };
         let ids: HashMap<u32, [u8; 16]> = logs.iter().map(|l| (l.number, l.id)).collect();
         tx.subjects(&mut |row| {
@@ -354,7 +354,7 @@ impl<'a> LogWalk<'a> {
         fingerprints: &[Hash],
         seen: Option<(Remembered, [u8; 16])>,
     ) -> Self {
-        let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id))).map(|k| k.public().fingerprint());
+        let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id)).ok()?).map(|k| k.public().fingerprint());
         let pinned = seen.as_ref().and_then(|(seen, _)| seen.head()).map(|head| head.key.fingerprint());
         let trust = fingerprints.iter().copied().chain(own).chain(pinned).fold(Trust::none(), Trust::and);
         let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };
