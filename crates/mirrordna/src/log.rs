@@ -331,6 +331,13 @@ impl Log {
         if let Some(successor) = row.successor {
             return Err(Error::new(Code::LogClosed, format!("log {} was left; log {successor} goes on from it", self.number)));
         }
+        // What can be read again need not all be kept.
+        if state.heads.len() > HEADS {
+            state.heads.clear();
+        }
+        if state.subjects.len() > SUBJECTS {
+            state.subjects.clear();
+        }
         let known = state.edge.as_ref();
         if known.is_some_and(|e| e.tree.size() == row.size && e.tree.frontier().to_bytes() == row.frontier) {
             return Ok(());
@@ -368,9 +375,6 @@ impl Log {
         self.remember(tx)?;
         // Others may have erased subjects.
         state.subjects.clear();
-        if state.heads.len() > HEADS {
-            state.heads.clear();
-        }
         edge.signed = self.signed_frontier(&row)?.size();
         self.last_time.fetch_max(edge.time, Ordering::AcqRel);
         state.edge = Some(edge);
