@@ -203,6 +203,29 @@ pub(crate) fn disk(folder: &Path) -> Fallible<()> {
     Ok(())
 }
 
+/// What verification and verified reads cost, without the growth before them.
+pub(crate) fn verification(rest: &[String]) -> Fallible<()> {
+    let events = rest.first().map_or(Ok(300_000), |n| n.parse())?;
+    let dir = tempfile::tempdir()?;
+    let engine = open(dir.path())?;
+    fill(&agent(&engine)?, 0..events, 1000)?;
+    engine.close()?;
+    let folder = dir.path().to_str().ok_or("a temporary folder whose name is not UTF-8")?;
+    for _ in 0..3 {
+        succeed(&mut myself(&["child-points", folder])?)?;
+    }
+    verify(dir.path())
+}
+
+/// The child of [`verification`] that reads single events.
+pub(crate) fn child_points(folder: &str) -> Fallible<()> {
+    let folder = Path::new(folder);
+    let engine = open(folder)?;
+    let events = engine.timeline().len()?;
+    point_reads(&engine, folder, events)?;
+    Ok(engine.close()?)
+}
+
 /// Verification in cold processes, each on one core.
 fn verify(folder: &Path) -> Fallible<()> {
     let folder = folder.to_str().ok_or("a temporary folder whose name is not UTF-8")?;

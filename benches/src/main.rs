@@ -19,6 +19,7 @@ const HELP: &str = "figures SUBJECT
   append     one at a time, 64 writers, batches and the share of the cryptography
   processes  8 processes as one actor against one
   growth     1e4 to 1e6 events: appends, reads, memory, bytes on disk, verification
+  verify     verification and verified reads at 300,000 events; `verify EVENTS` for another number
   import     a chat of 100,000 turns
   langgraph  against LangGraph's SqliteSaver; MIRRORDNA_PEERS_PYTHON names a Python that has it
   upstream   against the upstream SDK; also MIRRORDNA_UPSTREAM, a checkout
@@ -40,6 +41,7 @@ fn main() -> Fallible<()> {
         ("append", _) => append::run(),
         ("processes", _) => processes::run(),
         ("growth", _) => growth::run(),
+        ("verify", rest) => growth::verification(rest),
         ("import", _) => import::run(),
         ("langgraph", _) => peers::langgraph(),
         ("upstream", _) => peers::upstream(),
@@ -49,6 +51,7 @@ fn main() -> Fallible<()> {
         // Parts of figures that need a process of their own.
         ("child-append", [folder]) => processes::child(folder),
         ("child-reads", [folder, sessions @ ..]) => growth::child_reads(folder, sessions),
+        ("child-points", [folder]) => growth::child_points(folder),
         ("child-verify", [folder]) => growth::child_verify(folder),
         ("child-headers", [folder]) => growth::child_headers(folder),
         ("child-identities", [folder]) => deep::child_identities(folder),
