@@ -388,9 +388,11 @@ impl Store for SqliteStore {
             Some(c) => c,
             None => self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         };
-        connection.execute_batch("BEGIN").map_err(|e| self.err("cannot read", e))?;
+        // Prepared once for each connection: a read may be a few microseconds.
+        let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+        run("BEGIN").map_err(|e| self.err("cannot read", e))?;
         let done = work(&Tx { db: &connection, path: &self.path });
-        connection.execute_batch("COMMIT").map_err(|e| self.err("cannot read", e))?;
+        run("COMMIT").map_err(|e| self.err("cannot read", e))?;
         let mut pool = locked(&self.readers);
         if pool.len() < POOL {
             pool.push(connection);

@@ -78,15 +78,16 @@ impl Tx<'_> {
     }
 }
 
-const LOG: &str = "SELECT n, id, size, time, frontier, checkpoint, signed_frontier, successor FROM log";
+const LOGS: &str = "SELECT n, id, size, time, frontier, checkpoint, signed_frontier, successor FROM log ORDER BY n";
+const LOG: &str = "SELECT n, id, size, time, frontier, checkpoint, signed_frontier, successor FROM log WHERE n = ?1";
 
 impl ReadTx for Tx<'_> {
     fn logs(&self) -> Result<Vec<LogRow>> {
-        self.log_rows(&format!("{LOG} ORDER BY n"), [])
+        self.log_rows(LOGS, [])
     }
 
     fn log(&self, number: LogNumber) -> Result<Option<LogRow>> {
-        Ok(self.log_rows(&format!("{LOG} WHERE n = ?1"), [number])?.pop())
+        Ok(self.log_rows(LOG, [number])?.pop())
     }
 
     fn head(&self, log: LogNumber, actor: &Hash) -> Result<Option<u64>> {

@@ -102,6 +102,9 @@ impl Entry {
     }
 }
 
+/// Actors kept in memory before the cache starts over.
+const ACTORS: usize = 4_096;
+
 /// A tile that was checked: its number and its leaf hashes.
 type CheckedTile = (u64, Box<[Hash]>);
 
@@ -113,6 +116,8 @@ pub(crate) struct View {
     tail: Vec<Hash>,
     index: Index,
     tiles: RefCell<HashMap<u64, CheckedTile>>,
+    /// Actors that were looked up: what is known of one never changes.
+    actors: RefCell<HashMap<Short, Actor>>,
     recall: recall::Recall,
     /// The index began with what the store kept.
     leans: bool,
@@ -435,11 +440,25 @@ impl View {
     }
 
     fn actor_at(&self, tx: &dyn ReadTx, log: &Log, key: &Short) -> Result<Option<Actor>> {
+        if let Some(actor) = self.actors.borrow().get(key) {
+            return Ok(Some(actor.clone()));
+        }
         let found = self.get(tx, log, Key::new(space::ACTOR).bytes(key))?;
-        found.map(|value| self.read_actor(tx, log, &value)).transpose()
+        let Some(value) = found else { return Ok(None) };
+        let (actor, asserted) = self.read_actor(tx, log, &value)?;
+        // The id of one that is only asserted is content, which can be erased.
+        if !asserted {
+            let mut actors = self.actors.borrow_mut();
+            if actors.len() >= ACTORS {
+                actors.clear();
+            }
+            actors.insert(*key, actor.clone());
+        }
+        Ok(Some(actor))
     }
 
-    fn read_actor(&self, tx: &dyn ReadTx, log: &Log, value: &[u8]) -> Result<Actor> {
+    /// An actor from its entry, and whether it is only asserted.
+    fn read_actor(&self, tx: &dyn ReadTx, log: &Log, value: &[u8]) -> Result<(Actor, bool)> {
         let actor = fold::actor_from(value).ok_or_else(|| Error::new(Code::Altered, "an actor's entry is malformed"))?;
         let (kind, asserted, leaf, digest) = actor;
         let id = if asserted {
@@ -454,7 +473,7 @@ impl View {
         } else {
             display_id(kind, &digest)
         };
-        Ok(Actor { digest, id, kind })
+        Ok((Actor { digest, id, kind }, asserted))
     }
 
     /// The DID log of an actor, as its first event in any of the logs brought it.
