@@ -3,7 +3,7 @@
 use crate::error::from_sqlite;
 use mirrordna_core::cipher::Wrapped;
 use mirrordna_core::{Code, Error, Hash, Result};
-use mirrordna_storage::{EventRow, LogNumber, LogRow, ReadTx, Row, SubjectRow, WriteTx};
+use mirrordna_storage::{EventRow, LogNumber, LogRow, Outline, Outlined, ReadTx, Row, SubjectRow, WriteTx};
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 use std::ops::Range;
@@ -134,6 +134,31 @@ impl ReadTx for Tx<'_> {
                 body: blob(row.get_ref(2))?,
                 secret,
             })?;
+        }
+        Ok(())
+    }
+
+    fn outline(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Outline<'_>) -> Result<()>) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        // Of a blob's length SQLite reads the row's header only.
+        let mut statement = self.prepare(
+            "SELECT pos, leaf, CASE WHEN subject IS NULL THEN body ELSE length(body) END, (subject IS NULL) + (secret IS NULL)
+             FROM event WHERE pos >= ?1 AND pos <= ?2 ORDER BY pos",
+        )?;
+        let bounds = [pos(log, range.start), pos(log, range.end - 1)];
+        let mut rows = statement.query(bounds).map_err(|e| self.err(e))?;
+        while let Some(row) = rows.next().map_err(|e| self.err(e))? {
+            let at: i64 = row.get(0).map_err(|e| self.err(e))?;
+            let absent: i64 = row.get(3).map_err(|e| self.err(e))?;
+            let secret = paired((absent < 2).then_some(0), (absent < 1).then_some(()))?.is_some();
+            let body = match row.get_ref(2) {
+                Ok(ValueRef::Integer(length)) if secret => Outlined::Sealed(unsigned(length)?),
+                other => blob(other)?.map_or(Outlined::Absent, Outlined::Clear),
+            };
+            let leaf = blob(row.get_ref(1))?.unwrap_or_default();
+            each(Outline { index: unsigned(at)? & ((1 << INDEX_BITS) - 1), leaf, body, secret })?;
         }
         Ok(())
     }

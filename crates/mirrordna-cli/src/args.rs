@@ -149,9 +149,13 @@ Examples:
 Give the fingerprint that the owner told you by another way with --key.
 An export is verified as the database that it holds, which takes somewhat more
 memory than the file is long.
+With --headers no private body is read: headers, chains, trees, signatures and
+public bodies are checked, and that bodies are there. An altered body or secret,
+and damage to the file's own structure, are not found then.
 
 Examples:
   mirrordna verify
+  mirrordna verify --headers
   mirrordna verify backup.mdna
   mirrordna verify copy.db --key 3f9c…
   mirrordna verify --json | jq -r '.problems[] | .where + \": \" + .message'")]
@@ -576,6 +580,10 @@ pub(crate) struct Verify {
     /// File with one fingerprint a line; `#` begins a comment.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
+    /// Read no private body: headers, chains, trees and signatures only. What
+    /// was not read is counted, and an altered body is not found.
+    #[arg(long)]
+    pub(crate) headers: bool,
 }
 
 /// What `fork` takes.

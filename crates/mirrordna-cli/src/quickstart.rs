@@ -86,7 +86,7 @@ pub(crate) fn run(settings: &Settings, folder: Option<PathBuf>, out: &mut Output
     engine.close()?;
 
     step(out, "verify");
-    let intact = verify_store(&settings.at(&path.to_string_lossy()), &[], out)?;
+    let intact = verify_store(settings.at(&path.to_string_lossy()).builder(), out)?;
     show_report(&intact, out)?;
 
     step(out, "change one byte of a copy, verify that");
@@ -95,7 +95,7 @@ pub(crate) fn run(settings: &Settings, folder: Option<PathBuf>, out: &mut Output
     if !out.json {
         out.line(format!("byte {at} of {} is now {new:#04x} instead of {old:#04x}", copy.display()));
     }
-    let altered = verify_store(&settings.at(&copy.to_string_lossy()), &[], out)?;
+    let altered = verify_store(settings.at(&copy.to_string_lossy()).builder(), out)?;
     show_report(&altered, out)?;
 
     if intact.verdict == "intact" && altered.verdict == "altered" {

@@ -4,8 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
-use crate::{EventRow, LogRow, ReadTx, Store, SubjectRow, WriteTx};
+use crate::{EventRow, LogRow, Outlined, ReadTx, Store, SubjectRow, WriteTx};
 use mirrordna_core::{Code, Error};
+use std::ops::Range;
 
 /// Runs the whole kit; panics where the store does not conform.
 ///
@@ -17,6 +18,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
     an_error_leaves_nothing_behind(&*make());
     places_are_taken_once(&*make());
     logs_do_not_see_each_other(&*make());
+    an_outline_is_of_the_rows_that_are_scanned(&*make());
     erasing_removes_body_and_secret(&*make());
     strays_are_found(&*make());
     derived_data_is_kept_and_dropped(&*make());
@@ -173,6 +175,40 @@ fn logs_do_not_see_each_other(store: &dyn Store) {
             c
         };
         assert_eq!((count(1), count(2), count(3)), (3, 5, 0));
+    });
+}
+
+fn an_outline_is_of_the_rows_that_are_scanned(store: &dyn Store) {
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 4);
+            fill(tx, 2, 2);
+            tx.put_event(1, 4, b"a leaf", Some(b"a body in clear"), None)
+        })
+        .unwrap();
+    read(store, |tx| {
+        let both = |range: Range<u64>| {
+            let (mut scanned, mut outlined) = (Vec::new(), Vec::new());
+            let scan = tx.scan(1, range.clone(), &mut |row| {
+                let sealed = row.body.filter(|_| row.secret.is_some()).map(|b| b.len() as u64);
+                let clear = row.body.filter(|_| row.secret.is_none()).map(<[u8]>::to_vec);
+                scanned.push((row.index, row.leaf.to_vec(), clear, sealed, row.secret.is_some()));
+                Ok(())
+            });
+            let outline = tx.outline(1, range, &mut |row| {
+                let (clear, sealed) = match row.body {
+                    Outlined::Absent => (None, None),
+                    Outlined::Clear(bytes) => (Some(bytes.to_vec()), None),
+                    Outlined::Sealed(length) => (None, Some(length)),
+                };
+                outlined.push((row.index, row.leaf.to_vec(), clear, sealed, row.secret));
+                Ok(())
+            });
+            scan.and(outline).unwrap();
+            assert_eq!(scanned, outlined);
+            scanned.len()
+        };
+        assert_eq!((both(0..u64::MAX), both(1..3), both(2..2)), (5, 2, 0));
     });
 }
 

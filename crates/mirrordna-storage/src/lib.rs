@@ -96,6 +96,30 @@ pub struct Row<'a> {
     pub secret: Option<(u64, &'a [u8])>,
 }
 
+/// What a scan that leaves private bodies unread says of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlined<'a> {
+    /// There is none.
+    Absent,
+    /// The bytes of one without a secret beside it, as public ones are.
+    Clear(&'a [u8]),
+    /// The length of one with a secret beside it.
+    Sealed(u64),
+}
+
+/// One event without its private body, borrowed during a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline<'a> {
+    /// Index of the leaf.
+    pub index: u64,
+    /// Leaf data.
+    pub leaf: &'a [u8],
+    /// What there is of a body.
+    pub body: Outlined<'a>,
+    /// Whether a subject and a wrapped secret are there.
+    pub secret: bool,
+}
+
 /// Reads of one consistent state.
 pub trait ReadTx {
     /// All logs, by number.
@@ -139,6 +163,22 @@ pub trait ReadTx {
     /// # Errors
     /// When the store cannot be read, or what `each` returns.
     fn scan(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()>;
+
+    /// The leaves of a range that exist, in order, without their private bodies
+    /// and secrets: what need not be read of the rows is not.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or what `each` returns.
+    fn outline(&self, log: LogNumber, range: Range<u64>, each: &mut dyn FnMut(Outline<'_>) -> Result<()>) -> Result<()> {
+        self.scan(log, range, &mut |row| {
+            let body = match row.body {
+                None => Outlined::Absent,
+                Some(bytes) if row.secret.is_some() => Outlined::Sealed(bytes.len() as u64),
+                Some(bytes) => Outlined::Clear(bytes),
+            };
+            each(Outline { index: row.index, leaf: row.leaf, body, secret: row.secret.is_some() })
+        })
+    }
 
     /// A subject by the tag of its name.
     ///

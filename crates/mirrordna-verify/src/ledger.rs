@@ -74,6 +74,10 @@ pub enum Stored<'a> {
     /// The stored bytes: of a public body the template, of a private one the
     /// commitment and ciphertext.
     Bytes(&'a [u8]),
+    /// So many bytes are stored, which the caller did not read. That they are
+    /// there, and how many, is checked; what they are is not. A public body is
+    /// to be read always: the keys of actors stand in them.
+    Unread(u64),
     /// Nothing is stored.
     Nothing,
 }
@@ -83,6 +87,8 @@ pub enum Stored<'a> {
 pub struct Bodies {
     /// Present and matching their commitment.
     pub present: u64,
+    /// Present, and not read.
+    pub unread: u64,
     /// Absent, and an erase event says so.
     pub erased: u64,
     /// Absent without an erase event: tampering.
@@ -117,6 +123,14 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Findings beyond the listed ones.
     pub unlisted: u64,
+}
+
+const OTHER_LENGTH: &str = "the stored body has another length than the header says";
+
+/// The length of what is stored of a body.
+const fn stored_length(header: &crate::Header) -> Option<u64> {
+    // A private row has a commitment and a tag around its body.
+    header.length.checked_add(if header.kind.is_public() { 0 } else { 48 })
 }
 
 struct Signer {
@@ -368,7 +382,7 @@ impl Ledger {
         let problem = match (stored, header.body == NONE) {
             (Stored::Nothing, true) if header.length == 0 && (header.kind == Kind::SEAL || !header.kind.is_public()) => return None,
             (Stored::Nothing, true) => self.at("body.altered", "has no body, but its kind or length says that there is one"),
-            (Stored::Bytes(_), true) => self.at("body.altered", "has a body where its header commits to none"),
+            (Stored::Bytes(_) | Stored::Unread(_), true) => self.at("body.altered", "has a body where its header commits to none"),
             (Stored::Nothing, false) => {
                 if header.kind.is_public() {
                     self.bodies.missing += 1;
@@ -378,17 +392,20 @@ impl Ledger {
                     return None;
                 }
             }
+            (Stored::Unread(_), false) if header.kind == Kind::SEAL => self.at("body.altered", "a seal has a body"),
+            (Stored::Unread(length), false) if Some(length) != stored_length(header) => self.at("body.altered", OTHER_LENGTH),
+            (Stored::Unread(_), false) => {
+                self.bodies.unread += 1;
+                return None;
+            }
             (Stored::Bytes(bytes), false) => {
                 let commitment = if header.kind.is_public() { hash::public_body(bytes) } else { hash::private_body(bytes) };
-                // A private row has a commitment and a tag around its body.
-                let around = if header.kind.is_public() { 0 } else { 48 };
-                let length = header.length.checked_add(around);
                 if header.kind == Kind::SEAL {
                     self.at("body.altered", "a seal has a body")
                 } else if commitment != header.body {
                     self.at("body.altered", "the stored body is not the one the header commits to")
-                } else if length != Some(bytes.len() as u64) {
-                    self.at("body.altered", "the stored body has another length than the header says")
+                } else if stored_length(header) != Some(bytes.len() as u64) {
+                    self.at("body.altered", OTHER_LENGTH)
                 } else {
                     self.bodies.present += 1;
                     return Some(bytes);

@@ -37,6 +37,14 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// The root of the perfect subtree of 2^`height` leaves that `leaf` would
+    /// complete as the next one; `None` if it would complete none of that height.
+    #[must_use]
+    pub fn completed_by(&self, leaf: &Hash, height: u32) -> Option<Hash> {
+        let whole = self.size.trailing_ones() >= height;
+        whole.then(|| self.nodes.iter().rev().take(height as usize).fold(*leaf, |right, left| node(left, &right)))
+    }
+
     /// The root; of an empty tree the SHA-256 of nothing.
     #[must_use]
     pub fn root(&self) -> Hash {
@@ -189,6 +197,16 @@ mod tests {
             leaves.iter().for_each(|l| f.push(*l));
             prop_assert_eq!(f.root(), definition(&leaves));
             prop_assert_eq!(Frontier::from_bytes(n as u64, &f.to_bytes()).unwrap(), f);
+        }
+
+        #[test]
+        fn a_subtree_is_known_from_its_last_leaf(n in 1usize..300, height in 0u32..6) {
+            let leaves = hashes(n);
+            let mut f = Frontier::new();
+            leaves[..n - 1].iter().for_each(|l| f.push(*l));
+            let width = 1 << height;
+            let expected = n.is_multiple_of(width).then(|| definition(&leaves[n - width..]));
+            prop_assert_eq!(f.completed_by(&leaves[n - 1], height), expected);
         }
 
         #[test]

@@ -27,7 +27,7 @@
 use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::import::Progress;
-use crate::verify::{Finding, REPORT_EVERY, VerifyReport};
+use crate::verify::{Finding, REPORT_EVERY, Scope, VerifyReport};
 use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
 use mirrordna_core::verify::leaf;
@@ -384,7 +384,7 @@ fn restore(store: &dyn Store, input: &mut dyn Read, builder: &Builder) -> Result
         return Err(damage);
     }
     let keyring = crate::file::keyring(store, builder)?;
-    let report = crate::verify::database(store, keyring.as_ref(), &[], None, &mut |_, _| {})?;
+    let report = crate::verify::database(store, keyring.as_ref(), &[], None, Scope::Everything, &mut |_, _| {})?;
     match report.problems.first() {
         Some(first) => {
             let message = format!("the export was altered: {} at {}: {}", first.code, first.place, first.message);

@@ -5,7 +5,7 @@ use crate::file;
 use crate::import::Progress;
 use crate::keyring::{Keys, passphrase_from_env};
 use crate::url::StoreUrl;
-use crate::verify::VerifyReport;
+use crate::verify::{Scope, VerifyReport};
 use crate::witness::Witness;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Result};
 use mirrordna_storage::{MemoryStore, Store};
@@ -58,6 +58,7 @@ pub struct Builder {
     pub(crate) keys: Keys,
     pub(crate) witness: Witness,
     pub(crate) trusted: Vec<Hash>,
+    pub(crate) scope: Scope,
     pub(crate) passphrase: Option<Zeroizing<String>>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
@@ -94,6 +95,21 @@ impl Builder {
     #[must_use]
     pub fn trust(mut self, fingerprint: Fingerprint) -> Self {
         self.trusted.push(fingerprint.0);
+        self
+    }
+
+    /// For [`Builder::verify`]: reads no private body. Checked are every header,
+    /// each actor's chain, the trees and their stored tiles, every signature,
+    /// checkpoint and public body, heads, log rows, the head witness, and that
+    /// bodies and secrets are there, and as long as they should be, or erased.
+    /// Not checked is what only a reader of everything can know: whether a
+    /// private body is the one that was written, whether its secret and its
+    /// subject's key open it, and whether the file is sound in itself (pages,
+    /// indexes). The verdict speaks of what was checked, and
+    /// [`BodyCounts::unread`](crate::BodyCounts) counts what was not.
+    #[must_use]
+    pub const fn headers_only(mut self) -> Self {
+        self.scope = Scope::Headers;
         self
     }
 

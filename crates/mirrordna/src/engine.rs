@@ -12,7 +12,7 @@ use crate::snapshots::Snapshots;
 use crate::system::{SystemClock, SystemEntropy};
 use crate::timeline::Timeline;
 
-use crate::verify::VerifyReport;
+use crate::verify::{Scope, VerifyReport};
 use crate::view::View;
 use crate::witness::{self, Freshness, Remembered, Witness};
 use mirrordna_core::body::{Body, field};
@@ -647,6 +647,7 @@ impl Engine {
             keys: Keys::Default,
             witness: Witness::Default,
             trusted: Vec::new(),
+            scope: Scope::Everything,
             passphrase: None,
             create: true,
             read_only: false,
@@ -717,7 +718,7 @@ impl Engine {
     /// report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let witness = self.inner.witness.as_ref().map(|(folder, place)| (folder.as_path(), *place));
-        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[], witness, &mut |_, _| {})
+        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[], witness, Scope::Everything, &mut |_, _| {})
     }
 
     /// Id of the database, 32 hex digits; it names the keyring file.

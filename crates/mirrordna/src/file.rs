@@ -7,7 +7,7 @@ use crate::import::Progress;
 use crate::keyring::Keyring;
 use crate::log::{genesis, lock};
 use crate::url::StoreUrl;
-use crate::verify::VerifyReport;
+use crate::verify::{Scope, VerifyReport};
 use crate::witness;
 use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::{Mode, Store};
@@ -122,6 +122,7 @@ pub(crate) fn fork<T>(url: &StoreUrl, builder: Builder, progress: Progress<'_>, 
         let message = format!("{} is open in this process", path.display());
         return Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."));
     }
+    let builder = Builder { scope: Scope::Everything, ..builder };
     let report = verify(url, &builder, progress)?;
     let expected = [Code::RolledBack.name(), Code::Forked.name()];
     if let Some(other) = report.problems.iter().find(|problem| !expected.contains(&problem.code.as_str())) {
@@ -156,7 +157,7 @@ pub(crate) fn verify_store(store: &dyn Store, path: &Path, builder: &Builder, pr
     let keyring = keyring(store, builder)?;
     let folder = builder.witness.folder();
     let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(store, keyring.as_ref(), &builder.trusted, witness, progress)
+    crate::verify::database(store, keyring.as_ref(), &builder.trusted, witness, builder.scope, progress)
 }
 
 /// The keyring of the database in a store, where it is here and opens.

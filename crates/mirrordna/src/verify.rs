@@ -11,13 +11,24 @@ use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{Checkpoint, Note};
 use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, leaf, merkle};
 use mirrordna_core::{Hash, Kind, Result};
-use mirrordna_storage::{LogRow, ReadTx, Store};
+use mirrordna_storage::{LogRow, Outlined, ReadTx, Store};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Events between two reports of progress.
 pub(crate) const REPORT_EVERY: u64 = 4_096;
+
+/// How much of a database a verification looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything.
+    #[default]
+    Everything,
+    /// Headers, trees and signatures: no private body, no secret, no subject's
+    /// key, and not how the store lays its rows down.
+    Headers,
+}
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +54,10 @@ pub struct BodyCounts {
     pub erased: u64,
     /// Absent without an erase event.
     pub missing: u64,
+    /// Stored, and not read: what they are, and whether they open, is unknown.
+    /// `None`, and left out of JSON, where every body was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<u64>,
 }
 
 /// The outcome of a verification.
@@ -122,12 +137,15 @@ pub(crate) fn database(
     keyring: Option<&Keyring>,
     fingerprints: &[Hash],
     witness: Option<(&Path, [u8; 16])>,
+    scope: Scope,
     progress: Progress<'_>,
 ) -> Result<VerifyReport> {
     let mut findings: Vec<Problem> = Vec::new();
     let mut add = |code, place: &str, message: String| findings.push(Problem { code, place: place.to_owned(), message });
-    for line in store.check()? {
-        add("store.damaged", "database", line);
+    if scope == Scope::Everything {
+        for line in store.check()? {
+            add("store.damaged", "database", line);
+        }
     }
     // Witnesses are read before the state that is walked: what others add in
     // between can only make the walked state longer.
@@ -151,11 +169,16 @@ pub(crate) fn database(
         for stray in tx.strays()? {
             totals.problems.push(problem("store.stray_row", &stray, "belongs to no leaf or log"));
         }
-        let subjects = Subjects::load(tx, keyring, &logs, &mut totals.problems)?;
+        let subjects = match scope {
+            Scope::Everything => Subjects::load(tx, keyring, &logs, &mut totals.problems)?,
+            Scope::Headers => Subjects::default(),
+        };
+        totals.bodies.unread = (scope == Scope::Headers).then_some(0);
         let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
         for row in &logs {
             let seen = seen.get(&row.id).cloned();
-            LogWalk::new(row, keyring, &subjects, fingerprints, seen).run(tx, &mut totals, &mut |done| progress(done, total))?;
+            let walk = LogWalk::new(row, keyring, &subjects, fingerprints, seen);
+            walk.run(tx, scope, &mut totals, &mut |done| progress(done, total))?;
         }
         totals.conclude();
         Ok(())
@@ -304,6 +327,7 @@ impl Totals {
 }
 
 /// The keys of subjects, as far as the keyring unwraps them.
+#[derive(Default)]
 struct Subjects {
     keys: HashMap<(u32, u64), Secret>,
     readable: bool,
@@ -344,6 +368,10 @@ struct LogWalk<'a> {
     /// What this machine has seen of the log, and where the database is now.
     seen: Option<(Remembered, [u8; 16])>,
     freshness: Freshness,
+    /// The size that the row's checkpoint claims, if it can be read, and the
+    /// tree at that size.
+    signed: Option<u64>,
+    signed_frontier: Option<Vec<u8>>,
 }
 
 impl<'a> LogWalk<'a> {
@@ -358,43 +386,52 @@ impl<'a> LogWalk<'a> {
         let pinned = seen.as_ref().and_then(|(seen, _)| seen.head()).map(|head| head.key.fingerprint());
         let trust = fingerprints.iter().copied().chain(own).chain(pinned).fold(Trust::none(), Trust::and);
         let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };
-        Self { row, subjects, ledger: Ledger::new(trust), tiles: Vec::new(), locked: 0, seen, freshness }
+        Self {
+            row,
+            subjects,
+            ledger: Ledger::new(trust),
+            tiles: Vec::new(),
+            locked: 0,
+            seen,
+            freshness,
+            signed: signed_size(row),
+            signed_frontier: None,
+        }
     }
 
     fn place(&self, what: &str) -> String {
         format!("log {} {what}", self.row.number)
     }
 
-    fn run(mut self, tx: &dyn ReadTx, totals: &mut Totals, progress: &mut dyn FnMut(u64)) -> Result<()> {
-        let signed = signed_size(self.row);
-        let mut signed_frontier = None;
-        tx.scan(self.row.number, 0..u64::MAX, &mut |found| {
-            if found.index != self.ledger.size() {
-                let gap = format!("leaves {} to {} are not there", self.ledger.size(), found.index.saturating_sub(1));
-                let place = self.place("leaves");
-                self.ledger.problem("leaf.missing", place, gap);
-                return Err(mirrordna_core::Error::new(mirrordna_core::Code::Altered, "a leaf is missing"));
+    fn run(mut self, tx: &dyn ReadTx, scope: Scope, totals: &mut Totals, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        let (number, before) = (self.row.number, totals.events);
+        let mut report = |walk: &Self| {
+            if walk.ledger.size().is_multiple_of(REPORT_EVERY) {
+                progress(before + walk.ledger.size());
             }
-            let stored = found.body.map_or(Stored::Nothing, Stored::Bytes);
-            let (hash, kind) = self.ledger.leaf(found.leaf, stored);
-            self.secret(found.index, kind, found.body, found.secret);
-            if found.index == 0 {
-                self.ledger.checkpoint(self.row.checkpoint.as_bytes());
-            }
-            let head = self.seen.as_ref().and_then(|(seen, _)| seen.head()).filter(|head| head.size == self.ledger.size());
-            if head.is_some_and(|head| head.root == self.ledger.frontier().root()) {
-                self.freshness = Freshness::Current;
-            }
-            if Some(self.ledger.size()) == signed {
-                signed_frontier = Some(self.ledger.frontier().to_bytes());
-            }
-            if self.ledger.size().is_multiple_of(REPORT_EVERY) {
-                progress(totals.events + self.ledger.size());
-            }
-            self.tile(tx, hash)
-        })
-        .or_else(|e| self.unreadable(&e))?;
-        if signed_frontier.is_some_and(|f| f != self.row.signed_frontier) {
+        };
+        let walked = match scope {
+            Scope::Everything => tx.scan(number, 0..u64::MAX, &mut |found| {
+                let stored = found.body.map_or(Stored::Nothing, Stored::Bytes);
+                let kind = self.leaf(tx, found.index, found.leaf, stored)?;
+                self.secret(found.index, kind, found.body, found.secret);
+                report(&self);
+                Ok(())
+            }),
+            Scope::Headers => tx.outline(number, 0..u64::MAX, &mut |found| {
+                let stored = match found.body {
+                    Outlined::Absent => Stored::Nothing,
+                    Outlined::Clear(bytes) => Stored::Bytes(bytes),
+                    Outlined::Sealed(length) => Stored::Unread(length),
+                };
+                let kind = self.leaf(tx, found.index, found.leaf, stored)?;
+                self.secret_beside(found.index, kind, stored != Stored::Nothing, found.secret);
+                report(&self);
+                Ok(())
+            }),
+        };
+        walked.or_else(|e| self.unreadable(&e))?;
+        if self.signed_frontier.as_ref().is_some_and(|f| *f != self.row.signed_frontier) {
             let place = self.place("row");
             self.ledger.problem("log.row", place, "the tree beside the checkpoint is not the one it signs".to_owned());
         }
@@ -415,31 +452,70 @@ impl<'a> LogWalk<'a> {
         Ok(())
     }
 
+    /// Takes the next leaf; returns its kind, unless it is malformed.
+    fn leaf(&mut self, tx: &dyn ReadTx, index: u64, data: &[u8], stored: Stored<'_>) -> Result<Option<Kind>> {
+        if index != self.ledger.size() {
+            let gap = format!("leaves {} to {} are not there", self.ledger.size(), index.saturating_sub(1));
+            let place = self.place("leaves");
+            self.ledger.problem("leaf.missing", place, gap);
+            return Err(mirrordna_core::Error::new(mirrordna_core::Code::Altered, "a leaf is missing"));
+        }
+        // The tree has the tile's root in its hands just now.
+        let fills = (index + 1).is_multiple_of(TILE);
+        let root = fills.then(|| self.ledger.frontier().completed_by(&leaf::hash(data), TILE.ilog2())).flatten();
+        let (hash, kind) = self.ledger.leaf(data, stored);
+        if index == 0 {
+            self.ledger.checkpoint(self.row.checkpoint.as_bytes());
+        }
+        let head = self.seen.as_ref().and_then(|(seen, _)| seen.head()).filter(|head| head.size == self.ledger.size());
+        if head.is_some_and(|head| head.root == self.ledger.frontier().root()) {
+            self.freshness = Freshness::Current;
+        }
+        if Some(self.ledger.size()) == self.signed {
+            self.signed_frontier = Some(self.ledger.frontier().to_bytes());
+        }
+        self.tile(tx, hash, root)?;
+        Ok(kind)
+    }
+
+    /// Checks that a secret is there where a private body is, and nowhere else;
+    /// returns whether both are.
+    fn secret_beside(&mut self, index: u64, kind: Option<Kind>, body: bool, secret: bool) -> bool {
+        let private = kind.is_some_and(|k| !k.is_public());
+        let (code, message) = match (private, body, secret) {
+            (true, true, true) => return true,
+            (true, true, false) => ("secret.missing", "its body is there, but not the secret that opens it"),
+            (false, _, true) | (true, false, true) => ("secret.stray", "has a secret, but no private body"),
+            (false, _, false) | (true, false, false) => return false,
+        };
+        self.secret_problem(index, code, message);
+        false
+    }
+
     /// Checks that the secret beside a private body is the body's own.
     fn secret(&mut self, index: u64, kind: Option<Kind>, body: Option<&[u8]>, secret: Option<(u64, &[u8])>) {
-        let private = kind.is_some_and(|k| !k.is_public());
-        let wrong = match (private, body, secret) {
-            (true, Some(_), None) => Some(("secret.missing", "its body is there, but not the secret that opens it")),
-            (false, _, Some(_)) | (true, None, Some(_)) => Some(("secret.stray", "has a secret, but no private body")),
-            (true, Some(_), Some(_)) if !self.subjects.readable => {
-                self.locked += 1;
-                None
-            }
-            (true, Some(body), Some((subject, wrapped))) => {
-                let key = self.subjects.keys.get(&(self.row.number, subject));
-                let opened = key.and_then(|k| k.unwrap(wrapped)).is_some_and(|r| cipher::commits(&r, body));
-                (!opened).then_some(("secret.altered", "its secret does not open its body"))
-            }
-            _ => None,
-        };
-        if let Some((code, message)) = wrong {
-            let place = self.place(&format!("leaf {index}"));
-            self.ledger.problem(code, place, message.to_owned());
+        if !self.secret_beside(index, kind, body.is_some(), secret.is_some()) {
+            return;
+        }
+        let (Some(body), Some((subject, wrapped))) = (body, secret) else { return };
+        if !self.subjects.readable {
+            self.locked += 1;
+            return;
+        }
+        let key = self.subjects.keys.get(&(self.row.number, subject));
+        if key.and_then(|k| k.unwrap(wrapped)).is_none_or(|r| !cipher::commits(&r, body)) {
+            self.secret_problem(index, "secret.altered", "its secret does not open its body");
         }
     }
 
-    /// Compares the stored tiles of every level with the hashes as they fill up.
-    fn tile(&mut self, tx: &dyn ReadTx, hash: Hash) -> Result<()> {
+    fn secret_problem(&mut self, index: u64, code: &'static str, message: &str) {
+        let place = self.place(&format!("leaf {index}"));
+        self.ledger.problem(code, place, message.to_owned());
+    }
+
+    /// Compares the stored tiles of every level with the hashes as they fill
+    /// up. `root` is that of the lowest one, where this leaf fills it.
+    fn tile(&mut self, tx: &dyn ReadTx, hash: Hash, mut root: Option<Hash>) -> Result<()> {
         let (mut hash, mut count) = (hash, self.ledger.size());
         for level in 0..8u8 {
             let at = usize::from(level);
@@ -453,13 +529,13 @@ impl<'a> LogWalk<'a> {
             let hashes = std::mem::take(&mut self.tiles[at]);
             count /= TILE;
             self.compare_tile(tx, level, count - 1, &hashes)?;
-            hash = merkle::root_of(&hashes);
+            hash = root.take().unwrap_or_else(|| merkle::root_of(&hashes));
         }
         Ok(())
     }
 
     fn compare_tile(&mut self, tx: &dyn ReadTx, level: u8, number: u64, hashes: &[Hash]) -> Result<()> {
-        if tx.tile(self.row.number, level, number)?.is_none_or(|t| t != hashes.concat()) {
+        if tx.tile(self.row.number, level, number)?.is_none_or(|t| t != hashes.as_flattened()) {
             let place = self.place(&format!("tile {level}/{number}"));
             self.ledger.problem("tile.altered", place, "is not the hashes of its leaves".to_owned());
         }
@@ -547,6 +623,7 @@ impl<'a> LogWalk<'a> {
         }
         totals.bodies.present += report.bodies.present.saturating_sub(self.locked);
         totals.bodies.locked += self.locked;
+        totals.bodies.unread = totals.bodies.unread.map(|n| n + report.bodies.unread);
         totals.bodies.erased += report.bodies.erased;
         totals.bodies.missing += report.bodies.missing;
         totals.unsigned += report.unsigned;

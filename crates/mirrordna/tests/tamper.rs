@@ -7,7 +7,7 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Code, IdentityType, VerifyReport, Witness};
+use mirrordna::{Builder, Code, IdentityType, VerifyReport, Witness};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use std::path::Path;
@@ -38,6 +38,11 @@ fn fixture() -> Place {
 
 /// Verifies a copy of the fixture after `edit`.
 fn after(place: &Place, edit: impl FnOnce(&Connection)) -> VerifyReport {
+    edited(place, edit).verify().unwrap()
+}
+
+/// A copy of the fixture after `edit`.
+fn edited(place: &Place, edit: impl FnOnce(&Connection)) -> Builder {
     let copy = place.dir.path().join("copy.db");
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", copy.display()));
@@ -46,7 +51,7 @@ fn after(place: &Place, edit: impl FnOnce(&Connection)) -> VerifyReport {
     let db = Connection::open(&copy).unwrap();
     edit(&db);
     drop(db);
-    place.at(&copy).witness(Witness::Off).verify().unwrap()
+    place.at(&copy).witness(Witness::Off)
 }
 
 fn columns(db: &Connection, table: &str) -> Vec<String> {
@@ -167,6 +172,84 @@ fn rows_added_deleted_swapped_and_duplicated_are_found() {
     // without an older checkpoint elsewhere this is seen by its own checkpoint.
     let cut = "DELETE FROM event WHERE pos >= (1 << 40) + 250 AND pos < (2 << 40); UPDATE log SET size = 250 WHERE n = 1";
     assert_eq!(after(&place, |db| db.execute_batch(cut).unwrap()).verdict, "altered");
+}
+
+#[test]
+fn headers_alone_tell_what_they_can_and_say_what_they_cannot() {
+    let place = fixture();
+    let everything = place.verify();
+    let intact = place.builder().headers_only().verify().unwrap();
+    let private = everything.bodies.present - intact.bodies.present;
+    assert!((intact.verdict, intact.problems.len()) == ("intact", 0) && private > 260);
+    assert_eq!((intact.bodies.unread, intact.bodies.missing, intact.bodies.locked), (Some(private), 0, 0));
+    assert_eq!(everything.bodies.unread, None);
+    assert_eq!((intact.head.as_str(), intact.events), (everything.head.as_str(), everything.events));
+    assert_eq!((intact.unsigned, intact.checkpointed, &intact.freshness), (0, everything.checkpointed, &everything.freshness));
+
+    let headers = |edit: &str| {
+        let report = edited(&place, |db| db.execute_batch(edit).unwrap_or_else(|e| panic!("{edit}: {e}"))).headers_only().verify().unwrap();
+        (report.verdict, report.problems.iter().map(|p| p.code.clone()).collect::<Vec<_>>())
+    };
+    // What stands in the last fifty bytes of a header: session, commitment, length.
+    let flip = |offset: usize| {
+        format!(
+            "UPDATE event SET leaf = CAST(substr(leaf, 1, {offset}) || CASE substr(leaf, {offset} + 1, 1) WHEN x'00' THEN x'01' ELSE x'00' END
+             || substr(leaf, {offset} + 2) AS BLOB) WHERE pos = (1 << 40) + 9"
+        )
+    };
+    let signed = "(SELECT max(pos) FROM event WHERE pos < (2 << 40) AND substr(leaf, 1, 1) = x'd2')";
+    let found = [
+        // An altered leaf.
+        (flip(130), "chain.broken"),
+        // A cut tail, and the row set back to match.
+        (
+            "DELETE FROM event WHERE pos >= (1 << 40) + 250 AND pos < (2 << 40); UPDATE log SET size = 250 WHERE n = 1".to_owned(),
+            "log.rolled_back",
+        ),
+        // Two rows in each other's place.
+        (
+            "UPDATE event SET pos = 1 WHERE pos = (1 << 40) + 20; UPDATE event SET pos = (1 << 40) + 20 WHERE pos = (1 << 40) + 21;
+             UPDATE event SET pos = (1 << 40) + 21 WHERE pos = 1"
+                .to_owned(),
+            "chain.broken",
+        ),
+        // A forged signature: the last byte of a signed leaf.
+        (
+            format!("UPDATE event SET leaf = CAST(substr(leaf, 1, length(leaf) - 1) || x'77' AS BLOB) WHERE pos = {signed}"),
+            "signature.invalid",
+        ),
+        // A body that is gone, one of another length, one without its secret.
+        ("UPDATE event SET body = NULL, subject = NULL, secret = NULL WHERE pos = (1 << 40) + 12".to_owned(), "body.missing"),
+        ("UPDATE event SET body = CAST(body || x'00' AS BLOB) WHERE pos = (1 << 40) + 12".to_owned(), "body.altered"),
+        ("UPDATE event SET subject = NULL, secret = NULL WHERE pos = (1 << 40) + 12".to_owned(), "secret.missing"),
+        ("UPDATE event SET body = NULL WHERE pos = (1 << 40) + 12".to_owned(), "secret.stray"),
+        // Public bodies are read: the keys of actors stand in them.
+        ("UPDATE event SET body = zeroblob(length(body)) WHERE pos = (1 << 40)".to_owned(), "body.altered"),
+        ("UPDATE event SET body = NULL WHERE pos = (1 << 40) + 1".to_owned(), "body.missing"),
+        ("UPDATE event SET subject = 1, secret = zeroblob(40) WHERE pos = (1 << 40) + 1".to_owned(), "secret.stray"),
+        // Rows beside the leaves.
+        ("UPDATE tile SET data = zeroblob(8192)".to_owned(), "tile.altered"),
+        ("UPDATE head SET last = last - 1 WHERE last > 100".to_owned(), "head.altered"),
+        ("UPDATE log SET frontier = CAST(frontier || x'00' AS BLOB)".to_owned(), "log.row"),
+        ("INSERT INTO event VALUES((1 << 40) + 900, x'00', NULL, NULL, NULL)".to_owned(), "store.stray_row"),
+    ];
+    for (edit, code) in found {
+        let (verdict, codes) = headers(&edit);
+        assert!(verdict == "altered" && codes.iter().any(|c| c == code), "{edit}: {verdict}, {codes:?}");
+    }
+
+    // What nobody read is not called intact, and not called missing: unread.
+    for edit in [
+        "UPDATE event SET body = zeroblob(length(body)) WHERE pos = (1 << 40) + 12",
+        "UPDATE event SET secret = zeroblob(40) WHERE pos = (1 << 40) + 12",
+        "UPDATE subject SET key = zeroblob(40)",
+        "DROP INDEX subject_tag",
+    ] {
+        let copy = || edited(&place, |db| db.execute_batch(edit).unwrap());
+        let report = copy().headers_only().verify().unwrap();
+        assert_eq!((report.verdict, report.bodies), ("intact", intact.bodies), "{edit}");
+        assert_eq!(copy().verify().unwrap().verdict, "altered", "{edit}");
+    }
 }
 
 #[test]

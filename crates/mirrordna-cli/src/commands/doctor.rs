@@ -20,7 +20,7 @@ struct Check {
 pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
     let mut checks: Vec<Check> = Vec::new();
     let mut add = |name, ok, says: String, advice: &str| checks.push(Check { name, ok, says, advice: (!ok).then(|| advice.to_owned()) });
-    let report = verify_store(settings, &[], out)?;
+    let report = verify_store(settings.builder(), out)?;
     let says = format!("{}, {}", report.verdict, count(report.events, "event", "events"));
     add("database", report.ok, says, "Run `mirrordna verify` for the findings.");
     add(

@@ -4,7 +4,7 @@ use super::count;
 use crate::args::Verify;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
-use mirrordna::{Code, Error, Finding, Fingerprint, Result, VerifyReport};
+use mirrordna::{Builder, Code, Error, Finding, Fingerprint, Result, VerifyReport};
 
 /// Problems that are shown; `--json` lists more.
 const SHOWN: usize = 20;
@@ -23,7 +23,8 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
         }
     }
     let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
-    let report = verify_store(&target, &keys, out)?;
+    let builder = keys.iter().fold(target.builder(), |builder, key| builder.trust(*key));
+    let report = verify_store(if args.headers { builder.headers_only() } else { builder }, out)?;
     show_report(&report, out)?;
     Ok(exit_status(&report))
 }
@@ -37,9 +38,9 @@ pub(crate) fn exit_status(report: &VerifyReport) -> u8 {
     }
 }
 
-pub(crate) fn verify_store(settings: &Settings, keys: &[Fingerprint], out: &Output) -> Result<VerifyReport> {
+/// Verifies what a builder points to, telling how far it is.
+pub(crate) fn verify_store(builder: Builder, out: &Output) -> Result<VerifyReport> {
     let mut progress = Progress::new("verifying", Unit::Events, out);
-    let builder = keys.iter().fold(settings.builder(), |builder, key| builder.trust(*key));
     builder.verify_with(&mut |done, of| progress.update(done, of))
 }
 
@@ -57,7 +58,10 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
     let head = report.head.get(..8).map(|h| format!(" · head {h}…")).unwrap_or_default();
     out.line(format!("{verdict}   {events} · {identities}{head} · freshness {}", report.freshness));
     let b = &report.bodies;
-    let mut parts = vec![format!("{} readable", count(b.present, "body", "bodies"))];
+    let mut parts = vec![match b.unread {
+        None => format!("{} readable", count(b.present, "body", "bodies")),
+        Some(n) => format!("{} not read · {} public", count(n, "body", "bodies"), b.present),
+    }];
     for (n, what) in [
         (b.locked, "locked"),
         (b.erased, "erased"),
@@ -70,6 +74,9 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
         }
     }
     out.line(format!("         {}", parts.join(" · ")));
+    if b.unread.is_some() {
+        out.line("         Headers, chains, trees and signatures only: whether the bodies that were\n         not read are what was written is unknown. Without --headers they are read.");
+    }
     if !report.problems.is_empty() {
         out.line("");
         for p in report.problems.iter().take(SHOWN) {
