@@ -27,6 +27,7 @@ use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
 use mirrordna_storage::{LogRow, ReadTx, Store, WriteTx};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -74,8 +75,34 @@ impl fmt::Debug for Inner {
     }
 }
 
+/// The engine as its handles share it: the last of them closes it before it is
+/// gone. The service thread holds no handle, so whoever drops the last one
+/// finds the database closed and its files let go, even while that thread was
+/// at work.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Inner>);
+
+impl Deref for Open {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // `Engine::close` reports; a drop has nobody to report to, and what was
+        // acknowledged is durable either way.
+        if let Err(e) = self.close() {
+            tracing::warn!(error = %e, "the last signatures could not be written");
+        }
+        self.end_service();
+    }
+}
+
 impl Inner {
-    pub(crate) fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Self>> {
+    pub(crate) fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Open>> {
         let passphrase = builder.the_passphrase()?;
         let Builder { keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
         let passphrase = passphrase.as_deref().map(String::as_str);
@@ -113,7 +140,7 @@ impl Inner {
         };
         let left_behind = store.left_behind().into_iter().collect();
         let committer = Committer::new(store.clone(), clock.clone(), entropy.clone(), seals == SealPolicy::EveryEvent);
-        let inner = Arc::new(Self {
+        let inner = Open(Arc::new(Self {
             store,
             committer,
             keyring,
@@ -131,7 +158,7 @@ impl Inner {
             stop: Arc::default(),
             service: Mutex::default(),
             closed: AtomicBool::new(false),
-        });
+        }));
         let is_new = created.is_some();
         let log = match created {
             Some(log) => inner.publish(log)?,
@@ -140,9 +167,9 @@ impl Inner {
         inner.default.get_or_init(|| log);
         tracing::info!(location = %inner.store.location(), created = is_new, keys = inner.keyring.is_some(), read_only, "opened");
         if !read_only {
-            inner.start_service()?;
+            inner.0.start_service()?;
         }
-        Ok(inner)
+        Ok(Arc::new(inner))
     }
 
     /// The log of the default tenant: the first one, or what goes on from it.
@@ -458,12 +485,12 @@ impl Inner {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Waits for the service thread, unless that is the caller.
+    /// Waits for the service thread.
     fn end_service(&self) {
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
         let thread = lock(&self.service).take();
-        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
+        if let Some(thread) = thread {
             let _panicked = thread.join();
         }
     }
@@ -493,17 +520,6 @@ impl Inner {
         }
         self.save_views(&logs)?;
         self.release(&logs)
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // `Engine::close` reports; a drop has nobody to report to, and what was
-        // acknowledged is durable either way.
-        if let Err(e) = self.close() {
-            tracing::warn!(error = %e, "the last signatures could not be written");
-        }
-        self.end_service();
     }
 }
 
@@ -628,7 +644,7 @@ pub(crate) fn recovery_of(made: &identity::Created) -> NewRecovery {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Engine {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Open>,
 }
 
 impl Engine {
@@ -781,7 +797,7 @@ impl Engine {
 /// What belongs to one tenant: a log of its own.
 #[derive(Debug, Clone)]
 pub struct Tenant {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Open>,
     pub(crate) log: Arc<Log>,
 }
 
@@ -858,7 +874,7 @@ impl Tenant {
 mod tests {
     use super::*;
     use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
-    use std::sync::Barrier;
+    use std::sync::{Barrier, mpsc};
 
     /// Runs `work` on as many threads at once as there are inputs.
     fn at_once<I: Send, O: Send>(inputs: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
@@ -874,6 +890,44 @@ mod tests {
             let threads: Vec<_> = inputs.into_iter().map(start).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         })
+    }
+
+    /// Holds the service thread back, once, until it is let go.
+    #[derive(Debug)]
+    struct Gate {
+        entered: mpsc::SyncSender<()>,
+        leave: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Clock for Gate {
+        fn now_ms(&self) -> u64 {
+            if std::thread::current().name() == Some("mirrordna") && self.entered.try_send(()).is_ok() {
+                let _gone = lock(&self.leave).recv();
+            }
+            SystemClock.now_ms()
+        }
+    }
+
+    #[test]
+    fn a_dropped_engine_is_closed_also_while_its_service_thread_is_at_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let (entered, at_work) = mpsc::sync_channel(1);
+        let (let_go, leave) = mpsc::channel::<()>();
+        let builder = Engine::builder(dir.path().join("m.db").to_str().unwrap()).keys(Keys::Folder(dir.path().join("keys")));
+        let builder =
+            builder.witness(Witness::Folder(dir.path().join("state"))).clock(Arc::new(Gate { entered, leave: Mutex::new(leave) }));
+        let engine = builder.open().unwrap();
+        let weak = Arc::downgrade(&engine.inner.0);
+        at_work.recv().unwrap();
+        let dropping = std::thread::spawn(move || drop(engine));
+        while !dropping.is_finished() && weak.upgrade().is_some_and(|inner| !inner.is_closed()) {
+            std::thread::yield_now();
+        }
+        assert!(!dropping.is_finished(), "the engine was dropped while its service thread was using it");
+        drop(let_go);
+        dropping.join().unwrap();
+        assert!(weak.upgrade().is_none(), "somebody still holds the database");
+        drop(dir);
     }
 
     #[test]

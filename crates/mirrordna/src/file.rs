@@ -2,7 +2,7 @@
 //! to a file without opening an engine.
 
 use crate::builder::{Builder, Durability};
-use crate::engine::{Engine, Inner};
+use crate::engine::{Engine, Inner, Open};
 use crate::import::Progress;
 use crate::keyring::Keyring;
 use crate::log::{genesis, lock};
@@ -27,8 +27,8 @@ pub(crate) fn remove_database(path: &Path) {
 /// Device and inode of a database: one engine per file per process.
 type FileKey = (u64, u64);
 
-fn registry() -> &'static Mutex<HashMap<FileKey, std::sync::Weak<Inner>>> {
-    static OPEN: OnceLock<Mutex<HashMap<FileKey, std::sync::Weak<Inner>>>> = OnceLock::new();
+fn registry() -> &'static Mutex<HashMap<FileKey, std::sync::Weak<Open>>> {
+    static OPEN: OnceLock<Mutex<HashMap<FileKey, std::sync::Weak<Open>>>> = OnceLock::new();
     OPEN.get_or_init(Mutex::default)
 }
 
