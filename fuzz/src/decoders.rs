@@ -11,6 +11,7 @@ use mirrordna_core::verify::leaf::encode_signed;
 use mirrordna_core::verify::multibase::{encode_z, multihash};
 use mirrordna_core::verify::note::{Checkpoint, Note, base64};
 use mirrordna_core::{Code, Entropy, Header, Kind, Leaf, Result};
+use mirrordna_upstream::entities::{self, Citation};
 use mirrordna_upstream::{Profile, Verdict, read_config, read_file, yaml};
 use serde_json::{Value, json as value};
 use std::sync::LazyLock;
@@ -212,4 +213,29 @@ pub fn upstream_read(data: &[u8]) -> bool {
     }
     let _ = yaml::parse(bytes);
     accepted
+}
+
+/// A master citation: whose types fit is written and read again as it is, the
+/// strict profile accepts nothing that the other refuses, and no stated
+/// checksum that does not fit is accepted by either.
+pub fn citation(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else { return false };
+    let fits = bounded(data, 400, 1 << 16, || entities::parse::<Citation>(text));
+    let judged = [Profile::Strict, Profile::Compat].map(|p| bounded(data, 400, 1 << 16, || entities::validate::<Citation>(text, p)));
+    if let Ok(citation) = &fits {
+        let again = serde_json::to_string(citation).expect("a citation can be written");
+        assert_eq!(entities::parse::<Citation>(&again).as_ref(), Ok(citation));
+        Json::parse(&again).expect("the strict reader accepts what is written");
+    }
+    let [strict, compat] = &judged;
+    assert!(strict.is_err() || compat.is_ok(), "only the strict profile accepts it: {compat:?}");
+    for invalid in judged.iter().filter_map(|j| j.as_ref().err()) {
+        assert!(!invalid.violations.is_empty(), "refused without a reason");
+    }
+    if compat.is_ok() {
+        assert_eq!(&fits, compat, "one text, one citation");
+        let seal = entities::seal::<Citation>(text).expect("it was read before").expect("a citation has a checksum");
+        assert!(seal.stated.is_none() || seal.fits(), "{seal:?}");
+    }
+    compat.is_ok()
 }

@@ -5,6 +5,7 @@ use crate::decoders::{Counter, name};
 use mirrordna::import::{Format, ImportReport, import};
 use mirrordna::{Clock, Code, Engine, Error, IdentityType, Keys, Witness};
 use mirrordna_core::verify::cbor::{Reader, Writer};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::fs;
@@ -83,6 +84,35 @@ pub fn import_chat(data: &[u8]) -> bool {
 pub fn import_upstream(data: &[u8]) -> bool {
     let Some((first, bytes)) = data.split_first() else { return false };
     twice(name(*first), bytes, Format::Upstream).is_some_and(|r| r.kept + r.repaired > 0)
+}
+
+/// Conversations of a ChatGPT export: each is refused as a whole, or each of its
+/// messages is kept, repaired or refused.
+pub fn import_chatgpt(data: &[u8]) -> bool {
+    let Some(report) = twice("conversations.json", data, Format::ChatGpt) else { return false };
+    let judged = report.kept + report.repaired + report.refused;
+    let text = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
+    match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Array(conversations)) => {
+            let said: Vec<u64> = conversations.iter().map(messages).collect();
+            let (least, most) = said.iter().fold((0, 0), |(least, most), n| (least + 1.min(*n), most + 1.max(*n)));
+            assert!((least..=most).contains(&judged), "{judged} of {least} to {most}: {report:#?}");
+        }
+        Ok(_) => assert_eq!((judged, report.refused), (1, 1), "{report:#?}"),
+        // Only numbers that do not fit, and depth counted from the array on,
+        // are refused there and not here.
+        Err(e) => {
+            let limit = ["number out of range", "recursion limit"].iter().any(|why| e.to_string().contains(why));
+            assert!(limit || report.refused > 0, "{e}: {report:#?}");
+        }
+    }
+    report.kept > 0
+}
+
+/// Messages in the tree of a conversation.
+fn messages(conversation: &Value) -> u64 {
+    let nodes = conversation.get("mapping").and_then(Value::as_object);
+    nodes.into_iter().flatten().filter(|(_, node)| node.get("message").is_some_and(|m| !m.is_null())).count() as u64
 }
 
 /// A small database with its keyring, and an export of it.

@@ -12,6 +12,6 @@ mod engine;
 mod memory;
 mod seeds;
 
-pub use decoders::{did_log, did_rotation, header, json, leaf, note, private_body, public_body, upstream_read};
-pub use engine::{import_chat, import_upstream, keyring, restore};
+pub use decoders::{citation, did_log, did_rotation, header, json, leaf, note, private_body, public_body, upstream_read};
+pub use engine::{import_chat, import_chatgpt, import_upstream, keyring, restore};
 pub use seeds::plant;

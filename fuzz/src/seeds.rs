@@ -10,6 +10,7 @@ use mirrordna_core::timeline::leaf_data;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::note::{Checkpoint, assemble};
 use mirrordna_core::{Header, Kind};
+use mirrordna_upstream::entities::{self, Citation};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicU8;
@@ -104,6 +105,47 @@ const UPSTREAM: [(&str, &str); 10] = [
     ("x.json", r#"{"vault_id":"v","glyphsig":"g","version":"1","checksum_sha256":""}"#),
 ];
 
+/// A forked conversation, one without a text, damaged trees, a torn array.
+const CHATGPT: [&str; 7] = [
+    r#"[{"title":"Ferries","create_time":1770000000.25,"conversation_id":"c1","current_node":"a","mapping":{
+        "r":{"id":"r","parent":null,"message":null},
+        "q":{"id":"q","parent":"r","message":{"id":"mq","author":{"role":"user","name":null},"create_time":1770000001,
+            "content":{"content_type":"text","parts":["When does the ferry leave?"]},"metadata":{}}},
+        "a":{"id":"a","parent":"q","message":{"id":"ma","author":{"role":"assistant"},"create_time":1770000002.5,
+            "content":{"content_type":"text","parts":["At nine.","Or at noon."]}}},
+        "b":{"id":"b","parent":"q","message":{"id":"mb","author":{"role":"assistant"},"create_time":null,
+            "content":{"content_type":"text","parts":["At ten."]}}}}}]"#,
+    r#"[{"id":"c2","mapping":{"n":{"message":{"author":{"role":"tool"},"create_time":"last tuesday",
+        "content":{"content_type":"code","language":"x","text":"print(1)"}}}}},
+        {"id":"c3","current_node":"n","mapping":{"n":{"message":{"author":{"role":"user"},
+        "content":{"content_type":"multimodal_text","parts":[{"asset_pointer":"file:1"},"a quay"]}}}}}]"#,
+    r#"[{"id":"x","mapping":{"a":{"parent":"b"},"b":{"parent":"a"}}},{"id":"y","mapping":{"a":{"parent":"none"}}},
+        {"id":"z","current_node":"q","mapping":{}},{"mapping":{}},{"id":"w"},7]"#,
+    r#"[{"id":"t","mapping":{"a":{"message":{"id":"1","author":{"role":"user"},"content":{"parts":["x"]}}},
+        "b":{"message":{"id":"1","author":{"role":"user"},"content":{"parts":["y"]}}}}}]"#,
+    "\u{feff}[ ]\n",
+    r#"[{"id":"c","mapping":{"a":{"message":{"author":{},"content":[]}}}},,{"id":"d"#,
+    r#"{"mapping":{}}"#,
+];
+
+/// Citations: sealed, without a checksum, with a wrong one, with what the
+/// schema does not name, damaged.
+fn citations() -> Vec<Vec<u8>> {
+    let open = r#"{"id":"mc_0123456789abcdef","version":"1.0.0","vault_id":"vault_of_the_harbour_office","created_at":"2026-01-01T00:00:00Z","predecessor":null,"tags":["harbour"],"metadata":{"berths":[12,1.5e3,null],"name":"\u00e9"},"checksum":"CHECKSUM"}"#;
+    let seal = entities::seal::<Citation>(open).ok().flatten().expect("a citation has a checksum");
+    let sum = seal.computed.expect("it can be computed");
+    let others = [
+        open.replace("CHECKSUM", &"0".repeat(64)),
+        open.replace(",\"checksum\":\"CHECKSUM\"", ""),
+        r#"{"id":"mc_1","version":"1.0","vault_id":"vault_main","created_at":"2026-01-01"}"#.to_owned(),
+        r#"{"id":"mc_0123456789abcdef","id":"mc_2","version":1,"vault_id":null,"created_at":NaN,"metadata":"x","note":"\ud800"}"#
+            .to_owned(),
+        "[]".to_owned(),
+        r#"{"id":"mc_"#.to_owned(),
+    ];
+    std::iter::once(open.replace("CHECKSUM", &sum)).chain(others).map(String::into_bytes).collect()
+}
+
 /// A second DID entry, without hash and proof: `did_rotation` adds them.
 fn rotation() -> Vec<u8> {
     let first = String::from_utf8(did(IdentityType::Agent)).expect("a DID log is text");
@@ -151,6 +193,8 @@ fn seeds(target: &str) -> (Vec<Vec<u8>>, &'static [&'static str]) {
         "did_log" => (vec![did(IdentityType::Agent), did(IdentityType::User)], DID_WORDS),
         "did_rotation" => (vec![rotation()], DID_WORDS),
         "import_chat" => (chat(), CHAT_WORDS),
+        "import_chatgpt" => (CHATGPT.map(Vec::from).into(), CHATGPT_WORDS),
+        "citation" => (citations(), CITATION_WORDS),
         "upstream_read" | "import_upstream" => (upstream(), UPSTREAM_WORDS),
         "restore" => (vec![ORIGINAL.export.clone()], &["mdna.bk1"]),
         "keyring" => {
@@ -213,6 +257,51 @@ const CHAT_WORDS: &[&str] = &[
     "\\u0000",
     "\u{feff}",
     "\u{2028}",
+];
+const CHATGPT_WORDS: &[&str] = &[
+    "mapping",
+    "current_node",
+    "conversation_id",
+    "\"id\"",
+    "parent",
+    "message",
+    "author",
+    "role",
+    "name",
+    "content",
+    "parts",
+    "text",
+    "create_time",
+    "title",
+    "node",
+    "},{",
+    "null",
+    "1e300",
+    "\\u0000",
+    "\u{feff}",
+];
+const CITATION_WORDS: &[&str] = &[
+    "mc_",
+    "vault_",
+    "version",
+    "vault_id",
+    "predecessor",
+    "successor",
+    "created_at",
+    "updated_at",
+    "checksum",
+    "identity_ref",
+    "constitutional_ref",
+    "tags",
+    "metadata",
+    "null",
+    "NaN",
+    "Infinity",
+    "-0.0",
+    "1e400",
+    "9007199254740993",
+    "\\ud800",
+    "\u{feff}",
 ];
 const UPSTREAM_WORDS: &[&str] = &[
     "NaN",
