@@ -96,6 +96,12 @@ fn times(text: &str) -> Option<usize> {
 struct Place(tempfile::TempDir);
 
 impl Place {
+    /// A folder whose path is as long on every machine, whatever TMPDIR says:
+    /// tables are as wide as the paths that stand in them.
+    fn new() -> Self {
+        Self(tempfile::tempdir_in("/tmp").unwrap())
+    }
+
     fn shell(&self, command: &str) -> Command {
         let binary = Path::new(env!("CARGO_BIN_EXE_mirrordna"));
         let path = format!("{}:/usr/bin:/bin", binary.parent().unwrap().display());
@@ -165,7 +171,7 @@ fn typed(line: &str) -> Option<(Option<u16>, &str)> {
 
 /// The file as it would be written now.
 fn replay(text: &str) -> String {
-    let (place, mut names, mut out) = (Place(tempfile::tempdir().unwrap()), Names::default(), String::new());
+    let (place, mut names, mut out) = (Place::new(), Names::default(), String::new());
     let here = place.0.path().canonicalize().unwrap();
     for line in text.lines() {
         if line.starts_with("# ") {
@@ -215,7 +221,7 @@ fn every_command_says_what_its_transcript_says() {
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
     // Whatever --help lists has a transcript.
-    let help = Place(tempfile::tempdir().unwrap()).piped("mirrordna --help");
+    let help = Place::new().piped("mirrordna --help");
     let listed = help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
     for name in listed.filter_map(|l| l.split_whitespace().next()).filter(|n| *n != "help") {
         assert!(commands.contains(&format!("$ mirrordna {name}")), "no transcript of {name}");
