@@ -25,7 +25,7 @@ mod tx;
 use error::from_redb;
 use mirrordna_core::{Code, Error, Result};
 pub use mirrordna_storage::Mode;
-use mirrordna_storage::files::{FileId, from_io, prepare};
+use mirrordna_storage::files::{FileId, absolute, from_io, prepare};
 use mirrordna_storage::{LogNumber, ReadTx, Store, WriteTx};
 use overlay::Overlay;
 use redb::backends::FileBackend;
@@ -72,6 +72,7 @@ impl RedbStore {
     /// `log.altered` where its pages do not verify, `store.read_only`,
     /// `store.url` for a network file system, `store.io`.
     pub fn open(path: &Path, mode: Mode) -> Result<Self> {
+        let path = &absolute(path)?;
         prepare(path, mode, "redb")?;
         let db = match mode {
             Mode::Create => create(path)?,

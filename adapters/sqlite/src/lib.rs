@@ -27,7 +27,7 @@ use error::from_sqlite;
 use files::{LockFile, settle};
 use mirrordna_core::{Code, Error, Result};
 pub use mirrordna_storage::Mode;
-use mirrordna_storage::files::{FileId, beside, prepare};
+use mirrordna_storage::files::{FileId, absolute, beside, prepare};
 use mirrordna_storage::{LogNumber, ReadTx, Store, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -141,6 +141,7 @@ impl SqliteStore {
     /// `store.not_found`, `store.not_a_database`, `store.newer_format`,
     /// `store.read_only`, `store.url` for a network file system, `store.io`.
     pub fn open(path: &Path, mode: Mode, durability: Durability) -> Result<Self> {
+        let path = &absolute(path)?;
         prepare(path, mode, "SQLite")?;
         let beside_it = beside(path, ".open");
         let was_there = beside_it.exists();

@@ -15,6 +15,19 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What a path names from the working folder as it is now. A host that changes
+/// the folder later must not make a store look for its files elsewhere.
+///
+/// # Errors
+/// `store.io` where the working folder is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| {
+        Error::new(Code::StoreIo, format!("{} is a relative path, and the working folder cannot be found", path.display()))
+            .caused_by(e)
+            .with_hint("Give an absolute path, or change to a folder that is there.")
+    })
+}
+
 /// Which file a path names: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId(u64, u64);

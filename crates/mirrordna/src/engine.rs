@@ -151,7 +151,8 @@ impl Inner {
             database,
             durability,
             left_behind,
-            witness: place.and_then(|place| Some((witness.folder()?, place))),
+            // A host that changes its working folder does not move them.
+            witness: place.and_then(|place| Some((std::path::absolute(witness.folder()?).ok()?, place))),
             witness_synced: Mutex::new(Instant::now()),
             logs: Mutex::default(),
             default: OnceLock::new(),

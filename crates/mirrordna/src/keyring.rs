@@ -59,7 +59,8 @@ pub enum Keys {
 }
 
 impl Keys {
-    /// The keyring file of a database, or `None` for keys in memory.
+    /// The keyring file of a database, by an absolute path, or `None` for keys in
+    /// memory.
     ///
     /// # Errors
     /// `key.missing` where no folder for keys can be found.
@@ -70,7 +71,7 @@ impl Keys {
             Self::Memory => return Ok(None),
             Self::Folder(folder) => folder.clone(),
             Self::Default => match (env("MIRRORDNA_KEYS"), env("XDG_DATA_HOME"), env("HOME")) {
-                (Some(keys), ..) if keys.is_file() || keys.extension().is_some_and(|e| e == "keys") => return Ok(Some(keys)),
+                (Some(keys), ..) if keys.is_file() || keys.extension().is_some_and(|e| e == "keys") => return settled(keys),
                 (Some(keys), ..) => keys,
                 (_, Some(data), _) => data.join("mirrordna/keys"),
                 (_, _, Some(home)) => home.join(".local/share/mirrordna/keys"),
@@ -83,8 +84,19 @@ impl Keys {
                 }
             },
         };
-        Ok(Some(folder.join(name)))
+        settled(folder.join(name))
     }
+}
+
+/// The path from the working folder as it is now: the keyring is read and
+/// appended to as long as the database is open, wherever the host goes.
+fn settled(path: PathBuf) -> Result<Option<PathBuf>> {
+    let whole = std::path::absolute(&path).map_err(|e| {
+        Error::new(Code::KeyMissing, format!("the keyring {} has a relative path, and the working folder cannot be found", path.display()))
+            .caused_by(e)
+            .with_hint("Set MIRRORDNA_KEYS to an absolute path, or change to a folder that is there.")
+    })?;
+    Ok(Some(whole))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
