@@ -104,8 +104,9 @@ pub(crate) enum Command {
     /// Import chats and vaults.
     #[command(after_help = "A chat is JSON Lines, a turn a line: speaker|role, text|content, and timestamp,
 session, id, ns, seq where there are any; other keys become metadata. A folder
-is searched. A second import of the same file appends nothing, and a killed one
-is taken up by the next.
+is searched: what is of none of the formats, such as a README, is skipped and
+listed; what is damaged is refused. A second import of the same file appends
+nothing, and a killed one is taken up by the next.
 
 Examples:
   mirrordna import chat.jsonl

@@ -191,6 +191,53 @@ fn entities_of_upstream_are_records_by_their_old_ids() {
     assert!(engine.verify().unwrap().is_intact());
 }
 
+#[test]
+fn what_is_none_of_the_formats_is_skipped_in_a_folder_and_refused_by_name() {
+    let place = Place::new();
+    let engine = place.open();
+    let vault = place.dir.path().join("vault");
+    std::fs::create_dir_all(vault.join(".git")).unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(vault.join(name), bytes).unwrap();
+    write("chat.jsonl", br#"{"speaker":"Sam","text":"the boathouse is booked","id":"1"}"#);
+    write("memories.json", br#"{"mem_1":{"memory_id":"mem_1","tier":"episodic","content":"x","created_at":"2026-01-01T00:00:00Z"}}"#);
+    // Damaged, and so perhaps one of ours: that is told.
+    write("sessions.json", br#"{"sess_1":{"session_id":"#);
+    write("empty.json", b"");
+    write("identity.key", b"secret");
+    // None of ours.
+    write("README.md", b"# A vault\n\nSee elsewhere.\n");
+    write("photo.jpg", b"\xff\xd8\xff\xe0 no text");
+    write(".DS_Store", b"\x00\x00\x00\x01Bud1");
+    write("package.json", br#"{"name":"x","version":"1.0.0"}"#);
+    write(".git/HEAD", b"ref: refs/heads/main\n");
+    let skipped = [".DS_Store", "README.md", "package.json", "photo.jpg", ".git/HEAD"];
+
+    let report = upstream(&engine, &vault);
+    assert_eq!((report.files, report.skipped), (5, 5), "{report:#?}");
+    assert_eq!((report.kept + report.repaired, report.refused), (2, 3), "{report:#?}");
+    let named = |reason: &str| -> Vec<String> {
+        let found = report.notes.iter().filter(|n| n.reason == reason);
+        found.map(|n| Path::new(&n.file).strip_prefix(&vault).unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(named("skipped"), skipped);
+    assert!(report.notes.iter().rev().take(5).all(|n| n.reason == "skipped"), "what was refused comes first");
+    assert_eq!((named("truncated_file"), named("empty_file")), (vec!["sessions.json".to_owned()], vec!["empty.json".to_owned()]));
+    assert_eq!(named("private_key_material"), ["identity.key"]);
+    let again = upstream(&engine, &vault);
+    assert_eq!((again.events, again.skipped, again.refused), (0, 5, 3));
+
+    // Whoever names a file wants to know why it does not come in.
+    for name in skipped {
+        let report = upstream(&engine, &vault.join(name));
+        assert_eq!((report.files, report.refused, report.skipped), (1, 1, 0), "{name}");
+        assert_eq!(report.notes[0].reason, "unknown_file", "{name}");
+    }
+    let e = import(&engine.main(), &[vault.join(".git")], Format::Auto, &mut |_, _| {}).unwrap_err();
+    assert_eq!(e.code(), Code::ImportFormat);
+    assert!(e.message().contains("the one file in it is no chat"), "{e}");
+    assert!(engine.verify().unwrap().is_intact());
+}
+
 /// Valid documents of an entity from the corpus, as a collection of upstream's
 /// storage: by id.
 fn collection(corpus: &Path, schema: &str, prefix: &str) -> serde_json::Map<String, serde_json::Value> {

@@ -7,7 +7,7 @@ use crate::output::{Cell, Fit, Output, Progress, Tone, Unit};
 use mirrordna::import::Format;
 use mirrordna::{Code, Error, Result};
 
-/// Repairs and refusals that are shown; `--json` lists a thousand.
+/// Repairs, refusals and skipped files that are shown; `--json` lists a thousand.
 const SHOWN: usize = 20;
 
 pub(crate) fn import(settings: &Settings, args: Import, out: &mut Output) -> Result<u8> {
@@ -34,7 +34,8 @@ pub(crate) fn import(settings: &Settings, args: Import, out: &mut Output) -> Res
         let utc = if report.assumed_utc > 0 { format!(" ({} without time zone, read as UTC)", report.assumed_utc) } else { String::new() };
         out.line(format!("kept {}{utc}, repaired {}, refused {}", report.kept, report.repaired, report.refused));
         let again = if report.events == 0 && report.kept > 0 { ": all of it was here" } else { "" };
-        out.line(format!("{}, {}{again}", count(report.files, "file", "files"), count(report.events, "event", "events")));
+        let skipped = if report.skipped > 0 { format!(" ({} skipped)", report.skipped) } else { String::new() };
+        out.line(format!("{}{skipped}, {}{again}", count(report.files, "file", "files"), count(report.events, "event", "events")));
         let notes = report.notes.iter().take(SHOWN).map(|note| {
             let place = if note.line > 0 { format!("{}:{}", note.file, note.line) } else { note.file.clone() };
             vec![place.into(), Cell::toned(Tone::Notice, note.reason), note.message.as_str().into()]

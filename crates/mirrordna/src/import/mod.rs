@@ -61,13 +61,13 @@ impl FromStr for Format {
     }
 }
 
-/// A record that was not taken as it was.
+/// A record that was not taken as it was, or a file that was passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     /// File.
     pub file: String,
     /// Line, from 1; where the format has no lines, the number of the record or
-    /// conversation.
+    /// conversation; 0 for the whole file.
     pub line: u64,
     /// Stable reason.
     pub reason: &'static str,
@@ -90,7 +90,11 @@ pub struct ImportReport {
     pub events: u64,
     /// Of the kept ones: those whose time named no zone, so that UTC was assumed.
     pub assumed_utc: u64,
-    /// Repairs and refusals, at most a thousand.
+    /// Files in the folders searched that are of no format that is imported
+    /// (a README, a picture); they are not among the files read.
+    pub skipped: u64,
+    /// Repairs and refusals, then the files that were skipped; at most a
+    /// thousand.
     pub notes: Vec<Note>,
 }
 
@@ -116,7 +120,8 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 /// writing. What was imported before stays and the next run goes on from there.
 pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Progress<'_>) -> Result<ImportReport> {
     let mut report = ImportReport::default();
-    for source in plan(paths, format)? {
+    let Plan { sources, skipped } = survey(paths, format)?;
+    for source in sources {
         report.files += 1;
         match source.format {
             #[cfg(feature = "compat")]
@@ -124,6 +129,11 @@ pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Prog
             Format::ChatGpt => chatgpt::import(tenant, &source.file, &mut report, progress)?,
             _ => chat::import(tenant, &source.file, &mut report, progress)?,
         }
+    }
+    // Last, so that they leave room for what was refused.
+    for file in skipped {
+        report.skipped += 1;
+        report.note(&file, 0, "skipped", "it is no chat, no ChatGPT export and no file of a vault".to_owned());
     }
     Ok(report)
 }
@@ -137,34 +147,58 @@ pub struct Source {
     pub format: Format,
 }
 
-/// The files that an import of `paths` would read, without reading them.
+/// The files that an import of `paths` would read. In a folder those that are
+/// recognised as nothing importable are left out; a file that is named itself
+/// is always read.
 ///
 /// # Errors
 /// `import.unreadable`, `import.format`.
 pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<Source>> {
-    let mut found = Vec::new();
+    survey(paths, format).map(|plan| plan.sources)
+}
+
+/// What an import would read, and what it found and would not.
+#[derive(Default)]
+struct Plan {
+    sources: Vec<Source>,
+    skipped: Vec<PathBuf>,
+}
+
+fn survey(paths: &[PathBuf], format: Format) -> Result<Plan> {
+    let mut plan = Plan::default();
     for path in paths {
-        let before = found.len();
+        let before = (plan.sources.len(), plan.skipped.len());
         let meta = std::fs::metadata(path).map_err(|e| intake::unreadable(path, e))?;
         if meta.is_file() {
-            found.push(Source { file: path.clone(), format: read_as(path, format) });
+            plan.sources.push(Source { file: path.clone(), format: read_as(path, format) });
         } else {
-            walk(path, format, &mut found, 0)?;
+            walk(path, format, &mut plan, 0)?;
         }
-        if found.len() == before {
-            return Err(nothing_in(path, format));
+        if plan.sources.len() == before.0 {
+            return Err(nothing_in(path, format, plan.skipped.len() - before.1));
         }
     }
-    if cfg!(not(feature = "compat")) && found.iter().any(|s| s.format == Format::Upstream) {
+    if cfg!(not(feature = "compat")) && plan.sources.iter().any(|s| s.format == Format::Upstream) {
         return Err(Error::new(Code::ImportFormat, "this build does not read vaults of the upstream SDKs")
             .with_hint("Build with feature `compat`."));
     }
-    Ok(found)
+    Ok(plan)
 }
 
 /// A folder in which there is nothing to import, and what to do about it.
-fn nothing_in(folder: &Path, format: Format) -> Error {
+fn nothing_in(folder: &Path, format: Format, skipped: usize) -> Error {
     let (what, hint) = match format {
+        Format::Auto | Format::Upstream if skipped > 0 => {
+            let files = if skipped == 1 { "the one file in it".to_owned() } else { format!("none of the {skipped} files in it") };
+            let is = if skipped == 1 {
+                "is no chat, no ChatGPT export and no file of a vault"
+            } else {
+                "is a chat, a ChatGPT export or a file of a vault"
+            };
+            let message = format!("there is nothing to import in {}: {files} {is}", folder.display());
+            return Error::new(Code::ImportFormat, message)
+                .with_hint("Give another folder, or a file itself to be told what is wrong with it.");
+        }
         Format::Auto | Format::Upstream => ("file", "It is empty: give the file, or the folder that holds it."),
         Format::Chat => ("*.jsonl or *.ndjson file", "Give the file itself if it has another name, or leave --format away."),
         Format::ChatGpt => ("ChatGPT export", "Unpack the export and give its conversations.json."),
@@ -175,7 +209,7 @@ fn nothing_in(folder: &Path, format: Format) -> Error {
 /// Folders deeper than this are a mistake or a loop of links.
 const MAX_FOLDERS: usize = 32;
 
-fn walk(folder: &Path, format: Format, found: &mut Vec<Source>, depth: usize) -> Result<()> {
+fn walk(folder: &Path, format: Format, plan: &mut Plan, depth: usize) -> Result<()> {
     if depth > MAX_FOLDERS {
         return Err(Error::new(Code::ImportUnreadable, format!("{} is nested too deeply", folder.display())));
     }
@@ -187,7 +221,7 @@ fn walk(folder: &Path, format: Format, found: &mut Vec<Source>, depth: usize) ->
     paths.sort_by_key(|p| p.is_dir());
     for path in paths {
         if path.is_dir() {
-            walk(&path, format, found, depth + 1)?;
+            walk(&path, format, plan, depth + 1)?;
         } else {
             let read = read_as(&path, format);
             // A checksum file is read with the config it belongs to.
@@ -198,12 +232,30 @@ fn walk(folder: &Path, format: Format, found: &mut Vec<Source>, depth: usize) ->
                 Format::ChatGpt => chatgpt::is_export(&path),
                 Format::Auto | Format::Upstream => true,
             };
-            if wanted && !(beside && read == Format::Upstream) {
-                found.push(Source { file: path, format: read });
+            if !wanted || beside && read == Format::Upstream {
+                continue;
+            }
+            if read == Format::Upstream && is_nothing(&path)? {
+                plan.skipped.push(path);
+            } else {
+                plan.sources.push(Source { file: path, format: read });
             }
         }
     }
     Ok(())
+}
+
+/// Whether a file can be recognised as none that is imported. One that is
+/// damaged is not: why it is refused is to be told.
+#[cfg(feature = "compat")]
+fn is_nothing(path: &Path) -> Result<bool> {
+    upstream::is_foreign(path)
+}
+
+#[cfg(not(feature = "compat"))]
+#[allow(clippy::unnecessary_wraps)]
+fn is_nothing(_: &Path) -> Result<bool> {
+    Ok(false)
 }
 
 fn is_lines(path: &Path) -> bool {

@@ -19,11 +19,17 @@ use mirrordna_core::timeline::{NewEvent, PREFIX};
 use mirrordna_core::{Code, Error, Kind, Result, id, limits};
 use mirrordna_upstream::detect::config_sidecar_name;
 use mirrordna_upstream::entities::{AgentDna, AgentLink, Citation, GlyphtrailEntry, Reflection, VaultConfig, VaultEntry};
-use mirrordna_upstream::{Entity, FileReport, ForeignRecord, MAX_FILE_BYTES, Profile, Value, Verdict, json, read_config, read_file};
+use mirrordna_upstream::{
+    Code as Reason, Entity, FileReport, ForeignRecord, MAX_FILE_BYTES, Profile, Value, Verdict, json, read_config, read_file,
+};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Number of this format in `import.open`.
 const FORMAT: u64 = 2;
+/// How much of a file that is too long is looked at.
+const LOOK: u64 = 64 << 10;
 /// Records that are committed together.
 const BATCH: usize = 200;
 
@@ -76,6 +82,22 @@ fn read(file: &Path) -> Result<FileReport> {
         }
         None => read_file(&name, &bytes, Profile::Compat),
     })
+}
+
+/// Whether a file is recognised as none of upstream's. One that cannot be read
+/// to its end is not: it may be one of them, damaged. Of one that is too long
+/// only the beginning is looked at, which tells a film from a vault.
+pub(super) fn is_foreign(file: &Path) -> Result<bool> {
+    let length = std::fs::metadata(file).map_err(|e| unreadable(file, e))?.len();
+    let report = if length <= MAX_FILE_BYTES as u64 {
+        read(file)?
+    } else {
+        let mut start = Vec::new();
+        let opened = File::open(file).and_then(|f| f.take(LOOK).read_to_end(&mut start));
+        opened.map_err(|e| unreadable(file, e))?;
+        read_file(&file.to_string_lossy(), &start, Profile::Compat)
+    };
+    Ok(matches!(&report.records[..], [ForeignRecord { verdict: Verdict::Refused(why), .. }] if why.code == Reason::UnknownFile))
 }
 
 /// The folder a file lies in, by its last two names: what keeps the same id in
