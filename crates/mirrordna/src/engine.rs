@@ -204,6 +204,8 @@ impl Inner {
         // Read before the database: what others add in between can then only
         // make the database longer than the witness, never shorter.
         let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else { return Ok(log) };
+        // Where it knows another key, what is found is forked.
+        log.vouched = true;
         let mut freshness = Freshness::Unproven;
         self.store.read(&mut |tx| {
             let row = tx.log(number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {number} is gone")))?;

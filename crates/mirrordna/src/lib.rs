@@ -57,6 +57,7 @@ struct Readme;
 #[cfg(feature = "aio")]
 pub mod aio;
 pub mod backup;
+mod basis;
 mod builder;
 mod commit;
 mod engine;
@@ -80,6 +81,7 @@ mod verify;
 mod view;
 mod witness;
 
+pub use basis::Basis;
 pub use builder::{Builder, Durability, Fingerprint, SealPolicy};
 pub use commit::Appended;
 pub use engine::{DEFAULT_TENANT, Engine, Tenant};

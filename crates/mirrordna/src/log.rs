@@ -167,6 +167,8 @@ pub(crate) struct Log {
     /// Keys of subjects by number, for reading.
     pub(crate) subjects: Mutex<SubjectKeys>,
     pub(crate) view: Mutex<View>,
+    /// The keyring or the head witness knows its key.
+    pub(crate) vouched: bool,
     /// How it stood to the head witness when it was opened.
     pub(crate) freshness: Freshness,
     /// Set when evidence contradicted what this process wrote.
@@ -238,6 +240,7 @@ impl Log {
             return Err(Error::new(Code::Altered, format!("log {number} names another checkpoint key than this machine's keyring")));
         }
         Ok(Self {
+            vouched: signing.is_some(),
             number,
             id,
             database: genesis.database,

@@ -5,7 +5,7 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Code, IdentityType, Witness};
+use mirrordna::{Basis, Code, IdentityType, Witness};
 use std::path::Path;
 
 fn write(place: &Place, text: &str) {
@@ -187,4 +187,29 @@ fn tenants_are_old_each_for_itself() {
     let other = engine.tenant("other").unwrap();
     assert!(other.freshness().starts_with("behind "), "{}", other.freshness());
     assert_eq!((engine.freshness().as_str(), other.identities().list().unwrap().len()), ("current", 1));
+}
+
+#[test]
+fn an_answer_says_what_it_rests_on() {
+    let place = Place::new();
+    write(&place, "one");
+    let engine = place.open();
+    let timeline = engine.timeline();
+    let agent = engine.identities().list().unwrap().pop().unwrap();
+    let signed = timeline.len().unwrap();
+    assert!((0..signed).all(|leaf| timeline.basis(leaf).unwrap() == Basis::Checkpoint));
+    let placed = agent.timeline().append("thing.done", &serde_json::json!(1)).unwrap();
+    assert_eq!(timeline.basis(placed.index).unwrap(), Basis::Own);
+    assert_eq!(timeline.basis(placed.index + 100).unwrap_err().code(), Code::NotFound);
+    // What a crash leaves: events after the newest checkpoint.
+    let crashed = place.dir.path().join("crashed.db");
+    copy(&place.path(), &crashed);
+    copy(&place.path().with_extension("db-wal"), &crashed.with_extension("db-wal"));
+    let left = place.at(&crashed).read_only().open().unwrap().timeline();
+    assert_eq!((left.basis(0).unwrap(), left.basis(placed.index).unwrap()), (Basis::Checkpoint, Basis::Tail));
+    drop((agent, timeline, left));
+    engine.close().unwrap();
+    // A stranger has nothing to hold the key against.
+    let stranger = || place.at(&crashed).keys(mirrordna::Keys::Folder("/nowhere".into())).witness(Witness::Off).read_only();
+    assert_eq!(stranger().open().unwrap().timeline().basis(0).unwrap(), Basis::FirstUse);
 }

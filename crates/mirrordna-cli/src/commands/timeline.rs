@@ -39,7 +39,9 @@ pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut 
             })?;
         }
         TimelineCommand::Show { leaf } => {
-            let event = open_to_read(settings, out)?.timeline().get(leaf).or_see("timeline list")?;
+            let timeline = open_to_read(settings, out)?.timeline();
+            let event = timeline.get(leaf).or_see("timeline list")?;
+            let event = Shown { event, basis: timeline.basis(leaf)?.name() };
             if out.json {
                 out.value(&event)?;
             } else {
@@ -172,6 +174,14 @@ fn tail(engine: &Engine, scope: &Scope, limit: Option<usize>, out: &mut Output) 
         out.flush();
     }
     Ok(())
+}
+
+/// One event, and what vouches for it.
+#[derive(serde::Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    event: TimelineEvent,
+    basis: &'static str,
 }
 
 /// Events one a line: JSON, a table for people, or tab-separated cells.
