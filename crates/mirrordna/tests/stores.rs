@@ -157,6 +157,36 @@ fn an_export_moves_between_stores() {
 }
 
 #[test]
+fn a_rolled_back_database_goes_on_in_every_store() {
+    for kind in [Kind::Sqlite, Kind::Redb] {
+        let place = Place::new();
+        let open = || at(&place, kind, &file(&place, kind));
+        let say = |text: &str| {
+            let engine = open().open().unwrap();
+            let agent = match engine.identities().list().unwrap().pop() {
+                Some(agent) => agent,
+                None => engine.identities().create(IdentityType::Agent).unwrap(),
+            };
+            agent.memories().add(text).send().unwrap();
+            drop(agent);
+            engine.close().unwrap();
+        };
+        say("kept");
+        let old = place.dir.path().join("old");
+        std::fs::copy(file(&place, kind), &old).unwrap();
+        say("lost");
+        std::fs::copy(&old, file(&place, kind)).unwrap();
+        assert_eq!(open().open().unwrap_err().code(), Code::RolledBack);
+        open().fork(open().verify().unwrap().events, "the disk was lost").unwrap();
+        say("new");
+        let report = open().verify().unwrap();
+        assert_eq!((report.verdict, report.closed, report.freshness.as_str()), ("intact", 1, "current"), "{report:#?}");
+        let texts: Vec<String> = open().open().unwrap().memories().list(0, 9).unwrap().into_iter().map(|m| m.content).collect();
+        assert_eq!(texts, ["kept", "new"]);
+    }
+}
+
+#[test]
 fn a_redb_database_has_one_user() {
     let place = Place::new();
     let path = file(&place, Kind::Redb);
