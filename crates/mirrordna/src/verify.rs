@@ -4,7 +4,7 @@
 use crate::import::Progress;
 use crate::keyring::{Keyring, Role, hex, owner};
 use crate::witness::{self, Freshness, Remembered};
-use mirrordna_core::cipher::{self, Secret};
+use mirrordna_core::cipher::{self, Secret, Wrapped};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::body::Adopted;
 use mirrordna_core::verify::ledger::Stored;
@@ -29,6 +29,9 @@ pub(crate) enum Scope {
     /// key, and not how the store lays its rows down.
     Headers,
 }
+
+/// Secrets that are unwrapped together, those of one subject side by side.
+const SECRETS: usize = 512;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -357,6 +360,14 @@ impl Subjects {
     }
 }
 
+/// A secret that was not opened yet, and what its body says of it.
+struct Closed {
+    index: u64,
+    subject: u64,
+    wrapped: Wrapped,
+    commitment: Hash,
+}
+
 /// The walk through one log.
 struct LogWalk<'a> {
     row: &'a LogRow,
@@ -365,6 +376,7 @@ struct LogWalk<'a> {
     /// Per level, the hashes of the tile that is filling up.
     tiles: Vec<Vec<Hash>>,
     locked: u64,
+    closed: Vec<Closed>,
     /// What this machine has seen of the log, and where the database is now.
     seen: Option<(Remembered, [u8; 16])>,
     freshness: Freshness,
@@ -392,6 +404,7 @@ impl<'a> LogWalk<'a> {
             ledger: Ledger::new(trust),
             tiles: Vec::new(),
             locked: 0,
+            closed: Vec::new(),
             seen,
             freshness,
             signed: signed_size(row),
@@ -430,6 +443,7 @@ impl<'a> LogWalk<'a> {
                 Ok(())
             }),
         };
+        self.open_secrets();
         walked.or_else(|e| self.unreadable(&e))?;
         if self.signed_frontier.as_ref().is_some_and(|f| *f != self.row.signed_frontier) {
             let place = self.place("row");
@@ -502,10 +516,35 @@ impl<'a> LogWalk<'a> {
             self.locked += 1;
             return;
         }
-        let key = self.subjects.keys.get(&(self.row.number, subject));
-        if key.and_then(|k| k.unwrap(wrapped)).is_none_or(|r| !cipher::commits(&r, body)) {
-            self.secret_problem(index, "secret.altered", "its secret does not open its body");
+        match (wrapped.try_into(), body.first_chunk()) {
+            (Ok(wrapped), Some(commitment)) => self.closed.push(Closed { index, subject, wrapped, commitment: *commitment }),
+            _ => self.secret_altered(index),
         }
+        if self.closed.len() >= SECRETS {
+            self.open_secrets();
+        }
+    }
+
+    /// Opens the secrets that wait for it.
+    fn open_secrets(&mut self) {
+        let mut closed = std::mem::take(&mut self.closed);
+        closed.sort_by_key(|c| c.subject);
+        let mut wrong = Vec::new();
+        for of_one in closed.chunk_by(|a, b| a.subject == b.subject) {
+            let key = of_one.first().and_then(|c| self.subjects.keys.get(&(self.row.number, c.subject)));
+            let wrapped: Vec<Wrapped> = of_one.iter().map(|c| c.wrapped).collect();
+            let opened = key.map_or_else(|| vec![None; wrapped.len()], |key| key.unwrap_all(&wrapped));
+            let opens = |c: &Closed, r: &Option<Secret>| r.as_ref().is_some_and(|r| cipher::commits(r, &c.commitment));
+            wrong.extend(of_one.iter().zip(&opened).filter(|(c, r)| !opens(c, r)).map(|(c, _)| c.index));
+        }
+        wrong.sort_unstable();
+        wrong.into_iter().for_each(|index| self.secret_altered(index));
+        closed.clear();
+        self.closed = closed;
+    }
+
+    fn secret_altered(&mut self, index: u64) {
+        self.secret_problem(index, "secret.altered", "its secret does not open its body");
     }
 
     fn secret_problem(&mut self, index: u64, code: &'static str, message: &str) {
