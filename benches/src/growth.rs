@@ -4,9 +4,7 @@
 use crate::tools::{
     Fallible, SECRET, agent, anonymous, builder, cpu, fill, median, memory, myself, open, quantile, resident, text, times, us, written,
 };
-use mirrordna::{Engine, NewSession, SessionHandle};
-use mirrordna_core::verify::ledger::Stored;
-use mirrordna_core::verify::{Ledger, Trust};
+use mirrordna::{Builder, Engine, NewSession, SessionHandle};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::process::Command;
@@ -245,46 +243,27 @@ fn one_core() -> Fallible<()> {
 
 /// The child that verifies everything.
 pub(crate) fn child_verify(folder: &str) -> Fallible<()> {
+    verified("verify with bodies and secrets", builder("sqlite", Path::new(folder)))
+}
+
+/// The child that verifies headers, tree and seals, and reads no private body.
+pub(crate) fn child_headers(folder: &str) -> Fallible<()> {
+    verified("headers, tree and seals only", builder("sqlite", Path::new(folder)).headers_only())
+}
+
+fn verified(what: &str, builder: Builder) -> Fallible<()> {
     one_core()?;
     let t = Instant::now();
-    let report = builder("sqlite", Path::new(folder)).verify()?;
+    let report = builder.verify()?;
     let n = report.events as f64;
     println!(
-        "verify with bodies and secrets, one core, cold process: {} events, {}; {:.0}/s wall, {:.0}/s CPU, RSS {} MiB",
+        "{what}, one core, cold process: {} events, {}; {:.0}/s wall, {:.0}/s CPU, RSS {} MiB, {} of it anonymous",
         report.events,
         report.verdict,
         n / t.elapsed().as_secs_f64(),
         n / cpu().as_secs_f64(),
-        resident()
+        resident(),
+        anonymous()
     );
-    Ok(())
-}
-
-/// The child that walks headers, tree and seals: the ledger, with the leaves
-/// and the public bodies (which hold the keys) but no private body.
-pub(crate) fn child_headers(folder: &str) -> Fallible<()> {
-    one_core()?;
-    let (t, c) = (Instant::now(), cpu());
-    let db = readable(Path::new(folder))?;
-    let checkpoint: String = db.query_row("SELECT checkpoint FROM log WHERE n = 1", [], |r| r.get(0))?;
-    let mut statement = db.prepare("SELECT leaf, CASE WHEN subject IS NULL THEN body END FROM event WHERE pos >> 40 = 1 ORDER BY pos")?;
-    let mut rows = statement.query([])?;
-    let mut ledger = Ledger::new(Trust::none());
-    while let Some(row) = rows.next()? {
-        let (leaf, body) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob_or_null()?);
-        ledger.leaf(leaf, body.map_or(Stored::Nothing, Stored::Bytes));
-        if ledger.size() == 1 {
-            ledger.checkpoint(checkpoint.as_bytes());
-        }
-    }
-    let (n, root) = (ledger.size() as f64, ledger.frontier().root());
-    let (wall, used) = (t.elapsed().as_secs_f64(), (cpu() - c).as_secs_f64());
-    println!(
-        "headers, tree and seals only, one core, cold process: {n} events, {:.0}/s wall, {:.0}/s CPU, RSS {} MiB",
-        n / wall,
-        n / used,
-        resident()
-    );
-    std::hint::black_box(root);
     Ok(())
 }
