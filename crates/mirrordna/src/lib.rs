@@ -103,5 +103,5 @@ pub use snapshots::{Comparison, Restored, Snapshot, Snapshots};
 pub use system::{SystemClock, SystemEntropy};
 pub use timeline::{Timeline, TimelineEvent};
 pub use url::{StoreUrl, default_store};
-pub use verify::{BodyCounts, Finding, VerifyReport};
+pub use verify::{BodyCounts, Finding, LogReport, VerifyReport};
 pub use witness::Witness;

@@ -63,6 +63,28 @@ pub struct BodyCounts {
     pub unread: Option<u64>,
 }
 
+/// What was found of one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogReport {
+    /// Its id, hex.
+    pub log: String,
+    /// `intact`, `altered` or `unproven`.
+    pub verdict: &'static str,
+    /// Number of its events.
+    pub events: u64,
+    /// How many of them its newest checkpoint covers.
+    pub checkpointed: u64,
+    /// Root over its leaves, hex.
+    pub head: String,
+    /// Fingerprint of the key that signs its checkpoints, hex.
+    pub log_key: Option<String>,
+    /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
+    /// witness; `closed` where another log goes on from it.
+    pub freshness: String,
+    /// Id of the log that it goes on from, hex.
+    pub adopted: Option<String>,
+}
+
 /// The outcome of a verification.
 ///
 /// ```
@@ -112,6 +134,8 @@ pub struct VerifyReport {
     pub head: String,
     /// Fingerprint of that log's checkpoint key, hex.
     pub log_key: Option<String>,
+    /// Each log by itself, oldest first.
+    pub logs: Vec<LogReport>,
     /// What was found; empty unless altered.
     pub problems: Vec<Finding>,
     /// Findings beyond those listed.
@@ -204,6 +228,7 @@ pub(crate) fn database(
         freshness: totals.freshness.unwrap_or(Freshness::Unproven).to_string(),
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
+        logs: totals.reports,
         problems: findings.into_iter().map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message }).collect(),
         unlisted: totals.unlisted,
     })
@@ -223,6 +248,7 @@ pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
         freshness: "unproven".to_owned(),
         head: String::new(),
         log_key: None,
+        logs: Vec::new(),
         problems: vec![Finding { code: "store.unreadable".to_owned(), place: "database".to_owned(), message: e.to_string() }],
         unlisted: 0,
     }
@@ -240,6 +266,7 @@ struct Walked {
     size: u64,
     root: Hash,
     log_key: Option<Hash>,
+    checkpointed: u64,
     freshness: Freshness,
     /// The log that it goes on from, by its second leaf.
     adopted: Option<Adopted>,
@@ -254,6 +281,7 @@ struct Walked {
 #[derive(Default)]
 struct Totals {
     logs: Vec<Walked>,
+    reports: Vec<LogReport>,
     closed: u64,
     verdict: Option<Verdict>,
     events: u64,
@@ -305,6 +333,11 @@ impl Totals {
                 found(log, "log.forked", "this machine has seen another log go on from it".to_owned());
             }
         }
+        for (log, verdict) in logs.iter().zip(&mut verdicts) {
+            if self.problems.iter().any(|p| p.place == format!("log {}", log.number)) {
+                *verdict = Verdict::Altered;
+            }
+        }
         // The first log that is not current says it for all.
         for log in logs.iter().filter(|log| log.successor.is_none()) {
             if self.freshness.is_none_or(|f| f == Freshness::Current) {
@@ -321,6 +354,17 @@ impl Totals {
         }
         self.head = last.map(|log| log.root);
         self.log_key = last.and_then(|log| log.log_key);
+        let reported = logs.iter().zip(&verdicts).map(|(log, verdict)| LogReport {
+            log: hex(&log.id),
+            verdict: verdict.name(),
+            events: log.size,
+            checkpointed: log.checkpointed,
+            head: hex(&log.root),
+            log_key: log.log_key.map(|key| hex(&key)),
+            freshness: if log.successor.is_some() { "closed".to_owned() } else { log.freshness.to_string() },
+            adopted: log.adopted.map(|adopted| hex(&adopted.log)),
+        });
+        self.reports = reported.collect();
         self.verdict = verdicts.into_iter().reduce(|a, b| match (a, b) {
             (a, b) if a == b => a,
             (Verdict::Altered, _) | (_, Verdict::Altered) => Verdict::Altered,
@@ -675,6 +719,7 @@ impl<'a> LogWalk<'a> {
             size: report.size,
             root: report.root,
             log_key: report.log_key,
+            checkpointed: report.checkpoint.unwrap_or(0),
             freshness: self.freshness,
             adopted: report.adopted,
             successor: self.row.successor,

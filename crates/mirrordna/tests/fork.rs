@@ -73,6 +73,11 @@ fn a_rolled_back_database_goes_on_where_it_was_left() {
     let report = place.verify();
     assert_eq!((report.closed, report.identities, report.log_key.as_ref()), (1, before.identities, Some(&forks[0].log_key)));
 
+    let logs: Vec<_> = report.logs.iter().map(|l| (l.verdict, l.events, l.freshness.as_str(), l.adopted.as_ref())).collect();
+    let (old, new) =
+        (("intact", before.events, "closed", None), ("intact", report.events - before.events, "current", Some(&report.logs[0].log)));
+    assert_eq!(logs, [old, new]);
+
     let engine = place.open();
     assert_eq!(texts(&engine), ["kept"]);
     let ada = agent(&engine);
