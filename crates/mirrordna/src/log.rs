@@ -185,6 +185,16 @@ pub(crate) struct Genesis {
     pub(crate) adopted: Option<Adopted>,
 }
 
+/// The tag of a log's tenant, as its first leaf says. Nothing is checked: this
+/// is for finding a log among many, which is then read by [`genesis`].
+pub(crate) fn tenant_of(tx: &dyn ReadTx, log: LogNumber) -> Result<Option<Hash>> {
+    let body = tx.event(log, 0)?.and_then(|event| event.body);
+    Ok(match body.as_deref().map(|body| PublicBody::decode(Kind::LOG_GENESIS, body)).transpose()?.flatten() {
+        Some(PublicBody::Genesis { tenant, .. }) => Some(tenant),
+        _ => None,
+    })
+}
+
 /// What the second leaf of a log says it goes on from. Nothing is checked: this
 /// is for finding a log, which is then read by [`genesis`].
 pub(crate) fn adopts(tx: &dyn ReadTx, log: LogNumber) -> Result<Option<Adopted>> {

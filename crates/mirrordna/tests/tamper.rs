@@ -294,3 +294,19 @@ fn who_holds_no_key_cannot_add_an_event_in_an_identitys_name() {
     let report = ledger.finish();
     assert_eq!(report.problems.iter().map(|p| p.code).collect::<Vec<_>>(), ["signature.missing"]);
 }
+
+#[test]
+fn a_tenant_whose_log_was_hidden_is_not_made_anew() {
+    let place = fixture();
+    let db = Connection::open(place.path()).unwrap();
+    // The tag is the last field of the genesis of the second log.
+    let body: Vec<u8> = db.query_row("SELECT body FROM event WHERE pos = 2 << 40", [], |r| r.get(0)).unwrap();
+    let mut hidden = body.clone();
+    *hidden.last_mut().unwrap() ^= 1;
+    db.execute("UPDATE event SET body = ?1 WHERE pos = 2 << 40", [&hidden]).unwrap();
+    let engine = place.open();
+    assert_eq!(engine.tenant("other").unwrap_err().code(), Code::Altered);
+    assert_eq!(engine.tenant("a third one").unwrap_err().code(), Code::Altered);
+    db.execute("UPDATE event SET body = ?1 WHERE pos = 2 << 40", [&body]).unwrap();
+    assert_eq!(engine.tenant("other").unwrap().memories().count().unwrap(), 5);
+}
