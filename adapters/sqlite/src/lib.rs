@@ -202,7 +202,7 @@ impl SqliteStore {
             if alone {
                 // Read while nobody else can be here. Damage is reported where
                 // the rows are used.
-                let logs = Tx { db: &connection, path }.logs().unwrap_or_default();
+                let logs = Tx::new(&connection, path).logs().unwrap_or_default();
                 store.left_behind = logs.into_iter().map(|row| (row.number, row.size)).collect();
             }
             store.writer = Some(Mutex::new(connection));
@@ -324,7 +324,7 @@ impl SqliteStore {
         let in_place = || self.in_place().inspect_err(|_| self.poisoned.store(true, Ordering::Release));
         in_place()?;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.err("cannot write", e))?;
-        let done = work(&mut Tx { db: connection, path: &self.path });
+        let done = work(&mut Tx::new(connection, &self.path));
         if let Err(e) = done {
             // If even the rollback fails, the next BEGIN does, and says why.
             let _reported_by_next_begin = connection.execute_batch("ROLLBACK");
@@ -392,7 +392,7 @@ impl Store for SqliteStore {
         // Prepared once for each connection: a read may be a few microseconds.
         let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
         run("BEGIN").map_err(|e| self.err("cannot read", e))?;
-        let done = work(&Tx { db: &connection, path: &self.path });
+        let done = work(&Tx::new(&connection, &self.path));
         run("COMMIT").map_err(|e| self.err("cannot read", e))?;
         let mut pool = locked(&self.readers);
         if pool.len() < POOL {

@@ -17,6 +17,9 @@ const INDEX_BITS: u32 = 40;
 pub(crate) struct Tx<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) path: &'a Path,
+    /// The statement that stores an event, from its first use on: a batch looks
+    /// it up once.
+    insert: Option<CachedStatement<'a>>,
 }
 
 fn pos(log: LogNumber, index: u64) -> i64 {
@@ -34,6 +37,12 @@ fn cache_id(log: LogNumber, segment: u32, block: u32) -> i64 {
 /// A stored number that may not be negative.
 fn unsigned(value: i64) -> Result<u64> {
     u64::try_from(value).map_err(|_| Error::new(Code::Altered, "a stored number is negative"))
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) const fn new(db: &'a Connection, path: &'a Path) -> Self {
+        Self { db, path, insert: None }
+    }
 }
 
 impl Tx<'_> {
@@ -312,10 +321,15 @@ impl WriteTx for Tx<'_> {
 
     fn put_event(&mut self, log: LogNumber, index: u64, leaf: &[u8], body: Option<&[u8]>, secret: Option<(u64, &Wrapped)>) -> Result<()> {
         let (subject, secret) = secret.map(|(s, w)| (s as i64, w)).unzip();
-        self.run(
-            "INSERT INTO event(pos, leaf, body, subject, secret) VALUES(?1, ?2, ?3, ?4, ?5)",
-            params![pos(log, index), leaf, body, subject, secret],
-        )
+        let insert = match &mut self.insert {
+            Some(insert) => insert,
+            none => {
+                let sql = "INSERT INTO event(pos, leaf, body, subject, secret) VALUES(?1, ?2, ?3, ?4, ?5)";
+                none.insert(self.db.prepare_cached(sql).map_err(|e| from_sqlite(self.path, "cannot read or write", e))?)
+            }
+        };
+        let done = insert.execute(params![pos(log, index), leaf, body, subject, secret]);
+        done.map(drop).map_err(|e| self.err(e))
     }
 
     fn put_subject(&mut self, row: &SubjectRow) -> Result<u64> {
