@@ -5,7 +5,7 @@
 //! it while a connection lives.
 
 use mirrordna_core::Result;
-use mirrordna_storage::files::from_io;
+use mirrordna_storage::files::{FileId, from_io};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,30 @@ impl LockFile {
     pub(crate) fn unlock(&self) -> Result<()> {
         self.file.unlock().map_err(|e| from_io(&self.path, "cannot unlock", e))
     }
+}
+
+/// Lengthens the file at `path` with zeros to `to` bytes, if it is the one that
+/// `id` names. Where they do not fit it keeps the length it had.
+///
+/// They are written: blocks that are only reserved would still have to be
+/// entered in the file system's own log when they are first used.
+pub(crate) fn lengthen(path: &Path, id: Option<FileId>, to: u64) -> std::io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let metadata = file.metadata()?;
+    if Some(FileId::from(&metadata)) != id {
+        return Ok(());
+    }
+    let zeros = [0; 1 << 16];
+    let mut at = metadata.len();
+    while at < to {
+        let n = zeros.len().min(usize::try_from(to - at).unwrap_or(zeros.len()));
+        if let Err(e) = file.write_all_at(&zeros[..n], at) {
+            file.set_len(metadata.len())?;
+            return Err(e);
+        }
+        at += n as u64;
+    }
+    Ok(())
 }
 
 /// Writes a file over itself and syncs it.

@@ -24,7 +24,7 @@ mod files;
 mod tx;
 
 use error::from_sqlite;
-use files::{LockFile, settle};
+use files::{LockFile, lengthen, settle};
 use mirrordna_core::{Code, Error, Result};
 pub use mirrordna_storage::Mode;
 use mirrordna_storage::files::{FileId, absolute, beside, prepare};
@@ -54,6 +54,12 @@ const WAL_LIMIT: u64 = 64 << 20;
 /// it is in use.
 const WAL_KEPT: u64 = WAL_LIMIT / 2;
 
+/// From this length on the WAL is lengthened ahead of its use. Who writes a few
+/// events and closes never pays for it.
+const WAL_WARM: u64 = 1 << 16;
+/// Ends of what is lengthened. SQLite's own writes end between them.
+const WAL_STEP: u64 = 1 << 19;
+
 /// When a commit counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -77,6 +83,9 @@ pub struct SqliteStore {
     wal: Mutex<Option<FileId>>,
     /// Length of the WAL when this store last folded it because it was long.
     folded_at: AtomicU64,
+    /// Lengthening the WAL ahead of its use pays: each commit syncs it, and
+    /// there is room.
+    warming: AtomicBool,
     poisoned: AtomicBool,
     /// On media that cannot be written SQLite can keep no locks; without a
     /// write-ahead log beside it the file is whole, and nobody changes it.
@@ -165,6 +174,7 @@ impl SqliteStore {
             database: None,
             wal: Mutex::new(None),
             folded_at: AtomicU64::new(0),
+            warming: AtomicBool::new(durability == Durability::Full),
             poisoned: AtomicBool::new(false),
             immutable: false,
             left_behind: Vec::new(),
@@ -300,10 +310,12 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Whether the paths still name the files that were opened.
-    fn in_place(&self) -> Result<()> {
+    /// Checks that the paths still name the files that were opened; returns the
+    /// length of the WAL.
+    fn in_place(&self) -> Result<u64> {
         let mut wal = locked(&self.wal);
-        let now = FileId::of(&self.wal_path());
+        let metadata = std::fs::metadata(self.wal_path()).ok();
+        let now = metadata.as_ref().map(FileId::from);
         let same_wal = match (*wal, now) {
             // The WAL comes into being with the first use of the database.
             (None, now) => {
@@ -313,17 +325,39 @@ impl SqliteStore {
             (opened, now) => opened == now,
         };
         if same_wal && FileId::of(&self.path) == self.database {
-            return Ok(());
+            return Ok(metadata.map_or(0, |m| m.len()));
         }
         let what = if same_wal { "the database" } else { "the write-ahead log" };
         Err(Error::new(Code::StoreReplaced, format!("{what} at {} was deleted or replaced while it was open", self.path.display())))
     }
 
-    fn commit(&self, connection: &Connection, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()> {
+    /// Lets the WAL, which has `len` bytes, have blocks to write to before it
+    /// needs them. A sync then writes what a commit wrote, and not the file's
+    /// new length and blocks too, which costs as much again.
+    ///
+    /// Zeros are no frames (sqlite.org/fileformat2.html, section 4.1): whoever
+    /// recovers the log stops at them. The caller holds SQLite's write lock, so
+    /// nobody, mirrordna or not, writes frames to where they go; SQLite holds
+    /// no locks on this file which closing it could cancel. They are synced
+    /// with the frames that come to stand there.
+    fn warm_wal(&self, len: u64) {
+        // A length that is a multiple was lengthened, by whichever process.
+        if len.is_multiple_of(WAL_STEP) || !(WAL_WARM..WAL_KEPT).contains(&len) || !self.warming.load(Ordering::Relaxed) {
+            return;
+        }
+        let to = (len + WAL_STEP / 2).next_multiple_of(WAL_STEP);
+        if lengthen(&self.wal_path(), *locked(&self.wal), to).is_err() {
+            self.warming.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Commits what `work` does; returns the length of the WAL after it.
+    fn commit(&self, connection: &Connection, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<u64> {
         // Whatever comes to stand there next, what this store knows is not it.
         let in_place = || self.in_place().inspect_err(|_| self.poisoned.store(true, Ordering::Release));
-        in_place()?;
+        let len = in_place()?;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.err("cannot write", e))?;
+        self.warm_wal(len);
         let done = work(&mut Tx::new(connection, &self.path));
         if let Err(e) = done {
             // If even the rollback fails, the next BEGIN does, and says why.
@@ -366,8 +400,8 @@ impl SqliteStore {
     /// Whether the WAL grew by [`WAL_LIMIT`] since it was last folded for that
     /// or started anew. While readers keep it from starting anew it grows on,
     /// and folding it again at each commit would cost two syncs for little.
-    fn is_wal_long(&self) -> bool {
-        let (now, last) = (self.wal_len(), self.folded_at.load(Ordering::Relaxed));
+    fn is_wal_long(&self, now: u64) -> bool {
+        let last = self.folded_at.load(Ordering::Relaxed);
         // Shorter than it was: it started anew since.
         let last = if now < last { 0 } else { last };
         let long = now > last + WAL_LIMIT;
@@ -412,12 +446,13 @@ impl Store for SqliteStore {
         lock.exclusive()?;
         let outcome = self.commit(&connection, work);
         lock.unlock()?;
-        if outcome.is_ok() && self.is_wal_long() {
+        let len = outcome?;
+        if self.is_wal_long(len) {
             // The commit stands whatever comes of this; a failure poisons the
             // store, and so is told to whoever writes next.
             let _told_by_the_next_write = self.fold_wal(&connection);
         }
-        outcome
+        Ok(())
     }
 
     fn check(&self) -> Result<Vec<String>> {

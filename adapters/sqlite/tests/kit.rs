@@ -174,6 +174,64 @@ fn a_reader_settles_what_a_crash_left_and_keeps_it() {
 }
 
 #[test]
+fn the_log_is_lengthened_before_it_is_needed_and_the_zeros_are_no_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, after) = (dir.path().join("x.db"), dir.path().join("after"));
+    std::fs::create_dir(&after).unwrap();
+    let wal = || std::fs::read(dir.path().join("x.db-wal")).unwrap();
+    let row = [7; 3_000];
+    let store = create(&path);
+    let other = SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap();
+    let put = |store: &SqliteStore, i| store.write(&mut |tx| tx.put_event(1, i, b"leaf", Some(&row), None)).unwrap();
+    put(&store, 0);
+    assert!(wal().len() < 1 << 16, "who writes little pays nothing");
+    let mut lengths = std::collections::BTreeSet::new();
+    for i in 1..300 {
+        // Another process, and a program that knows nothing of the lock file.
+        match i % 3 {
+            0 => put(&store, i),
+            1 => put(&other, i),
+            _ => {
+                let foreign = rusqlite::Connection::open(&path).unwrap();
+                foreign.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+                let sql = "INSERT INTO event(pos, leaf, body) VALUES((1 << 40) + ?1, x'6c656166', ?2)";
+                foreign.execute(sql, rusqlite::params![i as i64, row]).unwrap();
+                foreign.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+            }
+        }
+        let now = wal();
+        if now.len() > 1 << 18 {
+            lengths.insert(now.len());
+        }
+    }
+    // Where a commit goes beyond what was lengthened, the next one lengthens.
+    assert!(lengths.len() < 30 && lengths.iter().filter(|l| *l % (1 << 19) == 0).count() >= 6, "{lengths:?}");
+    let bytes = wal();
+    assert!(bytes.len() % (1 << 19) != 0 || bytes.ends_with(&[0; 4_096]), "zeros wait at the end");
+    // The files as a killed process leaves them.
+    for name in ["x.db", "x.db-wal"] {
+        std::fs::copy(dir.path().join(name), after.join(name)).unwrap();
+    }
+    for store in [SqliteStore::open(&after.join("x.db"), Mode::Write, Durability::Full).unwrap(), store, other] {
+        assert!(store.check().unwrap().is_empty());
+        for i in 0..300 {
+            store.read(&mut |tx| tx.event(1, i).map(|row| assert_eq!(row.unwrap().body.unwrap(), [7; 3_000]))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_not_synced_is_not_lengthened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("x.db"), Mode::Create, Durability::Normal).unwrap();
+    for i in 0..60 {
+        store.write(&mut |tx| tx.put_event(1, i, b"leaf", Some(&[7; 3_000]), None)).unwrap();
+    }
+    let len = std::fs::metadata(dir.path().join("x.db-wal")).unwrap().len();
+    assert!(len > 1 << 17 && len % 4_120 == 32, "{len} bytes are a header and frames");
+}
+
+#[test]
 fn every_hot_query_is_a_key_look_up() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.db");

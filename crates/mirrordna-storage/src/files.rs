@@ -36,7 +36,13 @@ impl FileId {
     /// `None` if the path names nothing.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|m| Self(m.dev(), m.ino()))
+        std::fs::metadata(path).ok().map(|m| Self::from(&m))
+    }
+}
+
+impl From<&std::fs::Metadata> for FileId {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
     }
 }
 
