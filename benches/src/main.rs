@@ -16,7 +16,8 @@ use tools::Fallible;
 
 const HELP: &str = "figures SUBJECT
 
-  append     one at a time, 64 writers, batches and the share of the cryptography
+  append     one at a time, 64 writers, batches and the share of the cryptography;
+             `append one`, `append many` or `append batches` for one of these
   processes  8 processes as one actor against one
   growth     1e4 to 1e6 events: appends, reads, memory, bytes on disk, verification
   verify     verification and verified reads at 300,000 events; `verify EVENTS` for another number
@@ -29,7 +30,7 @@ const HELP: &str = "figures SUBJECT
 ";
 
 fn all() -> Fallible<()> {
-    [append::run, processes::run, growth::run, import::run, peers::langgraph, peers::upstream, redb::run]
+    [|| append::run(None), processes::run, growth::run, import::run, peers::langgraph, peers::upstream, redb::run]
         .into_iter()
         .try_for_each(|part| part())
 }
@@ -38,7 +39,7 @@ fn main() -> Fallible<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (part, rest) = args.split_first().map_or(("all", &[][..]), |(part, rest)| (part.as_str(), rest));
     match (part, rest) {
-        ("append", _) => append::run(),
+        ("append", rest) => append::run(rest.first().map(String::as_str)),
         ("processes", _) => processes::run(),
         ("growth", _) => growth::run(),
         ("verify", rest) => growth::verification(rest),

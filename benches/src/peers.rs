@@ -59,7 +59,7 @@ pub(crate) fn langgraph() -> Fallible<()> {
         (0..300).try_for_each(|i| agent.memories().add(text(i)).subject("bench").send().map(drop))?;
         one.push(300.0 / t.elapsed().as_secs_f64());
         let c = cpu();
-        many.push(writers(&agent, 40));
+        many.push(writers(&agent, 40).0);
         own_cost.push((cpu() - c).as_secs_f64() * 1e6 / 2560.0);
         if let (Some(many), Some(one), Some(b2)) = (many.last(), one.last(), b2.last()) {
             to_b2.push(many / b2);

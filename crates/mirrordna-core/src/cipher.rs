@@ -68,26 +68,17 @@ impl Secret {
         &self.0
     }
 
-    fn expand(&self, label: &[u8], context: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-        let mut out = Zeroizing::new([0; 32]);
-        // Secrets are uniform already, so RFC 5869 section 3.3 lets the
-        // extract step be skipped. 32 bytes can neither be too short for a
-        // PRK nor too long for an output.
-        if let Ok(hk) = Hkdf::<Sha256>::from_prk(&self.0) {
-            let _infallible = if context.is_empty() {
-                hk.expand(label, out.as_mut())
-            } else {
-                let info: Vec<&[u8]> = std::iter::once(label).chain(context.iter().copied()).collect();
-                hk.expand_multi_info(&info, out.as_mut())
-            };
-        }
-        out
+    /// What derives keys from this secret. Secrets are uniform already, so
+    /// RFC 5869 section 3.3 lets the extract step be skipped.
+    fn expander(&self) -> Hkdf<Sha256> {
+        #[allow(clippy::expect_used)]
+        Hkdf::<Sha256>::from_prk(&self.0).expect("32 bytes are long enough for a PRK")
     }
 
     /// A key for wrapping the secrets of one subject in one log.
     #[must_use]
     pub fn subject_wrapping(&self, log: &[u8; 16], subject: &Hash) -> Self {
-        Self(*self.expand(b"mdna.v1.wrap", &[log, subject]))
+        Self(*expand(&self.expander(), &[b"mdna.v1.wrap", log, subject]))
     }
 
     /// Wraps another secret under this one.
@@ -183,6 +174,14 @@ fn unwrap_together(key: &Aes256, wrapped: &[Wrapped], out: &mut Vec<Option<Secre
     }
 }
 
+/// One derived key of 32 bytes.
+fn expand(from: &Hkdf<Sha256>, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut out = Zeroizing::new([0; 32]);
+    // 32 bytes are not too long for an output.
+    let _infallible = from.expand_multi_info(info, out.as_mut());
+    out
+}
+
 /// What a body is bound to besides its secret.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding<'a> {
@@ -214,9 +213,10 @@ pub fn seal(secret: &Secret, binding: Binding<'_>, body: &[u8]) -> Result<Vec<u8
 }
 
 fn seal_with(secret: &Secret, binding: Binding<'_>, body: &[u8], gcm: bool) -> Result<Vec<u8>> {
-    let key = secret.expand(SEAL, &[]);
+    let keys = secret.expander();
+    let key = expand(&keys, &[SEAL]);
     let mut row = Vec::with_capacity(body.len() + OVERHEAD);
-    row.extend_from_slice(&*secret.expand(if gcm { COMMIT_GCM } else { COMMIT_XCHACHA }, &[]));
+    row.extend_from_slice(&*expand(&keys, &[if gcm { COMMIT_GCM } else { COMMIT_XCHACHA }]));
     row.extend_from_slice(body);
     let text = &mut row[32..];
     let tag: Result<[u8; 16], _> = if gcm {
@@ -231,15 +231,15 @@ fn seal_with(secret: &Secret, binding: Binding<'_>, body: &[u8], gcm: bool) -> R
 /// Whether `secret` is the one that the row commits to.
 #[must_use]
 pub fn commits(secret: &Secret, row: &[u8]) -> bool {
-    algorithm(secret, row).is_some()
+    algorithm(&secret.expander(), row).is_some()
 }
 
-fn algorithm(secret: &Secret, row: &[u8]) -> Option<bool> {
+fn algorithm(keys: &Hkdf<Sha256>, row: &[u8]) -> Option<bool> {
     let head = row.get(..32)?;
-    if head == *secret.expand(COMMIT_GCM, &[]) {
+    if head == *expand(keys, &[COMMIT_GCM]) {
         return Some(true);
     }
-    (head == *secret.expand(COMMIT_XCHACHA, &[])).then_some(false)
+    (head == *expand(keys, &[COMMIT_XCHACHA])).then_some(false)
 }
 
 /// Decrypts a stored row into the padded body.
@@ -249,11 +249,12 @@ fn algorithm(secret: &Secret, row: &[u8]) -> Option<bool> {
 /// for this binding.
 pub fn open(secret: &Secret, binding: Binding<'_>, row: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let refuse = |why: &'static str| Error::new(Code::Altered, why);
-    let gcm = algorithm(secret, row).ok_or_else(|| refuse("a body's secret is not the one its row commits to"))?;
+    let keys = secret.expander();
+    let gcm = algorithm(&keys, row).ok_or_else(|| refuse("a body's secret is not the one its row commits to"))?;
     let cut = row.len().checked_sub(16).filter(|c| *c >= 32).ok_or_else(|| refuse("a body's row is too short"))?;
     let tag: [u8; 16] = row[cut..].try_into().map_err(|_| refuse("a body's row is too short"))?;
     let mut body = Zeroizing::new(row[32..cut].to_vec());
-    let key = secret.expand(SEAL, &[]);
+    let key = expand(&keys, &[SEAL]);
     let opened = if gcm {
         Aes256Gcm::new((&*key).into()).decrypt_inout_detached(&[0; 12].into(), &binding.aad(), body.as_mut_slice().into(), &tag.into())
     } else {

@@ -21,7 +21,9 @@ pub fn fresh(prefix: &str, now_ms: u64, entropy: &dyn Entropy) -> Result<String>
 #[must_use]
 pub fn encode(raw: &[u8; 16]) -> String {
     let n = u128::from_be_bytes(*raw);
-    (0..26).map(|i| char::from(CROCKFORD[(n >> (125 - 5 * i)) as usize & 31])).collect()
+    let mut text = String::with_capacity(26);
+    text.extend((0..26).map(|i| char::from(CROCKFORD[(n >> (125 - 5 * i)) as usize & 31])));
+    text
 }
 
 /// The 16 bytes of an id made by [`fresh`] with this prefix; `None` for ids of

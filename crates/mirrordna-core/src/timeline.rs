@@ -24,6 +24,8 @@ const TYPE: u64 = 6;
 pub struct Sealed {
     /// The row to store.
     pub row: Vec<u8>,
+    /// What the header says of it.
+    pub commitment: Hash,
     /// Padded length, for the header.
     pub length: u64,
     /// The body's secret, to be wrapped in the commit.
@@ -77,7 +79,8 @@ impl Draft {
         let plain = body.encode_padded()?;
         let secret = Secret::generate(entropy)?;
         let row = cipher::seal(&secret, Binding { log, actor, kind }, &plain)?;
-        let sealed = Sealed { row, length: plain.len() as u64, secret, subject };
+        let commitment = hash::private_body(&row);
+        let sealed = Sealed { row, commitment, length: plain.len() as u64, secret, subject };
         Ok(Self { kind, session: [0; 16], body: DraftBody::Private(Box::new(sealed)), refs: Vec::new() })
     }
 
@@ -116,7 +119,7 @@ impl Draft {
         let (body, length) = match &self.body {
             DraftBody::None => (hash::NONE, 0),
             DraftBody::Public(bytes) => (hash::public_body(bytes), bytes.len() as u64),
-            DraftBody::Private(sealed) => (hash::private_body(&sealed.row), sealed.length),
+            DraftBody::Private(sealed) => (sealed.commitment, sealed.length),
         };
         Header {
             log: place.log,
