@@ -16,8 +16,8 @@ use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Leaf, Result, limi
 use mirrordna_storage::{LogRow, Store, SubjectRow, WriteTx};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::{self, Thread};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 
 /// Every how many events of an actor one is signed.
 const SIGN_EVERY: u64 = 64;
@@ -69,33 +69,50 @@ pub(crate) struct Job {
 
 type Outcome = Result<Vec<Appended>>;
 
-/// What a caller that waits is told.
-enum Turn {
-    /// Nothing yet.
-    Wait,
-    /// Commit what is queued, its own job first.
-    Lead,
-    /// Its job is done.
-    Done(Outcome),
+/// A job and its outcome. The job goes back to whoever made it: to free the
+/// memory of another thread is to wait for that thread's allocations.
+type Done = (Job, Outcome);
+
+/// What those who joined a group wait for.
+#[derive(Default)]
+struct Signals {
+    /// The first of them: that it leads.
+    lead: OnceLock<()>,
+    /// The others: what became of each job, in the order in which they joined.
+    done: OnceLock<Vec<Mutex<Option<Done>>>>,
 }
 
-struct Ticket {
-    job: Job,
-    turn: Arc<Mutex<Turn>>,
-    thread: Thread,
-}
-
-impl Ticket {
-    fn tell(&self, turn: Turn) {
-        *lock(&self.turn) = turn;
-        self.thread.unpark();
-    }
+/// Jobs that are committed together.
+struct Group {
+    jobs: Vec<Job>,
+    events: usize,
+    bytes: usize,
+    signals: Arc<Signals>,
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Ticket>,
+    groups: VecDeque<Group>,
+    /// Somebody commits, or was told to.
     led: bool,
+}
+
+impl Queue {
+    /// Puts a job into the last group that is waiting or, where it does not
+    /// fit, into a new one; returns its place there.
+    fn join(&mut self, job: Job, bytes: usize) -> (Arc<Signals>, usize) {
+        let events = job.items.len();
+        let fits = |g: &&mut Group| g.events + events <= limits::BATCH_EVENTS && g.bytes + bytes <= limits::BATCH_BYTES;
+        if let Some(group) = self.groups.back_mut().filter(fits) {
+            group.events += events;
+            group.bytes += bytes;
+            group.jobs.push(job);
+            return (group.signals.clone(), group.jobs.len() - 1);
+        }
+        let signals = Arc::<Signals>::default();
+        self.groups.push_back(Group { jobs: vec![job], events, bytes, signals: signals.clone() });
+        (signals, 0)
+    }
 }
 
 /// The queue of one store.
@@ -128,55 +145,75 @@ impl Committer {
                 ),
             ));
         }
-        let turn = Arc::new(Mutex::new(Turn::Wait));
-        let ticket = Ticket { job, turn: turn.clone(), thread: thread::current() };
-        let leads = {
+        let (signals, place, leads) = {
             let mut queue = lock(&self.queue);
-            queue.waiting.push_back(ticket);
-            !std::mem::replace(&mut queue.led, true)
+            let (signals, place) = queue.join(job, rows);
+            (signals, place, !std::mem::replace(&mut queue.led, true))
         };
         if leads {
-            self.lead();
+            return self.lead();
         }
+        if place == 0 {
+            signals.lead.wait();
+            self.gather();
+            return self.lead();
+        }
+        let done = signals.done.wait().get(place).and_then(|done| lock(done).take());
+        done.map_or_else(|| Err(Error::new(Code::Bug, "a commit left a job without an outcome")), |(_job, outcome)| outcome)
+    }
+
+    /// Commits the group at the front of the queue, whose first job is the
+    /// caller's, and hands the lead on; returns the outcome of that job.
+    fn lead(&self) -> Outcome {
+        let Some(group) = lock(&self.queue).groups.pop_front() else {
+            return Err(Error::new(Code::Bug, "a group was committed by another than its first"));
+        };
+        let outcomes = self.commit(&group.jobs);
+        let mut done = group.jobs.into_iter().zip(outcomes);
+        let (_job, own) = done.next().ok_or_else(|| Error::new(Code::Bug, "a group without a job"))?;
+        if done.len() > 0 {
+            // One wake for all of the group: nobody else waits for this.
+            let others = std::iter::once(Mutex::default()).chain(done.map(|d| Mutex::new(Some(d))));
+            let _first = group.signals.done.set(others.collect());
+        }
+        self.hand_on();
+        own
+    }
+
+    /// Callers that were just answered are about to come back: lets those that
+    /// can run join the group at the front, as long as any do. A sync for half
+    /// of them costs what one for all does.
+    fn gather(&self) {
+        let mut seen = 0;
         loop {
-            // Only those whose turn has come are woken, one by one: waking all
-            // for every commit costs more than the commit.
-            let told = std::mem::replace(&mut *lock(&turn), Turn::Wait);
-            match told {
-                Turn::Done(outcome) => return outcome,
-                Turn::Lead => {
-                    // Callers that were just answered are about to come back:
-                    // let those that can run join this group.
-                    thread::yield_now();
-                    self.lead();
-                }
-                Turn::Wait => thread::park(),
+            let now = lock(&self.queue).groups.front().map_or(0, |g| g.jobs.len());
+            if now <= seen {
+                return;
             }
+            seen = now;
+            thread::yield_now();
         }
     }
 
-    /// Commits one group from the front of the queue and hands the lead on.
-    fn lead(&self) {
-        let group = take_group(&mut lock(&self.queue).waiting);
-        self.commit(group);
-        let mut queue = lock(&self.queue);
-        match queue.waiting.front() {
-            Some(next) => next.tell(Turn::Lead),
-            None => queue.led = false,
+    /// Lets the first of the next group lead.
+    fn hand_on(&self) {
+        let next = {
+            let mut queue = lock(&self.queue);
+            queue.led = !queue.groups.is_empty();
+            queue.groups.front().map(|next| next.signals.clone())
+        };
+        if let Some(next) = next {
+            let _first = next.lead.set(());
         }
     }
 
-    fn commit(&self, group: Vec<Ticket>) {
-        let jobs: Vec<&Job> = group.iter().map(|t| &t.job).collect();
-        match self.transact(&jobs) {
-            Ok(outcomes) => group.iter().zip(outcomes).for_each(|(t, o)| t.tell(Turn::Done(Ok(o)))),
-            Err(first) => match group.as_slice() {
-                [only] => only.tell(Turn::Done(Err(first))),
-                // One bad job must not fail the others: each is tried alone.
-                _ => group.iter().for_each(|t| {
-                    t.tell(Turn::Done(self.transact(&[&t.job]).map(|mut o| o.pop().unwrap_or_default())));
-                }),
-            },
+    fn commit(&self, jobs: &[Job]) -> Vec<Outcome> {
+        let all: Vec<&Job> = jobs.iter().collect();
+        match self.transact(&all) {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(first) if jobs.len() == 1 => vec![Err(first)],
+            // One bad job must not fail the others: each is tried alone.
+            Err(_) => jobs.iter().map(|job| self.transact(&[job]).map(|mut o| o.pop().unwrap_or_default())).collect(),
         }
     }
 
@@ -199,12 +236,12 @@ impl Committer {
             outcomes.clear();
             for (number, log) in &logs {
                 let Some(state) = states.get_mut(number) else { continue };
-                log.refresh(tx, state)?;
+                let row = log.refresh(tx, state)?;
                 let once = jobs.iter().any(|j| j.log.number == *number && j.items.iter().any(|i| i.once.is_some()));
                 if once {
                     lock(&log.view).catch_up(tx, log)?;
                 }
-                staged.insert(*number, Staged::new(log, state, clock.now_ms(), sign_all));
+                staged.insert(*number, Staged::new(log, row, state, clock.now_ms(), sign_all));
             }
             for job in jobs {
                 let (Some(staged), Some(state)) = (staged.get_mut(&job.log.number), states.get(&job.log.number)) else { continue };
@@ -243,24 +280,11 @@ fn trace_events(job: &Job, placed: &[Appended]) {
     }
 }
 
-/// Takes what fits one transaction.
-fn take_group(waiting: &mut VecDeque<Ticket>) -> Vec<Ticket> {
-    let (mut events, mut bytes) = (0, 0);
-    let mut group = Vec::new();
-    while let Some(next) = waiting.front() {
-        events += next.job.items.len();
-        bytes += next.job.items.iter().filter_map(|i| i.draft.row()).map(<[u8]>::len).sum::<usize>();
-        if !group.is_empty() && (events > limits::BATCH_EVENTS || bytes > limits::BATCH_BYTES) {
-            break;
-        }
-        group.extend(waiting.pop_front());
-    }
-    group
-}
-
 /// A log's state while a transaction is under way; installed if it commits.
 struct Staged<'a> {
     log: &'a Log,
+    /// The log's row as it was found.
+    row: LogRow,
     edge: Edge,
     heads: HashMap<Hash, Head>,
     subjects: HashMap<Hash, (u64, Secret)>,
@@ -279,9 +303,10 @@ struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    fn new(log: &'a Log, state: &State, now: u64, sign_all: bool) -> Self {
+    fn new(log: &'a Log, row: LogRow, state: &State, now: u64, sign_all: bool) -> Self {
         Self {
             log,
+            row,
             edge: state.edge.clone().unwrap_or_default(),
             heads: HashMap::new(),
             subjects: HashMap::new(),
@@ -437,9 +462,9 @@ impl<'a> Staged<'a> {
         for (actor, head) in &self.heads {
             tx.put_head(self.log.number, actor, head.index)?;
         }
-        let old = tx.log(self.log.number)?.ok_or_else(|| Error::new(Code::Bug, "a log without a row"))?;
         let frontier = self.edge.tree.frontier();
-        let mut row = LogRow { size: frontier.size(), time: self.edge.time, frontier: frontier.to_bytes(), ..old };
+        let row = &mut self.row;
+        (row.size, row.time, row.frontier) = (frontier.size(), self.edge.time, frontier.to_bytes());
         if self.checkpoint
             && self.edge.signed != row.size
             && let Some(note) = self.log.sign_checkpoint(frontier)
@@ -449,7 +474,7 @@ impl<'a> Staged<'a> {
             self.edge.signed = row.size;
             self.released = Some(row.checkpoint.clone());
         }
-        tx.put_log(&row)
+        tx.put_log(row)
     }
 
     fn install(self, state: &mut State) {
@@ -523,8 +548,8 @@ pub(crate) fn write_genesis(tx: &mut dyn WriteTx, log: &Log, item: &Item, now: u
 /// Appends to a log that the same transaction made, and signs a checkpoint.
 pub(crate) fn append_to_new(tx: &mut dyn WriteTx, log: &Log, items: &[Item], now: u64, entropy: &dyn Entropy) -> Result<()> {
     let mut state = State::default();
-    log.refresh(tx, &mut state)?;
-    let mut staged = Staged::new(log, &state, now, false);
+    let row = log.refresh(tx, &mut state)?;
+    let mut staged = Staged::new(log, row, &state, now, false);
     items.iter().try_for_each(|item| staged.append(tx, &state, item, entropy).map(drop))?;
     staged.checkpoint = true;
     staged.write_row(tx)?;

@@ -338,8 +338,9 @@ impl Log {
         Ok(frontier)
     }
 
-    /// Makes `state` agree with the store, checking everything that is new.
-    pub(crate) fn refresh(&self, tx: &dyn ReadTx, state: &mut State) -> Result<()> {
+    /// Makes `state` agree with the store, checking everything that is new;
+    /// returns the log's row.
+    pub(crate) fn refresh(&self, tx: &dyn ReadTx, state: &mut State) -> Result<LogRow> {
         let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
         if let Some(successor) = row.successor {
             return Err(Error::new(Code::LogClosed, format!("log {} was left; log {successor} goes on from it", self.number)));
@@ -353,7 +354,7 @@ impl Log {
         }
         let known = state.edge.as_ref();
         if known.is_some_and(|e| e.tree.size() == row.size && e.tree.frontier().to_bytes() == row.frontier) {
-            return Ok(());
+            return Ok(row);
         }
         let mut edge = match known {
             Some(edge) => edge.clone(),
@@ -391,7 +392,7 @@ impl Log {
         edge.signed = self.signed_frontier(&row)?.size();
         self.last_time.fetch_max(edge.time, Ordering::AcqRel);
         state.edge = Some(edge);
-        Ok(())
+        Ok(row)
     }
 
     /// The edge at the checkpoint, so that only leaves after it must be hashed.
