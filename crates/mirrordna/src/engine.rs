@@ -9,7 +9,7 @@ use crate::log::{Epoch, Genesis, Log, adopts, genesis, lock, tenant_of};
 use crate::memories::Memories;
 use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
-use crate::system::{SystemClock, SystemEntropy};
+use crate::system::{Drawn, SystemClock, SystemEntropy};
 use crate::timeline::Timeline;
 
 use crate::verify::{Scope, VerifyReport};
@@ -370,6 +370,11 @@ impl Inner {
     /// Encrypts a body for an actor's event. A large payload is appended here,
     /// in parts; the draft then names them.
     pub(crate) fn draft(&self, log: &Arc<Log>, actor: &Hash, kind: Kind, body: &Body) -> Result<Draft> {
+        self.draft_with(log, actor, kind, body, &*self.entropy)
+    }
+
+    /// The same with randomness that was drawn for it: see [`Inner::draw`].
+    pub(crate) fn draft_with(&self, log: &Arc<Log>, actor: &Hash, kind: Kind, body: &Body, entropy: &dyn Entropy) -> Result<Draft> {
         let subject = body.text(field::SUBJECT).or_else(|| body.text(field::SESSION)).unwrap_or_else(|| body.id());
         let tag = log.subject_tag(subject)?;
         if body.is_large() {
@@ -377,13 +382,19 @@ impl Inner {
             let payload = named.take_payload()?;
             let parts = crate::parts::append(self, log, actor, subject, &payload)?;
             named.set_parts(&parts, payload.len());
-            return self.draft(log, actor, kind, &named);
+            return self.draft_with(log, actor, kind, &named, entropy);
         }
-        let draft = Draft::private(kind, &log.id, actor, body, tag, &*self.entropy)?;
+        let draft = Draft::private(kind, &log.id, actor, body, tag, entropy)?;
         match body.text(field::SESSION) {
             Some(session) => Ok(draft.in_session(log.session_tag(session)?)),
             None => Ok(draft),
         }
+    }
+
+    /// Randomness for this many new records: an id and a secret each.
+    pub(crate) fn draw(&self, records: usize) -> Result<Drawn<'_>> {
+        const RECORD: usize = 10 + 32;
+        Drawn::new(&*self.entropy, records.min(mirrordna_core::limits::BATCH_EVENTS) * RECORD)
     }
 
     /// Appends drafts of one actor in one commit.
@@ -858,7 +869,11 @@ impl Tenant {
     }
 
     pub(crate) fn new_id(&self, prefix: &str) -> Result<String> {
-        mirrordna_core::id::fresh(prefix, self.inner.clock.now_ms(), &*self.inner.entropy)
+        self.new_id_with(prefix, &*self.inner.entropy)
+    }
+
+    pub(crate) fn new_id_with(&self, prefix: &str, entropy: &dyn Entropy) -> Result<String> {
+        mirrordna_core::id::fresh(prefix, self.inner.clock.now_ms(), entropy)
     }
 
     pub(crate) fn view<T>(&self, mut work: impl FnMut(&mut View, &dyn ReadTx) -> Result<T>) -> Result<T> {
@@ -867,7 +882,19 @@ impl Tenant {
 
     /// Appends one private event.
     pub(crate) fn append(&self, actor: &Hash, kind: Kind, body: &Body, once: Option<[u8; 16]>) -> Result<Appended> {
-        let draft = self.inner.draft(&self.log, actor, kind, body)?;
+        self.append_with(actor, kind, body, once, &*self.inner.entropy)
+    }
+
+    /// The same with randomness that was drawn for it.
+    pub(crate) fn append_with(
+        &self,
+        actor: &Hash,
+        kind: Kind,
+        body: &Body,
+        once: Option<[u8; 16]>,
+        entropy: &dyn Entropy,
+    ) -> Result<Appended> {
+        let draft = self.inner.draft_with(&self.log, actor, kind, body, entropy)?;
         let placed = self.inner.append(&self.log, actor, vec![(draft, once)])?;
         placed.first().copied().ok_or_else(|| Error::new(Code::Bug, "an append returned nothing"))
     }

@@ -118,12 +118,13 @@ impl Add {
         new.user = memories.user.clone();
         new.subject = new.subject.or_else(|| memories.subject.clone());
         let once = once.map(|key| memories.tenant.log.once_tag(&["memory", &key])).transpose()?;
-        let id = memories.tenant.new_id(PREFIX)?;
+        let entropy = memories.tenant.inner.draw(1)?;
+        let id = memories.tenant.new_id_with(PREFIX, &entropy)?;
         let mut body = new.into_body(&id)?;
         if let Some(tag) = once {
             body.set(field::DEDUPE, Value::Bytes(tag.to_vec()));
         }
-        let event = memories.tenant.append(&actor, Kind::RECORD_PUT, &body, once)?;
+        let event = memories.tenant.append_with(&actor, Kind::RECORD_PUT, &body, once, &entropy)?;
         let id = if event.existed { memories.id_at(event.index)? } else { id };
         Ok(Written { id, event })
     }
@@ -210,14 +211,15 @@ impl Memories {
     pub fn add_all(&self, new: Vec<NewMemory>) -> Result<Vec<Written>> {
         let actor = self.actor()?;
         let (inner, log) = (&self.tenant.inner, &self.tenant.log);
+        let entropy = inner.draw(new.len())?;
         let mut ids = Vec::with_capacity(new.len());
         let mut drafts = Vec::with_capacity(new.len());
         for mut memory in new {
             memory.session = memory.session.or_else(|| self.session.clone());
             memory.user = memory.user.or_else(|| self.user.clone());
             memory.subject = memory.subject.or_else(|| self.subject.clone());
-            let id = self.tenant.new_id(PREFIX)?;
-            drafts.push((inner.draft(log, &actor, Kind::RECORD_PUT, &memory.into_body(&id)?)?, None));
+            let id = self.tenant.new_id_with(PREFIX, &entropy)?;
+            drafts.push((inner.draft_with(log, &actor, Kind::RECORD_PUT, &memory.into_body(&id)?, &entropy)?, None));
             ids.push(id);
         }
         let placed = inner.append(log, &actor, drafts)?;
