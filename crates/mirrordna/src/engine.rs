@@ -13,7 +13,7 @@ use crate::system::{Drawn, SystemClock, SystemEntropy};
 use crate::timeline::Timeline;
 
 use crate::verify::{Scope, VerifyReport};
-use crate::view::View;
+use crate::view::{FOLD, Saving, View};
 use crate::witness::{self, Freshness, Remembered, Witness};
 use mirrordna_core::body::{Body, field};
 use mirrordna_core::cipher::Secret;
@@ -43,6 +43,9 @@ const EPOCH_LIFE: u64 = 24 * 60 * 60 * 1000;
 const SERVICE: Duration = Duration::from_millis(1000);
 /// How often the head witness is synced.
 const WITNESS_SYNC: Duration = Duration::from_secs(10);
+
+/// Writes a part of what a view has made.
+type Step<'a> = &'a mut dyn FnMut(&View, &mut dyn WriteTx) -> Result<Option<Saving>>;
 
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
@@ -324,14 +327,40 @@ impl Inner {
 
     /// Runs `work` on a view that is caught up with the store.
     pub(crate) fn view<T>(&self, log: &Log, work: &mut dyn FnMut(&mut View, &dyn ReadTx) -> Result<T>) -> Result<T> {
-        let mut out = None;
-        self.store.read(&mut |tx| {
-            let mut view = lock(&log.view);
-            view.catch_up(tx, log)?;
-            out = Some(view.surely(tx, log, &mut |view| work(view, tx))?);
-            Ok(())
-        })?;
-        out.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))
+        // A long log is folded in steps, and what each of them made goes into
+        // the store. Who may not write there keeps it all in memory.
+        let mut leaves = if self.read_only { u64::MAX } else { FOLD };
+        loop {
+            let mut out = None;
+            self.store.read(&mut |tx| {
+                let mut view = lock(&log.view);
+                if view.catch_up_by(tx, log, leaves)? {
+                    out = Some(view.surely(tx, log, &mut |view| work(view, tx))?);
+                }
+                Ok(())
+            })?;
+            if let Some(out) = out {
+                return Ok(out);
+            }
+            if let Err(e) = self.step_by_step(log, &mut |view, tx| view.spill(tx, log).map(Some)) {
+                tracing::warn!(log = log.number, error = %e, "a long fold stays in memory");
+                leaves = u64::MAX;
+            }
+        }
+    }
+
+    /// Writes what a view has made to the store, a part in each transaction.
+    fn step_by_step(&self, log: &Log, write: Step<'_>) -> Result<()> {
+        let mut more = true;
+        while more {
+            let mut step = None;
+            self.store.write(&mut |tx| {
+                step = write(&lock(&log.view), tx)?;
+                Ok(())
+            })?;
+            more = step.is_some_and(|step| lock(&log.view).saved(&step));
+        }
+        Ok(())
     }
 
     /// The time that the next event of a log will have, as far as is known.
@@ -399,6 +428,11 @@ impl Inner {
 
     /// Appends drafts of one actor in one commit.
     pub(crate) fn append(&self, log: &Arc<Log>, actor: &Hash, drafts: Vec<(Draft, Option<[u8; 16]>)>) -> Result<Vec<Appended>> {
+        // What the commit must know of earlier events is learnt in steps before,
+        // not all at once while nobody else can write.
+        if drafts.iter().any(|(_, once)| once.is_some()) && lock(&log.view).size() == 0 {
+            self.view(log, &mut |_, _| Ok(()))?;
+        }
         let attempt = |drafts: Vec<(Draft, Option<[u8; 16]>)>| {
             let epoch = self.epoch(log, actor)?;
             let item = |(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once };
@@ -469,14 +503,9 @@ impl Inner {
     /// process the work.
     fn save_views(&self, logs: &[Arc<Log>]) -> Result<()> {
         for log in logs {
-            let mut more = lock(&log.view).is_worth_saving();
-            while more {
-                let mut step = None;
-                self.store.write(&mut |tx| {
-                    step = lock(&log.view).save(tx, log)?;
-                    Ok(())
-                })?;
-                more = step.is_some_and(|step| lock(&log.view).saved(&step));
+            let worth = lock(&log.view).is_worth_saving();
+            if worth {
+                self.step_by_step(log, &mut |view, tx| view.save(tx, log))?;
             }
         }
         Ok(())

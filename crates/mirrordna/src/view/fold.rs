@@ -12,7 +12,7 @@ use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::verify::hash;
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::{Code, Error, Hash, Kind, Result};
-use mirrordna_storage::ReadTx;
+use mirrordna_storage::{LogRow, ReadTx};
 
 /// Fields of a profile by which it is found.
 const NAMES: [u64; 2] = [7, field::SOURCE_NS];
@@ -45,16 +45,19 @@ pub(super) fn actor_from(value: &[u8]) -> Option<(IdentityType, bool, u64, Hash)
 }
 
 impl View {
-    /// Folds up to `size` leaves and compares with the tree the row claims.
-    pub(super) fn advance(&mut self, tx: &dyn ReadTx, log: &Log, size: u64, frontier: &[u8], signed: &Frontier) -> Result<()> {
+    /// Folds so many leaves, or all that the row claims, which are compared with
+    /// its tree then; returns whether it was all.
+    pub(super) fn advance(&mut self, tx: &dyn ReadTx, log: &Log, row: &LogRow, signed: &Frontier, leaves: u64) -> Result<bool> {
         let forked = |what: &str| Error::new(Code::Forked, format!("log {}: its leaves {what}", log.number));
+        let end = row.size.min(self.frontier.size().saturating_add(leaves));
+        self.partial = true;
         if self.frontier.size() == signed.size() && self.frontier != *signed {
             return Err(forked("have another root than its checkpoint signs"));
         }
         // Others may have erased subjects.
         crate::log::lock(&log.subjects).clear();
         let lacks = |leaf: u64| Error::new(Code::Altered, format!("log {} lacks leaf {leaf}", log.number));
-        tx.scan(log.number, self.frontier.size()..size, &mut |row| {
+        tx.scan(log.number, self.frontier.size()..end, &mut |row| {
             if row.index != self.frontier.size() {
                 return Err(lacks(self.frontier.size()));
             }
@@ -70,13 +73,17 @@ impl View {
             }
             Ok(())
         })?;
-        if self.frontier.size() != size {
+        if self.frontier.size() != end {
             return Err(lacks(self.frontier.size()));
         }
-        if frontier != self.frontier.to_bytes() {
+        if end < row.size {
+            return Ok(false);
+        }
+        if row.frontier != self.frontier.to_bytes() {
             return Err(forked("do not lead to the tree its row claims"));
         }
-        Ok(())
+        self.partial = false;
+        Ok(true)
     }
 
     /// Notes a full tile, and makes a segment where enough has come together.

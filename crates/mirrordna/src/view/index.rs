@@ -16,12 +16,13 @@ use mirrordna_core::{Hash, Result};
 use mirrordna_storage::{LogNumber, ReadTx, WriteTx};
 use std::collections::BTreeMap;
 
-/// Leaves after which the table in memory becomes a segment.
-pub(super) const FREEZE: u64 = 8_192;
+/// Leaves after which the table in memory becomes a segment; fewer in tests,
+/// which would take too long to reach the largest.
+pub(super) const FREEZE: u64 = if cfg!(test) { 1_024 } else { 8_192 };
 /// This many segments of one size are merged into one of the next.
-const FANOUT: usize = 16;
+const FANOUT: usize = if cfg!(test) { 4 } else { 16 };
 /// Segments do not grow beyond this many leaves: what a merge takes is bounded.
-const LARGEST: u64 = FREEZE * 16;
+pub(super) const LARGEST: u64 = FREEZE * FANOUT as u64;
 /// Blocks that one transaction writes.
 const STEP: usize = 1_024;
 /// Version of keys, values, segments and manifest together.
@@ -123,14 +124,18 @@ pub(super) struct Index {
     frozen: (Frontier, BTreeMap<u16, u64>),
     /// SHA-256 of the manifest that the segments in the store come from.
     manifest: Option<Hash>,
+    /// How many leaves it covers.
+    listed: u64,
 }
 
 /// What one step of saving wrote; it counts when its transaction committed.
 pub(super) enum Step {
     /// So many parts of a segment are there.
     Parts(u32, usize),
-    /// Everything is there, under a manifest with this hash.
-    All(Hash),
+    /// What is to stay as it is is there, under no manifest yet.
+    Spilled,
+    /// Everything is there, under a manifest with this hash over so many leaves.
+    All(Hash, u64),
     /// Another process saved first.
     Overtaken,
 }
@@ -263,47 +268,77 @@ impl Index {
         (run >= FANOUT && newest * FANOUT as u64 <= LARGEST).then_some(run)
     }
 
-    /// Leaves in segments that are not in the store.
-    pub(super) fn unsaved(&self) -> u64 {
-        self.segments.iter().filter(|s| s.memory.is_some()).map(|s| s.leaves).sum()
+    /// Leaves in segments that no manifest in the store lists.
+    pub(super) const fn unsaved(&self) -> u64 {
+        self.covered() - self.listed
+    }
+
+    /// Writes a part of the segments that will not be merged any more, so that
+    /// they need no memory. Without a manifest the rows mean nothing to anybody
+    /// else: they stay for whoever folds the same leaves, or are dropped.
+    pub(super) fn spill(&self, tx: &mut dyn WriteTx, log: LogNumber) -> Result<Step> {
+        Ok(self.save_parts(tx, log, LARGEST)?.unwrap_or(Step::Spilled))
     }
 
     /// Writes a part of what is unsaved; the manifest once all else is there.
     pub(super) fn save(&self, tx: &mut dyn WriteTx, log: LogNumber, key: &Secret, id: &[u8; 16]) -> Result<Step> {
+        if let Some(step) = self.save_parts(tx, log, 0)? {
+            return Ok(step);
+        }
+        let manifest = self.manifest_bytes(key, id);
+        tx.put_cache(log, MANIFEST.0, MANIFEST.1, &manifest)?;
+        let keep: Vec<u32> = std::iter::once(MANIFEST.0).chain(self.segments.iter().map(|s| s.number)).collect();
+        tx.drop_cache(log, &keep)?;
+        Ok(Step::All(hash::sha256(&[&manifest]), self.covered()))
+    }
+
+    /// Writes a part of a segment over at least so many leaves; `None` where
+    /// they all are in the store.
+    fn save_parts(&self, tx: &mut dyn WriteTx, log: LogNumber, least: u64) -> Result<Option<Step>> {
         let there = tx.cache(log, MANIFEST.0, MANIFEST.1)?.map(|m| hash::sha256(&[&m]));
         if there.is_some() && there != self.manifest {
-            return Ok(Step::Overtaken);
+            return Ok(Some(Step::Overtaken));
         }
-        for segment in &self.segments {
+        for segment in self.segments.iter().filter(|s| s.leaves >= least) {
             let Some(blocks) = segment.memory.as_ref().filter(|b| segment.stored <= b.len()) else { continue };
             let end = (segment.stored + STEP).min(blocks.len());
             for (at, block) in blocks.iter().enumerate().take(end).skip(segment.stored) {
                 tx.put_cache(log, segment.number, at as u32, block)?;
             }
             if end < blocks.len() {
-                return Ok(Step::Parts(segment.number, end));
+                return Ok(Some(Step::Parts(segment.number, end)));
             }
             tx.put_cache(log, segment.number, DIRECTORY, &segment.directory())?;
-            return Ok(Step::Parts(segment.number, end + 1));
+            return Ok(Some(Step::Parts(segment.number, end + 1)));
         }
-        let manifest = self.manifest_bytes(key, id);
-        tx.put_cache(log, MANIFEST.0, MANIFEST.1, &manifest)?;
-        let keep: Vec<u32> = std::iter::once(MANIFEST.0).chain(self.segments.iter().map(|s| s.number)).collect();
-        tx.drop_cache(log, &keep)?;
-        Ok(Step::All(hash::sha256(&[&manifest])))
+        Ok(None)
     }
 
     /// Takes note of a step whose transaction committed.
     pub(super) fn saved(&mut self, step: &Step) {
         match step {
-            Step::Parts(number, parts) => self.segments.iter_mut().filter(|s| s.number == *number).for_each(|s| s.stored = *parts),
-            Step::All(hash) => {
-                self.manifest = Some(*hash);
-                let complete = |s: &&mut Segment| s.memory.as_ref().is_some_and(|b| s.stored > b.len());
-                self.segments.iter_mut().filter(complete).for_each(|s| s.memory = None);
+            Step::Parts(number, parts) => {
+                self.segments.iter_mut().filter(|s| s.number == *number).for_each(|s| s.stored = s.stored.max(*parts));
             }
+            Step::All(hash, leaves) => {
+                (self.manifest, self.listed) = (Some(*hash), *leaves);
+                self.forget_stored();
+            }
+            Step::Spilled => self.forget_stored(),
             Step::Overtaken => {}
         }
+    }
+
+    /// From now on, reads segments that are in the store there.
+    fn forget_stored(&mut self) {
+        let complete = |s: &&mut Segment| s.memory.as_ref().is_some_and(|b| s.stored > b.len());
+        self.segments.iter_mut().filter(complete).for_each(|s| s.memory = None);
+    }
+
+    /// Leaves in segments whose blocks are in memory.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> u64 {
+        self.segments.iter().filter(|s| s.memory.is_some()).map(|s| s.leaves).sum()
     }
 
     fn manifest_bytes(&self, key: &Secret, id: &[u8; 16]) -> Vec<u8> {
@@ -356,6 +391,7 @@ impl Index {
             index.segments.push(Segment::from_directory(number, &directory)?);
         }
         r.end()?;
+        index.listed = tree.size();
         index.frozen = (tree, index.counts.clone());
         Ok(Some(index))
     }
@@ -369,7 +405,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Leaves a frozen table stands for here: enough rounds reach all sizes.
-    const LEAVES: usize = 2_048;
+    const LEAVES: usize = 256;
 
     #[derive(Debug, Clone)]
     enum Act {

@@ -25,7 +25,7 @@ pub(crate) use recall::Scope;
 
 use crate::commit::Appended;
 use crate::log::Log;
-use index::{At, FREEZE, Index, Key, Step, first_number, last_number, space};
+use index::{At, FREEZE, Index, Key, LARGEST, Step, first_number, last_number, space};
 use mirrordna_core::body::{field, schema};
 use mirrordna_core::identity::{IdentityType, display_id};
 use mirrordna_core::record::{self, Change, Record};
@@ -119,13 +119,22 @@ pub(crate) struct View {
     /// Actors that were looked up: what is known of one never changes.
     actors: RefCell<HashMap<Short, Actor>>,
     recall: recall::Recall,
-    /// The index began with what the store kept.
+    /// Some of the index is only in the store.
     leans: bool,
     /// The view of the log that this one goes on from.
     before: Option<Box<View>>,
     /// Number of events before this log's own.
     base: u64,
+    /// More leaves are to be folded before they were compared with the tree:
+    /// nothing here may answer, or be saved for others, until then.
+    partial: bool,
+    /// Another process saved first: the next to come begins with that.
+    overtaken: bool,
 }
+
+/// Leaves folded at once, where what comes of them can go into the store before
+/// the next: whole segments of the largest size.
+pub(crate) const FOLD: u64 = LARGEST;
 
 impl View {
     /// Number of events folded, those of the logs before this one among them.
@@ -172,8 +181,19 @@ impl View {
 
     /// Folds what the store has beyond this view.
     pub(crate) fn catch_up(&mut self, tx: &dyn ReadTx, log: &Log) -> Result<()> {
+        self.catch_up_by(tx, log, u64::MAX).map(drop)
+    }
+
+    /// Folds so many leaves of what the store has beyond this view; returns
+    /// whether that was all. Until it is, nothing here may answer.
+    pub(crate) fn catch_up_by(&mut self, tx: &dyn ReadTx, log: &Log, leaves: u64) -> Result<bool> {
+        if self.overtaken {
+            *self = self.emptied();
+        }
         if let Some(before) = &log.before {
-            self.before.get_or_insert_default().catch_up(tx, before)?;
+            if !self.before.get_or_insert_default().catch_up_by(tx, before, leaves)? {
+                return Ok(false);
+            }
             self.base = log.base;
         }
         let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
@@ -185,7 +205,7 @@ impl View {
             ));
         }
         if row.size == known && row.frontier == self.frontier.to_bytes() {
-            return Ok(());
+            return Ok(true);
         }
         let signed = log.signed_frontier(&row)?;
         if known == 0 {
@@ -194,20 +214,21 @@ impl View {
                 && index.covered() <= row.size
             {
                 *self = Self { frontier: index.tree().clone(), index, leans: true, ..self.emptied() };
-                if self.advance(tx, log, row.size, &row.frontier, &signed).is_ok() {
-                    return Ok(());
+                if let Ok(all) = self.advance(tx, log, &row, &signed, leaves) {
+                    return Ok(all);
                 }
             }
             *self = self.anew(tx, log)?;
         }
         let leaned = self.leans;
-        let done = self.advance(tx, log, row.size, &row.frontier, &signed);
+        let done = self.advance(tx, log, &row, &signed, leaves);
         if done.is_err() {
             // Nothing half-folded may answer.
             *self = Self::default();
             if leaned {
-                // Derived data may have gone: begin again, at last without it.
-                return self.catch_up(tx, log);
+                // Derived data may have gone: begin again, at last without it,
+                // and in one step, so that what is wrong still is found once.
+                return self.catch_up_by(tx, log, u64::MAX);
             }
         }
         done
@@ -227,7 +248,7 @@ impl View {
         }
         if misled(self, &done) {
             tracing::warn!(log = log.number, "the derived data in the store is dropped and made again");
-            *self = Self::alone(tx, log)?;
+            *self = Self::alone(tx, log).inspect_err(|_| *self = Self::default())?;
             done = work(self);
         }
         done
@@ -246,7 +267,7 @@ impl View {
         }
         let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
         view = view.anew(tx, log)?;
-        view.advance(tx, log, row.size, &row.frontier, &log.signed_frontier(&row)?)?;
+        view.advance(tx, log, &row, &log.signed_frontier(&row)?, u64::MAX)?;
         Ok(view)
     }
 
@@ -524,44 +545,81 @@ impl View {
 
     /// Whether there is enough to be worth saving.
     pub(crate) fn is_worth_saving(&self) -> bool {
-        self.index.unsaved() >= FREEZE || self.before.as_ref().is_some_and(|view| view.is_worth_saving())
+        let own = !self.partial && !self.overtaken && self.index.unsaved() >= FREEZE;
+        own || self.before.as_ref().is_some_and(|view| view.is_worth_saving())
+    }
+
+    /// Writes some of what a fold that is under way has made to the store, as
+    /// [`View::save`] does, but for this view alone.
+    pub(crate) fn spill(&self, tx: &mut dyn WriteTx, log: &Log) -> Result<Saving> {
+        if let (Some(view), Some(before)) = (&self.before, &log.before)
+            && view.is_partial()
+        {
+            return view.spill(tx, before).map(Saving::of_before);
+        }
+        Ok(Saving { step: self.index.spill(tx, log.number)?, depth: 0 })
     }
 
     /// Writes some of the index to the store; [`View::saved`] is to be told
-    /// when the transaction committed. `None` without the key for the MAC.
+    /// when the transaction committed. `None` without the key for the MAC, and
+    /// where what is here was not yet compared with the tree.
     pub(crate) fn save(&self, tx: &mut dyn WriteTx, log: &Log) -> Result<Option<Saving>> {
         if let (Some(view), Some(before)) = (&self.before, &log.before)
             && view.is_worth_saving()
         {
-            return view.save(tx, before);
+            return Ok(view.save(tx, before)?.map(Saving::of_before));
         }
-        log.store.as_ref().map(|key| self.index.save(tx, log.number, key, &log.id).map(Saving)).transpose()
+        let key = log.store.as_ref().filter(|_| !self.partial);
+        key.map(|key| Ok(Saving { step: self.index.save(tx, log.number, key, &log.id)?, depth: 0 })).transpose()
     }
 
     /// Takes note of what was saved; returns whether there is more to save.
     pub(crate) fn saved(&mut self, done: &Saving) -> bool {
-        if let Some(view) = self.before.as_mut().filter(|view| view.is_worth_saving()) {
-            view.saved(done);
-            return self.is_worth_saving();
+        let mut view = &mut *self;
+        for _ in 0..done.depth {
+            match view.before.as_deref_mut() {
+                Some(before) => view = before,
+                None => return false,
+            }
         }
-        self.index.saved(&done.0);
-        match done.0 {
+        view.index.saved(&done.step);
+        match done.step {
             Step::Parts(..) => true,
-            Step::All(_) => {
-                self.leans = true;
+            Step::Spilled => {
+                view.leans = true;
                 false
             }
+            Step::All(..) => {
+                view.leans = true;
+                done.depth > 0 && self.is_worth_saving()
+            }
             Step::Overtaken => {
-                // What the other process saved is as good; begin with that.
-                *self = Self::default();
+                // What the other process saved is as good. But somebody may be
+                // between catching up and asking: this is whole, and answers.
+                view.overtaken = true;
                 false
             }
         }
     }
+
+    /// Whether a fold is under way, here or before.
+    fn is_partial(&self) -> bool {
+        self.partial || self.before.as_ref().is_some_and(|view| view.is_partial())
+    }
 }
 
 /// A step of saving whose transaction is under way.
-pub(crate) struct Saving(Step);
+pub(crate) struct Saving {
+    step: Step,
+    /// How many logs before the view's own it is of.
+    depth: usize,
+}
+
+impl Saving {
+    fn of_before(self) -> Self {
+        Self { depth: self.depth + 1, ..self }
+    }
+}
 
 /// Which records a listing returns.
 #[derive(Debug, Clone)]
@@ -574,3 +632,138 @@ pub(crate) struct Page {
 }
 
 const _: () = assert!(FREEZE.is_multiple_of(TILE), "segments end where tiles end");
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::log::lock;
+    use crate::{Engine, IdentityType, Keys, NewMemory, Witness};
+    use rusqlite::Connection;
+    use std::path::Path;
+
+    /// Memories of one agent: three folds of [`FOLD`] leaves and some.
+    const MANY: usize = FOLD as usize * 3 + 1_000;
+
+    fn builder(dir: &Path) -> crate::Builder {
+        let builder = Engine::builder(dir.join("m.db").to_str().unwrap());
+        builder.keys(Keys::Folder(dir.join("keys"))).witness(Witness::Folder(dir.join("state")))
+    }
+
+    /// A long log that nobody has folded.
+    fn long(dir: &Path) {
+        let engine = builder(dir).open().unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        let new = |i: usize| NewMemory { content: crate::Content::Text(format!("memory {i}")), ..NewMemory::default() };
+        for start in (0..MANY).step_by(1_000) {
+            agent.memories().add_all((start..MANY.min(start + 1_000)).map(new).collect()).unwrap();
+        }
+        drop(agent);
+        engine.close().unwrap();
+        assert_eq!(cached(dir), 0);
+    }
+
+    fn cached(dir: &Path) -> i64 {
+        Connection::open(dir.join("m.db")).unwrap().query_row("SELECT count(*) FROM cache_segment", [], |r| r.get(0)).unwrap()
+    }
+
+    fn answers(engine: &Engine) {
+        let memories = engine.memories();
+        assert_eq!(memories.count().unwrap(), MANY as u64);
+        for at in [0, 4_000, 8_000, 12_000, MANY - 1] {
+            let found = memories.list(at, 1).unwrap().remove(0);
+            assert_eq!(found.text(), format!("memory {at}"));
+            assert_eq!(memories.get(&found.id).unwrap().text(), found.text());
+        }
+    }
+
+    /// Folds one step and puts what it made into the store.
+    fn step(engine: &Engine) -> bool {
+        let (log, store) = (engine.main().log, &engine.inner.store);
+        let mut all = false;
+        store
+            .read(&mut |tx| {
+                all = lock(&log.view).catch_up_by(tx, &log, FOLD)?;
+                Ok(())
+            })
+            .unwrap();
+        assert!(all || !lock(&log.view).is_worth_saving(), "what was not compared is not for others");
+        let mut more = !all;
+        while more {
+            let mut saving = None;
+            store
+                .write(&mut |tx| {
+                    saving = Some(lock(&log.view).spill(tx, &log)?);
+                    Ok(())
+                })
+                .unwrap();
+            more = lock(&log.view).saved(&saving.unwrap());
+        }
+        all
+    }
+
+    #[test]
+    fn a_long_log_is_folded_in_steps_that_leave_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        long(dir.path());
+        // Who may not write keeps it all, and answers the same.
+        let reader = builder(dir.path()).read_only().open().unwrap();
+        answers(&reader);
+        assert!(lock(&reader.main().log.view).index.in_memory() > FOLD * 2);
+        drop(reader);
+        assert_eq!(cached(dir.path()), 0);
+
+        // Killed after two steps: what it left means nothing to anybody.
+        let engine = builder(dir.path()).open().unwrap();
+        assert!(!step(&engine) && !step(&engine));
+        assert!(lock(&engine.main().log.view).index.in_memory() < FOLD);
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["m.db", "m.db-wal"] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let left = |dir: &Path| builder(copy.path()).keys(Keys::Folder(dir.join("keys"))).open().unwrap();
+        let again = left(dir.path());
+        assert!(cached(copy.path()) > 0);
+        again.inner.store.read(&mut |tx| tx.cache(1, 0, 0).map(|manifest| assert!(manifest.is_none()))).unwrap();
+        // What this one put away is taken from it too.
+        assert!(!step(&again) && !step(&again));
+        again.inner.store.write(&mut |tx| tx.drop_cache(1, &[])).unwrap();
+        answers(&again);
+        again.close().unwrap();
+        let again = left(dir.path());
+        answers(&again);
+        assert!(again.verify().unwrap().is_intact());
+
+        // What it put away goes on to answer; so does what another one saved.
+        answers(&engine);
+        assert!(lock(&engine.main().log.view).index.in_memory() < FOLD);
+        lock(&engine.main().log.view).overtaken = true;
+        answers(&engine);
+        engine.close().unwrap();
+        assert!(cached(dir.path()) > 0);
+    }
+
+    #[test]
+    fn a_log_that_does_not_lead_to_its_checkpoint_is_never_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        long(dir.path());
+        let db = Connection::open(dir.path().join("m.db")).unwrap();
+        // Two leaves near the end change places.
+        let (a, b) = (MANY as i64 - 10, MANY as i64 - 9);
+        let swap = "UPDATE event SET pos = -1 WHERE pos & 0xFFFFFFFFFF = ?1 AND pos > 0";
+        let place: i64 = db.query_row("SELECT min(pos) FROM event", [], |r| r.get(0)).unwrap();
+        db.execute(swap, [a]).unwrap();
+        db.execute("UPDATE event SET pos = ?1 WHERE pos = ?2", [place + a, place + b]).unwrap();
+        db.execute("UPDATE event SET pos = ?1 WHERE pos = -1", [place + b]).unwrap();
+        drop(db);
+        let engine = builder(dir.path()).open().unwrap();
+        assert!(!step(&engine) && !step(&engine));
+        for _ in 0..2 {
+            assert!(matches!(engine.memories().count().unwrap_err().code(), Code::Forked | Code::Altered));
+        }
+        engine.close().unwrap();
+        let engine = builder(dir.path()).read_only().open().unwrap();
+        engine.inner.store.read(&mut |tx| tx.cache(1, 0, 0).map(|manifest| assert!(manifest.is_none()))).unwrap();
+    }
+}
