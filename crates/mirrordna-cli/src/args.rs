@@ -232,8 +232,12 @@ pub(crate) enum IdentityCommand {
     /// Show all identities.
     #[command(after_help = "Examples:
   mirrordna identity list
-  mirrordna identity list --json | jq -r '.identities[].id'")]
-    List,
+  mirrordna identity list --json | jq -r '.identities[].id'
+  mirrordna identity list --limit 100 --after \"$next\" --json")]
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// Show one identity.
     #[command(after_help = "Examples:
   mirrordna identity show Ada
@@ -285,11 +289,14 @@ pub(crate) enum SessionCommand {
     /// Show sessions, oldest first.
     #[command(after_help = "Examples:
   mirrordna session list
-  mirrordna session list --agent Ada --json | jq '.sessions | length'")]
+  mirrordna session list --agent Ada --json | jq '.sessions | length'
+  mirrordna session list --limit 100 --after \"$next\" --json | jq -r '.next // empty'")]
     List {
         /// Only of this agent: id or name.
         #[arg(long)]
         agent: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
     },
     /// Show a session and those it continues, oldest first.
     #[command(after_help = "Examples:
@@ -339,9 +346,13 @@ pub(crate) struct Recall {
 #[derive(Debug, Subcommand)]
 pub(crate) enum MemoryCommand {
     /// Show memories in order of writing, without the archived ones.
-    #[command(after_help = "Examples:
+    #[command(after_help = "A script goes on --after the id in `next` of the page before, until that is
+null: what is written or archived meanwhile shifts offsets, but no id.
+
+Examples:
   mirrordna memory list
-  mirrordna memory list --identity Ada --offset 100 --limit 20
+  mirrordna memory list --identity Ada --limit 20 --archived
+  mirrordna memory list --limit 500 --after \"$next\" --json | jq -r '.next // empty'
   mirrordna memory list --session sess_01jt… --json | jq -r '.memories[].content'")]
     List {
         /// Only of this agent: id or name.
@@ -353,9 +364,11 @@ pub(crate) enum MemoryCommand {
         /// Leave away this many at the beginning.
         #[arg(long, value_name = "N", default_value_t = 0)]
         offset: usize,
-        /// At most this many.
-        #[arg(long, value_name = "N")]
-        limit: Option<usize>,
+        #[command(flatten)]
+        paging: Paging,
+        /// With the archived ones.
+        #[arg(long)]
+        archived: bool,
     },
     /// Show one memory, also where it is archived.
     #[command(after_help = "Examples:
@@ -434,9 +447,12 @@ pub(crate) enum TimelineCommand {
         identity: String,
     },
     /// Show events, oldest first; with --json one event a line.
-    #[command(after_help = "Examples:
+    #[command(after_help = "A script that reads page by page goes on --from the last leaf it saw plus one.
+
+Examples:
   mirrordna timeline list --since 2h
   mirrordna timeline list --identity Ada --limit 20
+  mirrordna timeline list --from 1024 --limit 500 --json
   mirrordna timeline list --json | jq -r 'select(.event_type) | .event_type'")]
     List {
         #[command(flatten)]
@@ -487,6 +503,17 @@ Examples:
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+}
+
+/// Which part of a list.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Paging {
+    /// Only what comes after this id: `next` of the page before.
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
+    /// At most this many.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
 }
 
 /// Which events.

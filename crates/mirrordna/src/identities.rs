@@ -2,6 +2,7 @@
 
 use crate::commit::{Item, Job, Speaker};
 use crate::engine::{Engine, Tenant, identity_keys, last_line, recovery_of};
+use crate::listing::Page;
 use crate::memories::Memories;
 use crate::timeline::Timeline;
 use crate::view::Actor;
@@ -236,6 +237,26 @@ impl Identities {
     pub fn list(&self) -> Result<Vec<Identity>> {
         let all = self.tenant.view(|view, tx| view.actors(tx, &self.tenant.log))?;
         Ok(all.into_iter().filter(|a| !a.is_engine()).map(|a| self.identity(a)).collect())
+    }
+
+    /// The same, a page at a time: at most `limit` that came after the identity
+    /// with an id.
+    ///
+    /// # Errors
+    /// `record.not_found` for the id to go on after; where the log cannot be
+    /// read.
+    pub fn list_after(&self, after: Option<&str>, limit: usize) -> Result<Page<Identity>> {
+        let mut items = self.list()?;
+        if let Some(id) = after {
+            let at = items.iter().position(|i| i.id == id).ok_or_else(|| {
+                Error::new(Code::NotFound, format!("there is no identity {id} to go on after")).with_hint("List from the beginning again.")
+            })?;
+            items.drain(..=at);
+        }
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().map(|i| i.id.clone()).or_else(|| after.map(str::to_owned));
+        Ok(Page { items, next: last.filter(|_| more) })
     }
 
     /// The identity whose profile carries an idempotency tag.

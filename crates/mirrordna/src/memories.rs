@@ -2,6 +2,7 @@
 
 use crate::commit::Appended;
 use crate::engine::Tenant;
+use crate::listing::{Listing, Of};
 use crate::view::{Content as Stored, Page, Scope};
 use mirrordna_core::body::{field, schema};
 use mirrordna_core::canon::Value;
@@ -265,6 +266,13 @@ impl Memories {
         let page = Page { actor: self.actor, session, archived: false, offset, limit: limit.min(limits::RESULTS) };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::MEMORY, &page))?;
         Ok(found.iter().map(|(r, a)| Memory::from_record(r, a)).collect())
+    }
+
+    /// Memories of this scope in order of writing, to be listed after an id, with
+    /// archived ones, or both.
+    pub fn listing(&self) -> Listing<Memory> {
+        let of = Of { schema: schema::MEMORY, prefix: PREFIX, actor: self.actor, session: self.session.clone() };
+        Listing::new(self.tenant.clone(), of, Memory::from_record)
     }
 
     /// Number of memories of the tenant, archived ones included.

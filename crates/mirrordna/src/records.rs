@@ -4,6 +4,7 @@
 use crate::commit::Appended;
 use crate::engine::{Engine, Tenant};
 use crate::identities::{Identities, Identity};
+use crate::listing::{Listing, Of};
 use crate::memories::{Step, Written, steps};
 use crate::view::Page;
 use mirrordna_core::body::{Body, Media, field, schema};
@@ -258,6 +259,13 @@ impl<T: Entity> Records<T> {
         let page = Page { actor: self.actor, session: None, archived: false, offset, limit: limit.min(limits::RESULTS) };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, T::NUMBER, &page))?;
         Ok(found.into_iter().map(|(record, agent)| Stored::from_record(&record, agent)).collect())
+    }
+
+    /// Records of this scope in order of writing, to be listed after an id, with
+    /// archived ones, or both.
+    pub fn listing(&self) -> Listing<Stored<T>> {
+        let of = Of { schema: T::NUMBER, prefix: T::PREFIX, actor: self.actor, session: None };
+        Listing::new(self.tenant.clone(), of, |record, agent| Stored::from_record(record, agent.to_owned()))
     }
 
     /// Number of records of the tenant, archived ones included.

@@ -2,6 +2,7 @@
 
 use crate::engine::Tenant;
 use crate::identities::{Identities, Identity};
+use crate::listing::{Listing, Of};
 use crate::memories::Memories;
 use crate::timeline::Timeline;
 use mirrordna_core::body::schema;
@@ -152,6 +153,13 @@ impl Sessions {
         let page = crate::view::Page { actor: agent.map(|a| a.digest), session: None, archived: false, offset: 0, limit: limits::RESULTS };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::SESSION, &page))?;
         Ok(found.iter().map(|(r, a)| Session::from_record(r, a)).collect())
+    }
+
+    /// Sessions, oldest first, to be listed after an id; of one agent where it is
+    /// given.
+    pub fn listing(&self, agent: Option<&Identity>) -> Listing<Session> {
+        let of = Of { schema: schema::SESSION, prefix: PREFIX, actor: agent.map(|a| a.digest), session: None };
+        Listing::new(self.tenant.clone(), of, Session::from_record)
     }
 
     /// A session and those it continues, oldest first.

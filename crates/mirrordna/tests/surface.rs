@@ -132,3 +132,73 @@ fn a_log_beyond_a_tile_of_tiles_opens_and_verifies() {
     engine.close().unwrap();
     assert!(place.verify().is_intact());
 }
+
+#[test]
+fn a_listing_goes_on_after_an_id_whatever_happens_in_between() {
+    let engine = Engine::open("memory:").unwrap();
+    let (agent, other) =
+        (engine.identities().create(IdentityType::Agent).unwrap(), engine.identities().create(IdentityType::Agent).unwrap());
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    let add = |i: usize| match i % 3 {
+        0 => agent.memories().add(format!("{i}")).send().unwrap().id,
+        1 => other.memories().add(format!("{i}")).send().unwrap().id,
+        _ => session.memories().add(format!("{i}")).send().unwrap().id,
+    };
+    let ids: Vec<String> = (0..20).map(add).collect();
+    let memories = engine.memories();
+    memories.update(&ids[4], MemoryPatch { tags: Some(vec!["later".into()]), ..MemoryPatch::default() }).unwrap();
+    memories.archive(&ids[6]).unwrap();
+
+    // In each scope: page by page, the same as all at once.
+    let scopes = [memories.clone(), agent.memories(), other.memories(), session.memories()];
+    for (n, archived) in (0..scopes.len()).flat_map(|n| [(n, false), (n, true)]) {
+        let listing = || if archived { scopes[n].listing().archived() } else { scopes[n].listing() };
+        let all = listing().run().unwrap();
+        // The archived one is of the first agent, outside of the session.
+        assert_eq!((all.items.iter().any(|m| m.id == ids[6]), all.next), (archived && n < 2, None));
+        for limit in [1, 3, 7, 100] {
+            let (mut seen, mut page) = (Vec::new(), listing().limit(limit).run().unwrap());
+            loop {
+                assert!(page.items.len() == limit || page.next.is_none(), "a page is full where another follows");
+                assert!(page.next.is_none() || page.next == page.items.last().map(|m| m.id.clone()));
+                seen.append(&mut page.items);
+                match page.next {
+                    Some(next) => page = listing().limit(limit).after(next).run().unwrap(),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, all.items, "{limit} at a time");
+        }
+    }
+    let texts = |page: mirrordna::Page<mirrordna::Memory>| page.items.into_iter().map(|m| m.content).collect::<Vec<_>>();
+    assert_eq!(texts(memories.listing().offset(18).run().unwrap()), ["19"], "one of the twenty is archived");
+    assert_eq!(texts(memories.listing().after(&ids[2]).offset(2).limit(2).run().unwrap()), ["5", "7"]);
+
+    // Archived or appended in between: nothing twice, nothing left out.
+    let first = memories.listing().limit(8).run().unwrap();
+    let next = first.next.unwrap();
+    memories.archive(&next).unwrap();
+    memories.archive(&ids[0]).unwrap();
+    let last = add(20);
+    let rest = memories.listing().after(&next).run().unwrap();
+    assert_eq!((rest.items.len(), &rest.items[0].id, &rest.items.last().unwrap().id), (12, &ids[9], &last));
+
+    // Sessions, and identities.
+    let more: Vec<String> =
+        (0..4).map(|i| engine.sessions().start(if i % 2 == 0 { &agent } else { &other }, &user).unwrap().id().to_owned()).collect();
+    let page = engine.sessions().listing(Some(&agent)).after(session.id()).limit(1).run().unwrap();
+    assert_eq!((page.items[0].id.as_str(), page.next.as_deref()), (more[0].as_str(), Some(more[0].as_str())));
+    let page = engine.sessions().listing(Some(&agent)).after(&more[0]).run().unwrap();
+    assert_eq!((page.items.len(), page.items[0].id.as_str(), page.next), (1, more[2].as_str(), None));
+    let page = engine.identities().list_after(None, 2).unwrap();
+    assert_eq!(page.next.as_deref(), Some(other.id()));
+    let page = engine.identities().list_after(Some(other.id()), 2).unwrap();
+    assert_eq!((page.items.len(), page.items[0].id(), page.next), (1, user.id(), None));
+
+    // Where there is nothing to go on after.
+    assert_eq!(memories.listing().after("sess_00000000000000000000000000").run().unwrap_err().code(), Code::IdInvalid);
+    let gone = memories.listing().after("mem_00000000000000000000000000").run().unwrap_err();
+    assert_eq!((gone.code(), gone.message()), (Code::NotFound, "there is no mem_00000000000000000000000000 to go on after"));
+    assert_eq!(engine.identities().list_after(Some("mdna_agt_00"), 2).unwrap_err().code(), Code::NotFound);
+}

@@ -1,6 +1,7 @@
 //! `citation …`: making, showing and checking master citations.
 
-use super::{OrSee, agent, open, open_to_read, short_time};
+use super::{OrSee, agent, open, open_to_read, paged, short_time, tell_more};
+use crate::args::Paging;
 use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Tone};
 use clap::Subcommand;
@@ -25,11 +26,18 @@ pub(crate) enum CitationCommand {
         citation: String,
     },
     /// Show all citations, oldest first.
-    #[command(after_help = "Examples:\n  mirrordna citation list\n  mirrordna citation list --identity Ada --json")]
+    #[command(
+        after_help = "Examples:\n  mirrordna citation list\n  mirrordna citation list --identity Ada --json\n  mirrordna citation list --limit 100 --after \"$next\" --json | jq -r '.next // empty'"
+    )]
     List {
         /// Only those that this agent wrote: id or name.
         #[arg(long)]
         identity: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
+        /// With the archived ones.
+        #[arg(long)]
+        archived: bool,
     },
     /// Show a citation and those it follows, oldest first.
     #[command(after_help = "Examples:\n  mirrordna citation lineage mc_01m7yn5m709aah46zbayenk3kn")]
@@ -111,12 +119,25 @@ pub(crate) fn citation(settings: &Settings, command: CitationCommand, out: &mut 
                 out.line(format!("{:#}", document(&stored)));
             }
         }
-        CitationCommand::List { identity } => {
+        CitationCommand::List { identity, paging, archived } => {
             let citations = match identity {
                 Some(name) => engine.identities().find(&name).or_see("identity list")?.citations(),
                 None => citations.clone(),
             };
-            show_all(&citations.list(0, mirrordna::limits::RESULTS)?, out)?;
+            let (all, next) = paged(paging, |after, limit| {
+                let listing = citations.listing().limit(limit);
+                let listing = if archived { listing.archived() } else { listing };
+                match after {
+                    Some(id) => listing.after(id).run().or_see("citation list"),
+                    None => listing.run(),
+                }
+            })?;
+            if out.json {
+                out.value(&json!({ "citations": all.iter().map(shown).collect::<Vec<_>>(), "next": next }))?;
+            } else {
+                show_all(&all, out)?;
+            }
+            tell_more(next.as_deref(), out);
         }
         CitationCommand::Lineage { citation } => show_all(&citations.lineage(&citation).or_see("citation list")?, out)?,
         CitationCommand::Verify { citation } => {

@@ -1,6 +1,6 @@
 //! `identity …`: creating and showing identities.
 
-use super::{OrSee, open_to_read, short_time};
+use super::{OrSee, open_to_read, short_time, tell_more};
 use crate::args::{IdentityCommand, Kind};
 use crate::config::Settings;
 use crate::output::{Fit, Output};
@@ -30,11 +30,13 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
             drop(identity);
             engine.close()?;
         }
-        IdentityCommand::List => {
+        IdentityCommand::List { paging } => {
             let engine = open_to_read(settings, out)?;
-            let profiles = engine.identities().list()?.iter().map(Identity::profile).collect::<Result<Vec<_>>>()?;
+            let page = engine.identities().list_after(paging.after.as_deref(), paging.limit.unwrap_or(usize::MAX));
+            let page = page.or_see("identity list")?;
+            let profiles = page.items.iter().map(Identity::profile).collect::<Result<Vec<_>>>()?;
             if out.json {
-                out.value(&json!({ "identities": profiles }))?;
+                out.value(&json!({ "identities": profiles, "next": page.next }))?;
             } else {
                 let rows = profiles.into_iter().map(|p| {
                     let created = short_time(&p.created_at.unwrap_or_default(), out);
@@ -44,6 +46,7 @@ pub(crate) fn identity(settings: &Settings, command: IdentityCommand, out: &mut 
                 let rows = rows.collect();
                 out.table(&columns, rows, "no identities yet: mirrordna identity create agent --name NAME");
             }
+            tell_more(page.next.as_deref(), out);
         }
         IdentityCommand::Show { identity } => {
             let engine = open_to_read(settings, out)?;

@@ -1,15 +1,12 @@
 //! `remember`, `recall` and `memory …`.
 
-use super::{Names, OrSee, agent, open, open_to_read, short_time};
-use crate::args::{MemoryCommand, Recall, Remember, UpdateMemory};
+use super::{Names, OrSee, agent, open, open_to_read, pages, short_time, tell_more};
+use crate::args::{MemoryCommand, Paging, Recall, Remember, UpdateMemory};
 use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Table, Tone, cut, one_line};
 use mirrordna::{Code, Content, Engine, Error, Hit, Memories, Memory, MemoryPatch, Result, Step, limits};
 use serde_json::json;
 use std::io::{Read, stdin};
-
-/// Memories that a listing reads at once.
-const PAGE: usize = 1_000;
 
 pub(crate) fn remember(settings: &Settings, args: Remember, out: &mut Output) -> Result<u8> {
     let engine = open(settings)?;
@@ -52,14 +49,14 @@ fn text(argument: String) -> Result<String> {
 
 pub(crate) fn memory(settings: &Settings, command: MemoryCommand, out: &mut Output) -> Result<u8> {
     match command {
-        MemoryCommand::List { identity, session, offset, limit } => {
+        MemoryCommand::List { identity, session, offset, paging, archived } => {
             let engine = open_to_read(settings, out)?;
             let memories = match (identity, session) {
                 (Some(name), _) => engine.identities().find(&name).or_see("identity list")?.memories(),
                 (None, Some(session)) => engine.sessions().memories(&session).or_see("session list")?,
                 (None, None) => engine.memories(),
             };
-            list(&memories, offset, limit.unwrap_or(usize::MAX), out)?;
+            list(&memories, Wanted { offset, archived, paging }, out)?;
         }
         MemoryCommand::Show { memory } => {
             let engine = open_to_read(settings, out)?;
@@ -99,23 +96,35 @@ pub(crate) fn memory(settings: &Settings, command: MemoryCommand, out: &mut Outp
     Ok(0)
 }
 
-fn list(memories: &Memories, offset: usize, limit: usize, out: &mut Output) -> Result<()> {
+/// Which memories of a scope.
+struct Wanted {
+    offset: usize,
+    archived: bool,
+    paging: Paging,
+}
+
+fn list(memories: &Memories, wanted: Wanted, out: &mut Output) -> Result<()> {
+    let Wanted { offset, archived, paging } = wanted;
     let columns: &[(&str, Fit)] = match out.terminal() {
         Some(_) => &[("MEMORY", Fit::Whole), ("TIME (UTC)", Fit::Whole), ("TEXT", Fit::Cut)],
         None => &[("", Fit::Whole); 6],
     };
     let (mut table, mut all) = (Table::new(columns), Vec::new());
-    let (mut next, mut left) = (offset, limit);
-    while left > 0 && out.is_open() {
-        let page = memories.list(next, left.min(PAGE))?;
-        if page.is_empty() {
-            break;
+    // What is left away is left away once.
+    let (mut skip, mut shown, at_start) = (offset, 0, offset == 0 && paging.after.is_none());
+    let page = |after: Option<String>, limit: usize| {
+        let listing = memories.listing().limit(limit).offset(std::mem::take(&mut skip));
+        let listing = if archived { listing.archived() } else { listing };
+        match after {
+            Some(id) => listing.after(id).run().or_see("memory list"),
+            None => listing.run(),
         }
-        next += page.len();
-        left -= page.len();
+    };
+    let next = pages(paging, page, |items| {
+        shown += items.len();
         if out.json {
-            all.extend(page);
-            continue;
+            all.extend(items);
+            return true;
         }
         let row = |m: Memory| -> Vec<Cell> {
             let time = short_time(&m.timestamp, out).into();
@@ -125,14 +134,16 @@ fn list(memories: &Memories, offset: usize, limit: usize, out: &mut Output) -> R
             }
             vec![m.id.into(), time, m.tier.name().into(), m.agent.into(), m.speaker.unwrap_or_default().into(), m.content.into()]
         };
-        let rows = page.into_iter().map(row).collect();
+        let rows = items.into_iter().map(row).collect();
         table.rows(rows, out);
-    }
+        out.is_open()
+    })?;
     if out.json {
-        out.value(&json!({ "memories": all }))?;
-    } else if next == offset && out.terminal().is_some() {
-        out.remark(if offset == 0 { "no memories yet: mirrordna remember TEXT" } else { "there are no memories that far" });
+        out.value(&json!({ "memories": all, "next": next }))?;
+    } else if shown == 0 && out.terminal().is_some() {
+        out.remark(if at_start { "no memories yet: mirrordna remember TEXT" } else { "there are no memories that far" });
     }
+    tell_more(next.as_deref(), out);
     Ok(())
 }
 

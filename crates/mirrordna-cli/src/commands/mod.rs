@@ -30,9 +30,10 @@ pub(crate) use snapshot::snapshot;
 pub(crate) use timeline::timeline;
 pub(crate) use verify::{show_report, verify, verify_store};
 
+use crate::args::Paging;
 use crate::config::Settings;
 use crate::output::Output;
-use mirrordna::{Code, Engine, Error, Identity, IdentityType, Result};
+use mirrordna::{Code, Engine, Error, Identity, IdentityType, Page, Result};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -119,6 +120,45 @@ impl<'a> Names<'a> {
         let name = named.or_else(system).unwrap_or_else(|| id.chars().take(17).collect());
         self.known.insert(id.to_owned(), name.clone());
         name
+    }
+}
+
+/// Records that are held at a time where they are shown one by one.
+const PAGE: usize = 1_000;
+
+/// Reads a list page by page, from `page(after, limit)`, up to the limit that
+/// was asked for or until `each` returns false; returns the id to go on after,
+/// where more follows.
+fn pages<T>(
+    paging: Paging,
+    mut page: impl FnMut(Option<String>, usize) -> Result<Page<T>>,
+    mut each: impl FnMut(Vec<T>) -> bool,
+) -> Result<Option<String>> {
+    let (mut after, mut left) = (paging.after, paging.limit.unwrap_or(usize::MAX));
+    loop {
+        let Page { items, next } = page(after, left.min(PAGE))?;
+        left -= items.len();
+        if !each(items) || next.is_none() || left == 0 {
+            return Ok(next);
+        }
+        after = next;
+    }
+}
+
+/// The same, all at once.
+fn paged<T>(paging: Paging, page: impl FnMut(Option<String>, usize) -> Result<Page<T>>) -> Result<(Vec<T>, Option<String>)> {
+    let mut all = Vec::new();
+    let next = pages(paging, page, |mut items| {
+        all.append(&mut items);
+        true
+    })?;
+    Ok((all, next))
+}
+
+/// Says to people that a list goes on, and how.
+fn tell_more(next: Option<&str>, out: &mut Output) {
+    if let Some(next) = next {
+        out.remark(format!("there are more: go on with --after {next}"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `session …`: starting, ending and showing sessions.
 
-use super::{Names, OrSee, open, open_to_read, short_time};
+use super::{Names, OrSee, open, open_to_read, paged, short_time, tell_more};
 use crate::args::SessionCommand;
 use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Tone};
@@ -33,10 +33,23 @@ pub(crate) fn session(settings: &Settings, command: SessionCommand, out: &mut Ou
             }
             engine.close()?;
         }
-        SessionCommand::List { agent } => {
+        SessionCommand::List { agent, paging } => {
             let engine = open_to_read(settings, out)?;
             let agent = agent.map(|a| engine.identities().find(&a).or_see("identity list")).transpose()?;
-            show(&engine, engine.sessions().list(agent.as_ref())?, out)?;
+            let sessions = engine.sessions();
+            let (all, next) = paged(paging, |after, limit| {
+                let listing = sessions.listing(agent.as_ref()).limit(limit);
+                match after {
+                    Some(id) => listing.after(id).run().or_see("session list"),
+                    None => listing.run(),
+                }
+            })?;
+            if out.json {
+                out.value(&json!({ "sessions": all, "next": next }))?;
+            } else {
+                show(&engine, all, out)?;
+            }
+            tell_more(next.as_deref(), out);
         }
         SessionCommand::Show { session } => {
             let engine = open_to_read(settings, out)?;
