@@ -270,6 +270,34 @@ fn bodies_are_those_that_headers_commit_to() {
 }
 
 #[test]
+fn a_body_that_was_not_read_is_neither_present_nor_missing() {
+    let unread = |kind, body: Option<&[u8]>, length| {
+        let mut walk = Walk::begun();
+        let data = leaf_data(&next(&walk, true, kind, body), Some(&SecretKey::from_seed(&[101; 32])));
+        walk.ledger.leaf(&data, Stored::Unread(length));
+        walk.finish()
+    };
+    // Around a private body stand its commitment and tag.
+    let report = unread(Kind::EVENT, Some(b"row"), 3 + 48);
+    assert_eq!((codes(&report), report.bodies.unread), (vec![], 1));
+    assert_eq!((report.bodies.present, report.bodies.missing, report.bodies.erased), (3, 0, 0));
+    for (kind, body, length) in
+        [(Kind::EVENT, Some(&b"row"[..]), 3), (Kind::EVENT, None, 51), (Kind::SEAL, None, 0), (Kind::SEAL, Some(b"row"), 3)]
+    {
+        let report = unread(kind, body, length);
+        assert_eq!((codes(&report), report.bodies.unread), (vec!["body.altered"], 0), "{kind:?} {length}");
+    }
+    // Whoever leaves a genesis unread learns no key.
+    let walk = Walk::begun();
+    let mut ledger = Ledger::new(Trust::none());
+    for (data, body) in &walk.leaves {
+        ledger.leaf(data, body.as_ref().map_or(Stored::Nothing, |b| Stored::Unread(b.len() as u64)));
+    }
+    let report = ledger.finish();
+    assert_eq!((codes(&report).pop(), report.bodies.unread), (Some("log.genesis"), 3));
+}
+
+#[test]
 fn checkpoints_bind_the_log() {
     let name = origin(&LOG);
     let offer = |make: &dyn Fn(&Walk) -> String| {
