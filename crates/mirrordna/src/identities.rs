@@ -235,8 +235,22 @@ impl Identities {
     /// # Errors
     /// Where the log cannot be read.
     pub fn list(&self) -> Result<Vec<Identity>> {
-        let all = self.tenant.view(|view, tx| view.actors(tx, &self.tenant.log))?;
-        Ok(all.into_iter().filter(|a| !a.is_engine()).map(|a| self.identity(a)).collect())
+        self.some(None, usize::MAX)
+    }
+
+    /// At most so many identities, after one or from the first on.
+    fn some(&self, after: Option<&Hash>, limit: usize) -> Result<Vec<Identity>> {
+        let found = self.tenant.view(|view, tx| {
+            let mut found = Vec::new();
+            view.actors(tx, &self.tenant.log, after, &mut |actor| {
+                if !actor.is_engine() {
+                    found.push(actor);
+                }
+                Ok(found.len() < limit)
+            })?;
+            Ok(found)
+        })?;
+        Ok(found.into_iter().map(|a| self.identity(a)).collect())
     }
 
     /// The same, a page at a time: at most `limit` that came after the identity
@@ -246,13 +260,18 @@ impl Identities {
     /// `record.not_found` for the id to go on after; where the log cannot be
     /// read.
     pub fn list_after(&self, after: Option<&str>, limit: usize) -> Result<Page<Identity>> {
-        let mut items = self.list()?;
-        if let Some(id) = after {
-            let at = items.iter().position(|i| i.id == id).ok_or_else(|| {
-                Error::new(Code::NotFound, format!("there is no identity {id} to go on after")).with_hint("List from the beginning again.")
-            })?;
-            items.drain(..=at);
-        }
+        let gone = |id: &str| {
+            Error::new(Code::NotFound, format!("there is no identity {id} to go on after")).with_hint("List from the beginning again.")
+        };
+        let digest = match after {
+            None => None,
+            Some(id) => {
+                let found = self.tenant.view(|view, tx| view.actor_named(tx, &self.tenant.log, id))?;
+                Some(found.ok_or_else(|| gone(id))?.digest)
+            }
+        };
+        // One more, to see whether anything follows.
+        let mut items = self.some(digest.as_ref(), limit.saturating_add(1))?;
         let more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().map(|i| i.id.clone()).or_else(|| after.map(str::to_owned));

@@ -1,10 +1,9 @@
 //! Listings of records, a page at a time.
 
 use crate::engine::Tenant;
-use crate::view::{self, Content, View};
+use crate::view::Query;
 use mirrordna_core::record::Record;
-use mirrordna_core::{Code, Error, Hash, Kind, Result, limits};
-use mirrordna_storage::ReadTx;
+use mirrordna_core::{Code, Error, Hash, Result, limits};
 
 /// Some of a list, and where it goes on.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,49 +100,24 @@ impl<T> Listing<T> {
         let session = self.of.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
         // One more, to see whether anything follows.
         let wanted = self.limit + 1;
-        let mut found = self.tenant.view(|view, tx| match &self.after {
-            Some(id) => self.from(view, tx, id, session, wanted),
-            None => {
-                let page = view::Page { actor: self.of.actor, session, archived: self.archived, offset: self.offset, limit: wanted };
-                view.records(tx, &self.tenant.log, self.of.schema, &page)
-            }
+        let (log, schema) = (&self.tenant.log, self.of.schema);
+        let mut found = self.tenant.view(|view, tx| {
+            let from = match &self.after {
+                None => 0,
+                Some(id) => {
+                    let last = view.record(tx, log, schema, id)?.ok_or_else(|| {
+                        Error::new(Code::NotFound, format!("there is no {id} to go on after")).with_hint("List from the beginning again.")
+                    })?;
+                    last.0.created + 1
+                }
+            };
+            let query = Query { actor: self.of.actor, session, archived: self.archived, from, offset: self.offset, limit: wanted };
+            view.records(tx, log, schema, &query)
         })?;
         let more = found.len() > self.limit;
         found.truncate(self.limit);
         let last = found.last().map(|(record, _)| record.body.id().to_owned());
         let next = if more { last.or(self.after) } else { None };
         Ok(Page { items: found.iter().map(|(record, agent)| (self.read)(record, agent)).collect(), next })
-    }
-
-    /// Goes on at the leaf after that of a record, through the events of the
-    /// session or of the log.
-    fn from(&self, view: &View, tx: &dyn ReadTx, id: &str, session: Option<[u8; 16]>, wanted: usize) -> Result<Vec<(Record, String)>> {
-        let (log, schema) = (&self.tenant.log, self.of.schema);
-        let Some((last, _)) = view.record(tx, log, schema, id)? else {
-            return Err(Error::new(Code::NotFound, format!("there is no {id} to go on after")).with_hint("List from the beginning again."));
-        };
-        let agent = match &self.of.actor {
-            Some(digest) => Some(view.actor(tx, log, digest)?.map(|a| a.id).unwrap_or_default()),
-            None => None,
-        };
-        let (mut skip, mut out) = (self.offset, Vec::new());
-        view.events(tx, log, (session, None), last.created + 1, &mut |event| {
-            let body = match event.content {
-                Content::Private(body) if event.header.kind == Kind::RECORD_PUT && body.schema == schema => body,
-                _ => return Ok(true),
-            };
-            // A later put of the same record is no record of its own.
-            let found = view.record(tx, log, schema, body.id())?.filter(|(r, _)| r.created == event.index);
-            let Some((record, by)) = found.filter(|(r, by)| (self.archived || !r.archived) && agent.as_ref().is_none_or(|a| a == by))
-            else {
-                return Ok(true);
-            };
-            match skip.checked_sub(1) {
-                Some(left) => skip = left,
-                None => out.push((record, by)),
-            }
-            Ok(out.len() < wanted)
-        })?;
-        Ok(out)
     }
 }

@@ -3,7 +3,7 @@
 use crate::commit::Appended;
 use crate::engine::Tenant;
 use crate::listing::{Listing, Of};
-use crate::view::{Content as Stored, Page, Scope};
+use crate::view::{Content as Stored, Query, Scope};
 use mirrordna_core::body::{field, schema};
 use mirrordna_core::canon::Value;
 use mirrordna_core::memory::{Content, Memory, MemoryPatch, NewMemory, PREFIX, Tier};
@@ -263,7 +263,7 @@ impl Memories {
     pub fn list(&self, offset: usize, limit: usize) -> Result<Vec<Memory>> {
         self.tenant.log.readable()?;
         let session = self.session.as_deref().map(|s| self.tenant.log.session_tag(s)).transpose()?;
-        let page = Page { actor: self.actor, session, archived: false, offset, limit: limit.min(limits::RESULTS) };
+        let page = Query { actor: self.actor, session, archived: false, from: 0, offset, limit: limit.min(limits::RESULTS) };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::MEMORY, &page))?;
         Ok(found.iter().map(|(r, a)| Memory::from_record(r, a)).collect())
     }

@@ -6,7 +6,7 @@ use crate::engine::{Engine, Tenant};
 use crate::identities::{Identities, Identity};
 use crate::listing::{Listing, Of};
 use crate::memories::{Step, Written, steps};
-use crate::view::Page;
+use crate::view::Query;
 use mirrordna_core::body::{Body, Media, field, schema};
 use mirrordna_core::canon::{Value as Field, check_document, check_name};
 use mirrordna_core::record::Record;
@@ -256,7 +256,7 @@ impl<T: Entity> Records<T> {
     /// be read, `log.altered` where its evidence does not hold.
     pub fn list(&self, offset: usize, limit: usize) -> Result<Vec<Stored<T>>> {
         self.tenant.log.readable()?;
-        let page = Page { actor: self.actor, session: None, archived: false, offset, limit: limit.min(limits::RESULTS) };
+        let page = Query { actor: self.actor, session: None, archived: false, from: 0, offset, limit: limit.min(limits::RESULTS) };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, T::NUMBER, &page))?;
         Ok(found.into_iter().map(|(record, agent)| Stored::from_record(&record, agent)).collect())
     }

@@ -150,7 +150,14 @@ impl Sessions {
     /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn list(&self, agent: Option<&Identity>) -> Result<Vec<Session>> {
         self.tenant.log.readable()?;
-        let page = crate::view::Page { actor: agent.map(|a| a.digest), session: None, archived: false, offset: 0, limit: limits::RESULTS };
+        let page = crate::view::Query {
+            actor: agent.map(|a| a.digest),
+            session: None,
+            archived: false,
+            from: 0,
+            offset: 0,
+            limit: limits::RESULTS,
+        };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::SESSION, &page))?;
         Ok(found.iter().map(|(r, a)| Session::from_record(r, a)).collect())
     }

@@ -7,7 +7,7 @@
 use crate::engine::Tenant;
 use crate::identities::{Identities, Identity};
 use crate::keyring::hex;
-use crate::view::{Page, View};
+use crate::view::{Query, View};
 use mirrordna_core::body::{Body, Media, field, schema};
 use mirrordna_core::canon::check_json;
 use mirrordna_core::record::Record;
@@ -182,7 +182,7 @@ impl Snapshots {
     /// Records of an agent as they stood before leaf `size`, by id, without
     /// archived ones.
     fn state(&self, view: &View, tx: &dyn ReadTx, agent: &Identity, schema: u64, size: u64) -> Result<BTreeMap<String, Record>> {
-        let page = Page { actor: Some(agent.digest), session: None, archived: true, offset: 0, limit: usize::MAX };
+        let page = Query { actor: Some(agent.digest), session: None, archived: true, from: 0, offset: 0, limit: usize::MAX };
         let found = view.records_before(tx, &self.tenant.log, schema, &page, size)?;
         Ok(found.into_iter().filter(|(r, _)| !r.archived).map(|(r, _)| (r.body.id().to_owned(), r)).collect())
     }
@@ -206,7 +206,7 @@ impl Snapshots {
     /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn list(&self, agent: Option<&Identity>) -> Result<Vec<Snapshot>> {
         self.tenant.log.readable()?;
-        let page = Page { actor: agent.map(|a| a.digest), session: None, archived: false, offset: 0, limit: limits::RESULTS };
+        let page = Query { actor: agent.map(|a| a.digest), session: None, archived: false, from: 0, offset: 0, limit: limits::RESULTS };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::SNAPSHOT, &page))?;
         Ok(found.into_iter().map(|(record, agent)| read(&record, agent)).collect())
     }

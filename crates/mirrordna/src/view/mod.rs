@@ -366,32 +366,32 @@ impl View {
     }
 
     /// Records of a schema in order of creation, filtered, a page at a time.
-    pub(crate) fn records(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page) -> Result<Vec<(Record, String)>> {
-        self.records_before(tx, log, schema, page, u64::MAX)
+    pub(crate) fn records(&self, tx: &dyn ReadTx, log: &Log, schema: u64, query: &Query) -> Result<Vec<(Record, String)>> {
+        self.records_before(tx, log, schema, query, u64::MAX)
     }
 
     /// The same, as the events before a leaf left them.
-    pub(crate) fn records_before(&self, tx: &dyn ReadTx, log: &Log, schema: u64, page: &Page, end: u64) -> Result<Vec<(Record, String)>> {
+    pub(crate) fn records_before(&self, tx: &dyn ReadTx, log: &Log, schema: u64, query: &Query, end: u64) -> Result<Vec<(Record, String)>> {
         let schema = schema as u16;
-        let actor = page.actor.map(|digest| short(&digest));
+        let actor = query.actor.map(|digest| short(&digest));
         // The narrowest of the three orders in which records stand.
-        let prefix = match (&page.session, &actor) {
+        let prefix = match (&query.session, &actor) {
             (Some(session), _) => Key::new(space::EVENT_OF_SESSION).bytes(session),
             (None, Some(actor)) => Key::new(space::RECORD_OF_ACTOR).bytes(actor).schema(schema),
             (None, None) => Key::new(space::SCHEMA).schema(schema),
         };
-        let (mut skip, mut wanted) = (page.offset, Vec::new());
-        self.scan(tx, log, prefix, 0, &mut |key, value| {
+        let (mut skip, mut wanted) = (query.offset, Vec::new());
+        self.scan(tx, log, prefix, query.from, &mut |key, value| {
             let record = last_number(key);
-            if record >= end || wanted.len() >= page.limit {
+            if record >= end || wanted.len() >= query.limit {
                 return Ok(false);
             }
             // Events of a session say which of them created a record.
-            if page.session.is_some() && *value != schema.to_be_bytes() {
+            if query.session.is_some() && *value != schema.to_be_bytes() {
                 return Ok(true);
             }
             let Some(entry) = self.entry(tx, log, record)? else { return Ok(true) };
-            if actor.is_none_or(|a| a == entry.actor) && (page.archived || !entry.archived) {
+            if actor.is_none_or(|a| a == entry.actor) && (query.archived || !entry.archived) {
                 match skip.checked_sub(1) {
                     Some(left) => skip = left,
                     None => wanted.push((record, entry.actor)),
@@ -513,16 +513,28 @@ impl View {
         Ok(self.actor_at(tx, log, key)?.map(|a| a.id).unwrap_or_default())
     }
 
-    /// All actors, in the order of their appearance.
-    pub(crate) fn actors(&self, tx: &dyn ReadTx, log: &Log) -> Result<Vec<Actor>> {
-        let mut out = Vec::new();
-        self.scan(tx, log, Key::new(space::ACTORS), 0, &mut |_, key| {
-            if let Some(actor) = Short::try_from(key).ok().map(|key| self.actor_at(tx, log, &key)).transpose()?.flatten() {
-                out.push(actor);
+    /// Actors in the order of their appearance, after one or from the first on,
+    /// until `each` returns false.
+    pub(crate) fn actors(
+        &self,
+        tx: &dyn ReadTx,
+        log: &Log,
+        after: Option<&Hash>,
+        each: &mut dyn FnMut(Actor) -> Result<bool>,
+    ) -> Result<()> {
+        let after = after.map(|digest| short(digest));
+        let entry = after.map(|key| self.get(tx, log, Key::new(space::ACTOR).bytes(&key))).transpose()?.flatten();
+        let from = entry.as_deref().and_then(fold::actor_from).map_or(0, |(_, _, leaf, _)| leaf);
+        // Two may have appeared with the same event.
+        let mut passed = after.is_none();
+        self.scan(tx, log, Key::new(space::ACTORS), from, &mut |_, key| {
+            let Ok(key) = Short::try_from(key) else { return Ok(true) };
+            if !passed {
+                passed = Some(key) == after;
+                return Ok(true);
             }
-            Ok(true)
-        })?;
-        Ok(out)
+            self.actor_at(tx, log, &key)?.map_or(Ok(true), &mut *each)
+        })
     }
 
     /// Ids of the identities whose profile was ever given a name or namespace.
@@ -623,10 +635,12 @@ impl Saving {
 
 /// Which records a listing returns.
 #[derive(Debug, Clone)]
-pub(crate) struct Page {
+pub(crate) struct Query {
     pub(crate) actor: Option<Hash>,
     pub(crate) session: Option<Short>,
     pub(crate) archived: bool,
+    /// The leaf from which they were created on.
+    pub(crate) from: u64,
     pub(crate) offset: usize,
     pub(crate) limit: usize,
 }
