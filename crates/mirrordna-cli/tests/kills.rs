@@ -33,11 +33,12 @@ impl Place {
     /// This test binary again, as a writer of its own: `threads` that append
     /// `each` memories, printing every acknowledged one before the next.
     fn writer(&self, threads: usize, each: usize) -> Child {
+        self.start("a_writer_in_a_process_of_its_own", threads, each)
+    }
+
+    fn start(&self, part: &str, threads: usize, each: usize) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "a_writer_in_a_process_of_its_own", "--ignored", "--nocapture", "--test-threads=1"])
-            .env_clear()
-            .envs(profile());
+        command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]).env_clear().envs(profile());
         command.env("WRITER_ROOT", self.root()).env("WRITER_THREADS", threads.to_string()).env("WRITER_EACH", each.to_string());
         command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
     }
@@ -81,6 +82,80 @@ fn a_writer_in_a_process_of_its_own() {
     });
     drop(agent);
     engine.close().unwrap();
+}
+
+#[test]
+#[ignore = "the part that runs in processes of its own"]
+fn a_creator_in_a_process_of_its_own() {
+    let var = |name: &str| std::env::var(name).unwrap();
+    let root = PathBuf::from(var("WRITER_ROOT"));
+    let (threads, each): (usize, usize) = (var("WRITER_THREADS").parse().unwrap(), var("WRITER_EACH").parse().unwrap());
+    let engine = builder(&root).create(false).open().unwrap();
+    std::thread::scope(|s| {
+        for _ in 0..threads {
+            s.spawn(|| {
+                for _ in 0..each {
+                    println!("acknowledged {} .", engine.identities().create(IdentityType::Agent).unwrap().id());
+                }
+            });
+        }
+    });
+    engine.close().unwrap();
+}
+
+/// Every identity that is there can write, whoever made it; returns their ids.
+fn all_can_write(root: &Path) -> BTreeSet<String> {
+    let engine = builder(root).open().unwrap();
+    let all = engine.identities().list().unwrap();
+    for identity in &all {
+        identity.memories().add("with a key of its own").send().unwrap();
+    }
+    engine.close().unwrap();
+    let report = builder(root).verify().unwrap();
+    assert!(report.is_intact() && report.unsigned == 0, "{report:#?}");
+    all.iter().map(|i| i.id().to_owned()).collect()
+}
+
+#[test]
+fn creators_in_threads_and_processes_all_get_their_keys() {
+    let place = Place::new();
+    let children: Vec<Child> = (0..4).map(|_| place.start("a_creator_in_a_process_of_its_own", 4, 8)).collect();
+    let mut made = BTreeSet::new();
+    for child in children {
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success());
+        made.extend(String::from_utf8(out.stdout).unwrap().lines().filter_map(acknowledged));
+    }
+    let there = all_can_write(place.root());
+    assert!(made.len() == 4 * 4 * 8 && made.is_subset(&there) && there.len() == made.len() + 1);
+}
+
+#[test]
+fn killed_creators_leave_no_identity_without_its_keys() {
+    let place = Place::new();
+    let mut known = BTreeSet::new();
+    for round in 0..20usize {
+        let mut child = place.start("a_creator_in_a_process_of_its_own", 1 + round % 4, 10_000);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut left = round * 5 % 13;
+        while left > 0 {
+            if let Some(id) = acknowledged(&lines.next().expect("the creator ended by itself").unwrap()) {
+                known.insert(id);
+                left -= 1;
+            }
+        }
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "round {round}: the creator was not killed at work");
+        known.extend(lines.filter_map(|l| acknowledged(&l.unwrap_or_default())));
+        let there = all_can_write(place.root());
+        assert!(known.is_subset(&there), "round {round}: {:?}", known.difference(&there).collect::<Vec<_>>());
+    }
+    assert!(known.len() > 80);
+    // Keys whose commit never came are all that may be left over.
+    let keyring = std::fs::read_dir(place.root().join("keys")).unwrap().map(|e| e.unwrap().path());
+    let keyring = keyring.into_iter().find(|p| p.extension().is_some_and(|e| e == "keys")).unwrap();
+    let slots = std::fs::read_to_string(keyring).unwrap().matches(r#""role":"actor""#).count();
+    assert!(slots > all_can_write(place.root()).len());
 }
 
 #[test]
