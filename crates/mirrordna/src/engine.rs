@@ -1018,4 +1018,30 @@ mod tests {
             assert!(engines[0].verify().unwrap().is_intact());
         }
     }
+
+    #[test]
+    fn keys_whose_commit_never_came_are_harmless() {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = || {
+            let builder = Engine::builder(dir.path().join("m.db").to_str().unwrap());
+            builder.keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Off)
+        };
+        let engine = builder().open().unwrap();
+        let first = engine.identities().create(IdentityType::Agent).unwrap().id().to_owned();
+        let length = || std::fs::metadata(engine.keyring_path().unwrap()).unwrap().len();
+        let before = length();
+        // The keys are synced, and then the commit is refused.
+        engine.main().log.poisoned.store(true, Ordering::Release);
+        assert_eq!(engine.identities().create(IdentityType::Agent).unwrap_err().code(), Code::Altered);
+        assert!(length() > before);
+        assert!(engine.clone().close().is_err());
+        drop(engine);
+
+        let engine = builder().open().unwrap();
+        let all = engine.identities().list().unwrap();
+        assert_eq!(all.iter().map(|i| i.id()).collect::<Vec<_>>(), [&first]);
+        all[0].memories().add("goes on").send().unwrap();
+        engine.identities().create(IdentityType::Agent).unwrap().memories().add("too").send().unwrap();
+        assert!(engine.verify().unwrap().is_intact());
+    }
 }
