@@ -77,6 +77,8 @@ fn a_conversation_is_a_session_and_its_branches_follow_it() {
     assert_eq!(sessions.len(), 4);
     let main = by("c-fork");
     assert_eq!((main.parent.as_deref(), main.started_at.as_str()), (None, "2023-11-14T22:13:20.250Z"));
+    assert_eq!(main.ended_at.as_deref(), Some("2023-11-14T22:13:24.000Z"), "when its last message was said");
+    assert!(sessions.iter().all(|s| s.ended_at.is_some()));
     let about: Value = serde_json::from_str(main.metadata.as_deref().unwrap()).unwrap();
     assert_eq!((&about["title"], &about["update_time"]), (&json!("About c-fork"), &json!(1_700_000_900.5)));
     for branch in ["c-fork#q1", "c-fork#a2b"] {

@@ -89,6 +89,51 @@ fn damaged_lines_are_named_and_the_rest_is_kept() {
     assert!(engine.verify().unwrap().is_intact());
 }
 
+#[test]
+fn a_session_ends_with_its_last_message() {
+    let place = Place::new();
+    let engine = place.open();
+    let file = place.dir.path().join("chat.jsonl");
+    let turn = |session: &str, id: u32, at: &str| {
+        let at = if at.is_empty() { String::new() } else { format!(r#","timestamp":"2026-01-01T{at}:00Z""#) };
+        format!(r#"{{"speaker":"Sam","text":"turn {id}","session":"{session}","id":"{id}"{at}}}"#)
+    };
+    // Interleaved, out of order, partly and wholly without times.
+    let mut lines = vec![
+        turn("a", 1, "10:00"),
+        turn("b", 2, "11:00"),
+        turn("a", 3, "12:30"),
+        turn("a", 4, "12:00"),
+        turn("b", 5, ""),
+        turn("c", 6, ""),
+    ];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let before = engine.timeline().len().unwrap();
+    let first = run(&engine, &file);
+    assert_eq!((first.kept, first.refused), (6, 0), "{first:#?}");
+    let appended = engine.timeline().list(before, 99).unwrap().into_iter().filter(|e| e.kind != "seal").count();
+    assert_eq!(appended as u64, first.events, "the report counts what was appended");
+    let ended = || -> Vec<Option<String>> {
+        let mut sessions = engine.sessions().list(None).unwrap();
+        sessions.sort_by_key(|s| s.source_id.clone());
+        sessions.into_iter().map(|s| s.ended_at.map(|at| at[11..16].to_owned())).collect()
+    };
+    let at = |times: [Option<&str>; 3]| times.map(|t| t.map(str::to_owned)).to_vec();
+    assert_eq!(ended(), at([Some("12:30"), Some("11:00"), None]));
+    assert_eq!(run(&engine, &file).events, 0);
+    let a = engine.sessions().list(None).unwrap().into_iter().find(|s| s.source_id.as_deref() == Some("a")).unwrap();
+    assert_eq!(engine.sessions().resume(&a.id).unwrap_err().code(), Code::SessionEnded);
+
+    // The file grows: the end moves, and moves once.
+    lines.push(turn("b", 7, "14:00"));
+    lines.push(turn("a", 8, "09:00"));
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    assert_eq!(run(&engine, &file).kept, 8);
+    assert_eq!(ended(), at([Some("12:30"), Some("14:00"), None]));
+    assert_eq!(run(&engine, &file).events, 0);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
 fn upstream(engine: &Engine, path: &Path) -> ImportReport {
     import(&engine.main(), &[PathBuf::from(path)], Format::Auto, &mut |_, _| {}).unwrap()
 }

@@ -1,5 +1,9 @@
 //! Turns of conversations on their way in: batches that are atomic, the
 //! agent and the user of a conversation, its sessions.
+//!
+//! A file tells of conversations that are over: each session ends at the time
+//! of its last message. One whose messages name no time stays open, since no
+//! end of it is known. When a later file brings more of it, the end moves.
 
 use super::intake::{Earlier, Intake};
 use crate::commit::{Item, Speaker};
@@ -13,6 +17,7 @@ use mirrordna_core::session::{self, NewSession};
 use mirrordna_core::verify::json::Json;
 use mirrordna_core::{Code, Error, Kind, Result, id, limits, time};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// Turns that are committed together; each may open a session and a
 /// conversation, which is four events at most.
@@ -49,19 +54,37 @@ pub(super) fn session_id(tag: &[u8; 16]) -> String {
     format!("{}_{}", session::PREFIX, id::encode(tag))
 }
 
+/// When a session ended, as far as was read, and whose it is.
+struct Ending {
+    ns: Rc<str>,
+    subject: Option<Rc<str>>,
+    last: i64,
+}
+
 /// The turns of one file.
 pub(super) struct Turns<'a> {
     pub(super) intake: Intake<'a>,
     /// Per conversation: its agent and the id of its user.
     pairs: HashMap<String, (Identity, String)>,
     sessions: HashSet<[u8; 16]>,
+    ends: HashMap<[u8; 16], Ending>,
+    /// Names that many endings share.
+    names: HashSet<Rc<str>>,
     waiting: Vec<Turn>,
     bytes: usize,
 }
 
 impl<'a> Turns<'a> {
     pub(super) fn new(intake: Intake<'a>) -> Self {
-        Self { intake, pairs: HashMap::new(), sessions: HashSet::new(), waiting: Vec::new(), bytes: 0 }
+        Self {
+            intake,
+            pairs: HashMap::new(),
+            sessions: HashSet::new(),
+            ends: HashMap::new(),
+            names: HashSet::new(),
+            waiting: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes a turn; returns whether this completed a batch.
@@ -75,9 +98,10 @@ impl<'a> Turns<'a> {
         Ok(full)
     }
 
-    /// Commits what waits, and says that the import ended.
+    /// Commits what waits, ends the sessions, and says that the import ended.
     pub(super) fn finish(mut self) -> Result<()> {
         self.commit()?;
+        self.end_sessions()?;
         self.intake.finish()
     }
 
@@ -132,11 +156,65 @@ impl<'a> Turns<'a> {
                 let counted = if turn.repaired { &mut self.intake.repaired } else { &mut self.intake.kept };
                 *counted = counted.saturating_sub(1);
             }
+            if matches!(earlier, Earlier::None | Earlier::Same) {
+                self.note_end(&turn);
+            }
             if self.intake.admit(turn.line, &earlier) {
                 fresh.push(turn);
             }
         }
         Ok(fresh)
+    }
+
+    fn name(&mut self, name: &str) -> Rc<str> {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let new: Rc<str> = name.into();
+        self.names.insert(new.clone());
+        new
+    }
+
+    /// Remembers when a turn was said, as its session's end so far.
+    fn note_end(&mut self, turn: &Turn) {
+        let (Some(opening), Some(at)) = (&turn.session, turn.new.occurred_at) else { return };
+        if let Some(end) = self.ends.get_mut(&opening.tag) {
+            end.last = end.last.max(at);
+            return;
+        }
+        let (ns, subject) = (self.name(&turn.ns), opening.new.subject.as_deref().map(|s| self.name(s)));
+        self.ends.insert(opening.tag, Ending { ns, subject, last: at });
+    }
+
+    /// Ends the sessions of this file that are not known to have ended then.
+    fn end_sessions(&mut self) -> Result<()> {
+        let mut ends: Vec<([u8; 16], Ending)> = std::mem::take(&mut self.ends).into_iter().collect();
+        ends.sort_unstable_by_key(|(tag, end)| (end.last, *tag));
+        let Tenant { inner, log } = self.intake.tenant;
+        let mut items: Vec<Item> = Vec::new();
+        for (tag, Ending { ns, subject, last }) in ends {
+            let id = session_id(&tag);
+            let found = self.intake.tenant.view(|view, tx| view.record(tx, log, schema::SESSION, &id))?;
+            // What was erased is not spoken of again.
+            let Some((record, _)) = found else { continue };
+            let end = record.body.int(field::OCCURRED_AT).map_or(last, |started| last.max(started));
+            if record.body.int(session::ENDED_AT).is_some_and(|at| at >= end) {
+                continue;
+            }
+            if items.len() >= BATCH {
+                self.intake.append(std::mem::take(&mut items), false)?;
+            }
+            items.extend(self.intake.open()?);
+            let (agent, _) = self.pair(&ns, &mut items)?;
+            let mut body = session::end_body(&id, end, None)?;
+            if let Some(subject) = &subject {
+                body.set(field::SUBJECT, (&**subject).into());
+            }
+            let draft = inner.draft(log, &agent.digest, Kind::RECORD_PATCH, &body)?;
+            let speaker = Speaker::Epoch(inner.epoch(log, &agent.digest)?);
+            items.push(Item { actor: agent.digest, speaker, draft, once: None });
+        }
+        if items.is_empty() { Ok(()) } else { self.intake.append(items, false) }
     }
 
     /// The agent and the user of a conversation, made at its first turn. The
