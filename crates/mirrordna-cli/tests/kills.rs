@@ -251,6 +251,62 @@ fn an_interrupted_import_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_killed_restore_leaves_no_database_and_the_next_one_makes_it() {
+    let place = Place::new();
+    let (chat, export) = (place.root().join("chat.jsonl"), place.root().join("export.mdna"));
+    let lines: Vec<String> = (0..3_000).map(|i| format!(r#"{{"speaker":"Sam","text":"turn {i} of a long talk","id":"{i}"}}"#)).collect();
+    std::fs::write(&chat, lines.join("\n")).unwrap();
+    for args in [["import", chat.to_str().unwrap()], ["export", export.to_str().unwrap()]] {
+        let out = place.cli(&args).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+    let folder = place.root().join("restored");
+    std::fs::create_dir(&folder).unwrap();
+    let target = folder.join("m.db");
+    let at = || Engine::builder(target.to_str().unwrap()).keys(Keys::Folder(place.root().join("keys"))).witness(Witness::Off);
+    let start = || place.cli(&["--store", target.to_str().unwrap(), "restore", export.to_str().unwrap()]).spawn().unwrap();
+    // How much there is of it before it is put in its place.
+    let loaded = || {
+        let size = |end: &str| std::fs::metadata(folder.join(format!("m.db.restoring{end}"))).map_or(0, |m| m.len());
+        size("") + size("-wal")
+    };
+    let whole = {
+        let (mut child, mut most) = (start(), 0);
+        while child.try_wait().unwrap().is_none() {
+            most = most.max(loaded());
+            std::thread::yield_now();
+        }
+        assert!(child.wait().unwrap().success());
+        most
+    };
+    assert!(whole > 500_000, "only {whole} bytes were seen");
+    let events = at().verify().unwrap().events;
+    let mut killed = 0;
+    for part in 0..=10 {
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        let mut child = start();
+        // From its first byte to the moment when all is loaded and is verified.
+        while loaded() < (whole * part / 10).max(1) && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        if child.wait().unwrap().signal() == Some(9) && !target.exists() {
+            killed += 1;
+            assert_eq!(at().create(false).open().unwrap_err().code(), mirrordna::Code::StoreNotFound, "part {part}");
+            let mut again = start();
+            assert!(again.wait().unwrap().success(), "part {part}");
+            let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(names, ["m.db"], "part {part}");
+        }
+        let report = at().verify().unwrap();
+        assert!(report.is_intact() && report.events == events, "part {part}: {report:#?}");
+    }
+    eprintln!("{killed} of 11 were killed at work");
+    assert!(killed > 7, "only {killed} were killed at work");
+}
+
+#[test]
 fn a_read_only_file_system_is_read_and_refused_for_writing() {
     let place = Place::new();
     // A mount of its own, seen by nobody else and gone with the shell.

@@ -416,20 +416,20 @@ impl Engine {
 
 impl Builder {
     /// Restores an export into a new database: the same log ids, leaves, roots
-    /// and records. Then the database is verified, with its keyring where that
-    /// is here; what does not hold is removed again. A process that is killed
-    /// meanwhile leaves a database that nobody has verified yet.
+    /// and records. It is made beside the place where it is to be, as
+    /// `PATH.restoring`, verified there, with its keyring where that is here, and
+    /// only then put in its place. What does not hold is removed again; what a
+    /// killed process left, by the next restore into that place.
     ///
     /// # Errors
-    /// `store.in_use` where the database exists, `export.invalid`, `log.altered`,
-    /// `key.passphrase`, `store.*`.
+    /// `store.in_use` where the database exists or is being restored,
+    /// `export.invalid`, `log.altered`, `key.passphrase`, `store.*`.
     pub fn restore(self, input: &mut dyn Read) -> Result<Moved> {
-        let store = self.new_store()?;
-        let restored = restore(&*store, input, &self);
+        let making = self.making()?;
+        let store = making.store()?;
+        let moved = restore(&*store, input, &self)?;
         drop(store);
-        if restored.is_err() {
-            self.remove_store();
-        }
-        restored
+        making.finish()?;
+        Ok(moved)
     }
 }

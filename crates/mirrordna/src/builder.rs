@@ -8,7 +8,7 @@ use crate::url::StoreUrl;
 use crate::verify::{Scope, VerifyReport};
 use crate::witness::Witness;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Result};
-use mirrordna_storage::{MemoryStore, Store};
+use mirrordna_storage::MemoryStore;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -187,18 +187,11 @@ impl Builder {
         self
     }
 
-    /// An empty store where this builder points to.
-    pub(crate) fn new_store(&self) -> Result<Arc<dyn Store>> {
+    /// A database to be made where this builder points to.
+    pub(crate) fn making(&self) -> Result<file::Making> {
         match StoreUrl::parse(&self.url)? {
             StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "a store in memory would be gone as soon as it is restored")),
-            url => file::create(&url),
-        }
-    }
-
-    /// Removes what [`Builder::new_store`] made, where it could not be filled.
-    pub(crate) fn remove_store(&self) {
-        if let Some(path) = StoreUrl::parse(&self.url).ok().as_ref().and_then(StoreUrl::path) {
-            file::remove_database(path);
+            url => file::Making::begin(&url),
         }
     }
 

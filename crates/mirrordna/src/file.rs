@@ -12,15 +12,14 @@ use crate::witness;
 use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::{Mode, Store};
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs::{File, Metadata, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Removes a database file that was made in vain, and what stands beside it.
-pub(crate) fn remove_database(path: &Path) {
+fn remove_database(path: &Path) {
     for end in ["", "-wal", "-shm", ".lock", ".open"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        let _absent = std::fs::remove_file(name);
+        let _absent = std::fs::remove_file(with_end(path, end));
     }
 }
 
@@ -33,8 +32,12 @@ fn registry() -> &'static Mutex<HashMap<FileKey, std::sync::Weak<Open>>> {
 }
 
 fn file_key(path: &Path) -> Option<FileKey> {
+    std::fs::metadata(path).ok().as_ref().map(key_of)
+}
+
+fn key_of(file: &Metadata) -> FileKey {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+    (file.dev(), file.ino())
 }
 
 /// Opens the store that a URL names, with the adapter for it.
@@ -182,7 +185,109 @@ pub(crate) fn keyring(store: &dyn Store, builder: &Builder) -> Result<Option<Key
     }
 }
 
-/// An empty store at a place where there is none.
-pub(crate) fn create(url: &StoreUrl) -> Result<Arc<dyn Store>> {
-    connect(url, Mode::Create, Durability::Full)
+/// A database that is made beside the place where it is to be, and put there
+/// whole: whoever is killed before that leaves nothing that could be opened for
+/// it. What was left is removed by the next who makes one for that place.
+pub(crate) struct Making {
+    target: PathBuf,
+    temporary: PathBuf,
+    url: StoreUrl,
+    /// Held exclusively, so that nobody else makes one for this place.
+    _lock: File,
+    lock_path: PathBuf,
+}
+
+impl Making {
+    /// Begins one where `url` names a file that is not there.
+    pub(crate) fn begin(url: &StoreUrl) -> Result<Self> {
+        let named = file_of(url)?;
+        let target = std::path::absolute(named).map_err(|e| io(named, "cannot tell the folder of", e))?;
+        let temporary = with_end(&target, ".restoring");
+        let url = match url {
+            StoreUrl::Redb(_) => StoreUrl::Redb(temporary.clone()),
+            _ => StoreUrl::Sqlite(temporary.clone()),
+        };
+        if target.exists() {
+            return Err(taken(&target));
+        }
+        // Of a database that was removed: SQLite would take it for the log of
+        // the one that is to come.
+        let stray = with_end(&target, "-wal");
+        if stray.exists() {
+            let message = format!("{} is left of another database that stood there", stray.display());
+            return Err(Error::new(Code::StoreInUse, message).with_hint("Move it to the database it belongs to, or choose another path."));
+        }
+        let folder = target.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(folder).map_err(|e| io(folder, "cannot create the folder", e))?;
+        let lock_path = with_end(&temporary, ".making");
+        let lock = loop {
+            let opened = File::options().create(true).truncate(false).write(true).open(&lock_path);
+            let file = opened.map_err(|e| io(&lock_path, "cannot open the lock file", e))?;
+            match file.try_lock() {
+                // A lock on a file that was removed meanwhile locks nothing.
+                Ok(()) if file.metadata().is_ok_and(|m| file_key(&lock_path) == Some(key_of(&m))) => break file,
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let message = format!("another process is restoring into {}", target.display());
+                    return Err(Error::new(Code::StoreInUse, message).with_hint("Wait until it is done, or choose another path."));
+                }
+                Err(TryLockError::Error(e)) => return Err(io(&lock_path, "cannot lock", e)),
+            }
+        };
+        remove_database(&temporary);
+        Ok(Self { target, temporary, url, _lock: lock, lock_path })
+    }
+
+    /// The store to be filled, empty.
+    pub(crate) fn store(&self) -> Result<Arc<dyn Store>> {
+        connect(&self.url, Mode::Create, Durability::Full)
+    }
+
+    /// Puts the database in its place. Nobody may have it open any more.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Self { target, temporary, .. } = &self;
+        if std::fs::metadata(with_end(temporary, "-wal")).is_ok_and(|m| m.len() > 0) {
+            let message = format!("the write-ahead log of {} could not be folded back", temporary.display());
+            return Err(Error::new(Code::StoreIo, message).with_hint("Look whether the disk is full, or fails; then restore again."));
+        }
+        File::open(temporary).and_then(|f| f.sync_all()).map_err(|e| io(temporary, "cannot sync", e))?;
+        // Unlike a rename, a link never takes the place of what came meanwhile.
+        match std::fs::hard_link(temporary, target) {
+            Ok(()) => {}
+            Err(_) if target.exists() => return Err(taken(target)),
+            // There are file systems without links.
+            Err(_) => std::fs::rename(temporary, target).map_err(|e| io(target, "cannot put the database in its place at", e))?,
+        }
+        let folder = target.parent().unwrap_or(Path::new("/"));
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| io(folder, "cannot sync the folder", e))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        remove_database(&self.temporary);
+        // Still locked: whoever waits for it looks whether it is in place.
+        let _stays = std::fs::remove_file(&self.lock_path);
+    }
+}
+
+fn taken(target: &Path) -> Error {
+    Error::new(Code::StoreInUse, format!("{} exists already", target.display()))
+        .with_hint("Choose another path, or open the database that is there.")
+}
+
+fn io(path: &Path, doing: &str, e: std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let code = match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::StoreFull,
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Code::StoreReadOnly,
+        _ => Code::StoreIo,
+    };
+    Error::new(code, format!("{doing} {}", path.display())).caused_by(e)
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
