@@ -109,11 +109,12 @@ impl Timeline {
             subject: self.subject.clone(),
             occurred_at: None,
         };
-        let mut body = new.into_body(&self.tenant.new_id(PREFIX)?)?;
+        let entropy = self.tenant.inner.draw(1)?;
+        let mut body = new.into_body(&self.tenant.new_id_with(PREFIX, &entropy)?)?;
         if let Some(tag) = once {
             body.set(field::DEDUPE, Value::Bytes(tag.to_vec()));
         }
-        self.tenant.append(&actor, Kind::EVENT, &body, once)
+        self.tenant.append_with(&actor, Kind::EVENT, &body, once, &entropy)
     }
 
     /// Number of events in the log, whatever the scope of this handle.

@@ -114,6 +114,7 @@ impl<'a> Turns<'a> {
             return Ok(());
         }
         let Tenant { inner, log } = self.intake.tenant;
+        let entropy = inner.draw(turns.len())?;
         let mut items = Vec::with_capacity(turns.len() + 16);
         if let Some(open) = self.intake.open()? {
             items.push(open);
@@ -139,7 +140,7 @@ impl<'a> Turns<'a> {
             }
             let mut body = turn.new.into_body(&format!("{}_{}", memory::PREFIX, id::encode(&turn.tag)))?;
             body.set(field::DEDUPE, Field::Bytes(turn.tag.to_vec()));
-            let draft = inner.draft(log, &agent.digest, Kind::RECORD_PUT, &body)?;
+            let draft = inner.draft_with(log, &agent.digest, Kind::RECORD_PUT, &body, &entropy)?;
             items.push(Item { actor: agent.digest, speaker, draft, once: Some(turn.tag) });
         }
         self.intake.append(items, false)
