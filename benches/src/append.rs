@@ -102,15 +102,18 @@ struct Crypto {
     us: Vec<f64>,
 }
 
+/// Events in a batch.
+const BATCH: usize = 100;
+
 fn batches(agent: &Identity, bare: &Bare) -> Fallible<()> {
     const EVENTS: usize = 2_000;
     let (mut own, mut b1) = (Vec::new(), Vec::new());
     let mut parts =
         ["hashes", "AEAD and its keys", "seals", "key wrap", "subject tags", "randomness"].map(|name| Crypto { name, us: Vec::new() });
-    fill(agent, 0..EVENTS, 100)?;
+    fill(agent, 0..EVENTS, BATCH)?;
     for _ in 0..25 {
-        own.push(cpu_of(|| fill(agent, 0..EVENTS, 100))? / EVENTS as f64);
-        b1.push(cpu_of(|| (0..EVENTS / 100).try_for_each(|_| bare.rows(100)))? / EVENTS as f64);
+        own.push(cpu_of(|| fill(agent, 0..EVENTS, BATCH))? / EVENTS as f64);
+        b1.push(cpu_of(|| (0..EVENTS / BATCH).try_for_each(|_| bare.rows(BATCH)))? / EVENTS as f64);
         for (part, cost) in parts.iter_mut().zip(bare_crypto(EVENTS)?) {
             part.us.push(cost);
         }
@@ -184,10 +187,10 @@ fn bare_crypto(events: usize) -> Fallible<[f64; 6]> {
         }
         Ok(())
     })?;
-    // A secret and an id for each event.
+    // A secret and an id for each event, drawn once for each batch.
     let random = cpu_of(|| {
-        let (mut secret, mut id) = ([0; 32], [0; 10]);
-        (0..events).try_for_each(|_| Ok(entropy.fill(black_box(&mut secret)).and_then(|()| entropy.fill(black_box(&mut id)))?))
+        let mut drawn = [0; BATCH * (32 + 10)];
+        (0..events / BATCH).try_for_each(|_| Ok(entropy.fill(black_box(&mut drawn))?))
     })?;
     Ok([hashes, aead, seals, wrap, tags, random].map(per))
 }
