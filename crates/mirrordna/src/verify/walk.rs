@@ -1,387 +1,30 @@
-//! Verification of a whole database: each log walked by the ledger, and every
-//! other row held against what the walk recomputed.
+//! The walk through one log: the ledger judges its leaves, and every other row
+//! is held against what they lead to.
 
-use crate::import::Progress;
+use super::{REPORT_EVERY, Scope, Totals, Walked, problem};
 use crate::keyring::{Keyring, Role, hex, owner};
-use crate::witness::{self, Freshness, Remembered};
+use crate::witness::{Freshness, Remembered};
 use mirrordna_core::cipher::{self, Secret, Wrapped};
 use mirrordna_core::timeline::TILE;
-use mirrordna_core::verify::body::Adopted;
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{Checkpoint, Note};
-use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, leaf, merkle};
+use mirrordna_core::verify::{Ledger, Problem, Trust, leaf, merkle};
 use mirrordna_core::{Hash, Kind, Result};
-use mirrordna_storage::{LogRow, Outlined, ReadTx, Store};
-use serde::Serialize;
+use mirrordna_storage::{LogRow, Outlined, ReadTx};
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
-
-/// Events between two reports of progress.
-pub(crate) const REPORT_EVERY: u64 = 4_096;
-
-/// How much of a database a verification looks at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Everything.
-    #[default]
-    Everything,
-    /// Headers, trees and signatures: no private body, no secret, no subject's
-    /// key, and not how the store lays its rows down.
-    Headers,
-}
 
 /// Secrets that are unwrapped together, those of one subject side by side.
 const SECRETS: usize = 512;
 
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Stable dotted name.
-    pub code: String,
-    /// Log, leaf, or table and row.
-    #[serde(rename = "where")]
-    pub place: String,
-    /// What was found.
-    pub message: String,
-}
-
-/// Accounting of bodies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct BodyCounts {
-    /// Stored, matching their commitment, and readable here; public ones, which
-    /// need no key, are among them.
-    pub present: u64,
-    /// Stored and matching, but their key is not here.
-    pub locked: u64,
-    /// Absent, and an erase event says so.
-    pub erased: u64,
-    /// Absent without an erase event.
-    pub missing: u64,
-    /// Stored, and not read: what they are, and whether they open, is unknown.
-    /// `None`, and left out of JSON, where every body was read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unread: Option<u64>,
-}
-
-/// What was found of one log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LogReport {
-    /// Its id, hex.
-    pub log: String,
-    /// `intact`, `altered` or `unproven`.
-    pub verdict: &'static str,
-    /// Number of its events.
-    pub events: u64,
-    /// How many of them its newest checkpoint covers.
-    pub checkpointed: u64,
-    /// Root over its leaves, hex.
-    pub head: String,
-    /// Fingerprint of the key that signs its checkpoints, hex.
-    pub log_key: Option<String>,
-    /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
-    /// witness; `closed` where another log goes on from it.
-    pub freshness: String,
-    /// Id of the log that it goes on from, hex.
-    pub adopted: Option<String>,
-}
-
-/// The outcome of a verification.
-///
-/// ```
-/// use mirrordna::{Engine, IdentityType, Keys, Witness};
-///
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let path = dir.path().join("m.db");
-/// # let path = path.to_str().unwrap();
-/// # let keys = || Keys::Folder(dir.path().join("keys"));
-/// # let engine = Engine::builder(path).keys(keys()).witness(Witness::Off).open()?;
-/// engine.identities().create(IdentityType::Agent)?.memories().add("for the agent only").send()?;
-/// let report = engine.verify()?;
-/// assert!(report.is_intact());
-/// engine.close()?;
-///
-/// // A stranger has the file, and no keys: nothing is wrong, and nobody whom
-/// // they trust vouches for it.
-/// let theirs = || Engine::builder(path).keys(Keys::Folder("/nowhere".into())).witness(Witness::Off);
-/// let report = theirs().verify()?;
-/// assert_eq!((report.verdict, report.problems.len()), ("unproven", 0));
-/// assert_eq!(report.bodies.locked, 2); // the agent's profile and its memory
-/// # Ok::<(), mirrordna::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct VerifyReport {
-    /// `intact`, `altered` or `unproven`.
-    pub verdict: &'static str,
-    /// Whether the verdict is `intact`.
-    pub ok: bool,
-    /// Number of events in all logs.
-    pub events: u64,
-    /// Logs that a fork closed: others go on from them.
-    pub closed: u64,
-    /// Number of identities with a chain, without the engine's own.
-    pub identities: u64,
-    /// Accounting of bodies.
-    pub bodies: BodyCounts,
-    /// Events that no later signature of their own signer covers.
-    pub unsigned: u64,
-    /// Events that signed checkpoints cover.
-    pub checkpointed: u64,
-    /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
-    /// witness.
-    pub freshness: String,
-    /// Root over the first log, hex; after a fork, over the log that goes on from
-    /// it.
-    pub head: String,
-    /// Fingerprint of that log's checkpoint key, hex.
-    pub log_key: Option<String>,
-    /// Each log by itself, oldest first.
-    pub logs: Vec<LogReport>,
-    /// What was found; empty unless altered.
-    pub problems: Vec<Finding>,
-    /// Findings beyond those listed.
-    pub unlisted: u64,
-}
-
-impl VerifyReport {
-    /// Whether everything is as it was signed, by a key that is trusted here.
-    #[must_use]
-    pub const fn is_intact(&self) -> bool {
-        self.ok
-    }
-
-    /// Puts a finding before the others; with it the verdict is `altered`.
-    pub(crate) fn add(&mut self, finding: Finding) {
-        (self.verdict, self.ok) = (Verdict::Altered.name(), false);
-        self.problems.insert(0, finding);
-    }
-}
-
-/// Verifies the database in a store. `fingerprints` are log keys that the
-/// caller accepts besides those of the keyring; `witness` is the folder of the
-/// head witness and the place of the database; `progress` is told of events.
-pub(crate) fn database(
-    store: &dyn Store,
-    keyring: Option<&Keyring>,
-    fingerprints: &[Hash],
-    witness: Option<(&Path, [u8; 16])>,
-    scope: Scope,
-    progress: Progress<'_>,
-) -> Result<VerifyReport> {
-    let mut findings: Vec<Problem> = Vec::new();
-    let mut add = |code, place: &str, message: String| findings.push(Problem { code, place: place.to_owned(), message });
-    if scope == Scope::Everything {
-        for line in store.check()? {
-            add("store.damaged", "database", line);
-        }
-    }
-    // Witnesses are read before the state that is walked: what others add in
-    // between can only make the walked state longer.
-    let mut seen: HashMap<[u8; 16], (Remembered, [u8; 16])> = HashMap::new();
-    if let Some((folder, place)) = witness {
-        let listed = store.read(&mut |tx| {
-            seen = tx.logs()?.iter().filter_map(|row| Some((row.id, (witness::read(folder, &row.id)?, place)))).collect();
-            Ok(())
-        });
-        if listed.is_err() {
-            seen.clear();
-        }
-    }
-    let mut totals = Totals::default();
-    let walked = store.read(&mut |tx| {
-        totals = Totals::default();
-        let logs = tx.logs()?;
-        if logs.is_empty() {
-            totals.problems.push(problem("log.genesis", "database", "the database holds no log"));
-        }
-        for stray in tx.strays()? {
-            totals.problems.push(problem("store.stray_row", &stray, "belongs to no leaf or log"));
-        }
-        let subjects = match scope {
-            Scope::Everything => Subjects::load(tx, keyring, &logs, &mut totals.problems)?,
-            Scope::Headers => Subjects::default(),
-        };
-        totals.bodies.unread = (scope == Scope::Headers).then_some(0);
-        let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
-        for row in &logs {
-            let seen = seen.get(&row.id).cloned();
-            let walk = LogWalk::new(row, keyring, &subjects, fingerprints, seen);
-            walk.run(tx, scope, &mut totals, &mut |done| progress(done, total))?;
-        }
-        totals.conclude();
-        Ok(())
-    });
-    if let Err(e) = walked {
-        // A row that cannot even be read is a finding, not a failure to verify.
-        add("store.unreadable", "database", e.to_string());
-    }
-    findings.append(&mut totals.problems);
-    let verdict = if !findings.is_empty() { Verdict::Altered } else { totals.verdict.unwrap_or(Verdict::Unproven) };
-    Ok(VerifyReport {
-        verdict: verdict.name(),
-        ok: verdict == Verdict::Intact,
-        events: totals.events,
-        closed: totals.closed,
-        identities: totals.identities,
-        bodies: totals.bodies,
-        unsigned: totals.unsigned,
-        checkpointed: totals.checkpointed,
-        freshness: totals.freshness.unwrap_or(Freshness::Unproven).to_string(),
-        head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
-        log_key: totals.log_key.map(|h| hex(&h)),
-        logs: totals.reports,
-        problems: findings.into_iter().map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message }).collect(),
-        unlisted: totals.unlisted,
-    })
-}
-
-/// The report of a database that is damaged beyond opening.
-pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
-    VerifyReport {
-        verdict: Verdict::Altered.name(),
-        ok: false,
-        events: 0,
-        closed: 0,
-        identities: 0,
-        bodies: BodyCounts::default(),
-        unsigned: 0,
-        checkpointed: 0,
-        freshness: "unproven".to_owned(),
-        head: String::new(),
-        log_key: None,
-        logs: Vec::new(),
-        problems: vec![Finding { code: "store.unreadable".to_owned(), place: "database".to_owned(), message: e.to_string() }],
-        unlisted: 0,
-    }
-}
-
-fn problem(code: &'static str, place: &str, message: &str) -> Problem {
-    Problem { code, place: place.to_owned(), message: message.to_owned() }
-}
-
-/// What the walk through a log found.
-struct Walked {
-    number: u32,
-    id: [u8; 16],
-    verdict: Verdict,
-    size: u64,
-    root: Hash,
-    log_key: Option<Hash>,
-    checkpointed: u64,
-    freshness: Freshness,
-    /// The log that it goes on from, by its second leaf.
-    adopted: Option<Adopted>,
-    /// The log that goes on from it, by its row.
-    successor: Option<u32>,
-    /// The same by the head witness.
-    ended: Option<[u8; 16]>,
-    /// The actors of a log that was left or goes on from one; of others, nothing.
-    actors: HashSet<Hash>,
-}
-
-#[derive(Default)]
-struct Totals {
-    logs: Vec<Walked>,
-    reports: Vec<LogReport>,
-    closed: u64,
-    verdict: Option<Verdict>,
-    events: u64,
-    identities: u64,
-    bodies: BodyCounts,
-    unsigned: u64,
-    checkpointed: u64,
-    head: Option<Hash>,
-    log_key: Option<Hash>,
-    freshness: Option<Freshness>,
-    problems: Vec<Problem>,
-    unlisted: u64,
-}
-
-impl Totals {
-    /// Holds the logs against each other, and concludes from all of them.
-    fn conclude(&mut self) {
-        let logs = std::mem::take(&mut self.logs);
-        let mut verdicts: Vec<Verdict> = logs.iter().map(|log| log.verdict).collect();
-        let mut found = |at: &Walked, code, message: String| {
-            self.problems.push(Problem { code, place: format!("log {}", at.number), message });
-        };
-        // Later logs go on from earlier ones, so these are judged after them.
-        for (at, log) in logs.iter().enumerate().rev() {
-            let mut heirs = logs.iter().enumerate().filter(|(_, l)| l.adopted.is_some_and(|a| a.log == log.id));
-            let heir = heirs.next();
-            if heirs.next().is_some() {
-                found(log, "log.adopted", "two logs say that they go on from it".to_owned());
-            }
-            if log.adopted.is_some_and(|a| !logs.iter().any(|l| l.id == a.log && l.number < log.number)) {
-                found(log, "log.adopted", "the log that it goes on from is not there".to_owned());
-            }
-            if heir.map(|(_, l)| l.number) != log.successor {
-                let said = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| format!("log {n}"));
-                let (row, leaf) = (said(log.successor), said(heir.map(|(_, l)| l.number)));
-                found(log, "log.row", format!("its row says that {row} goes on from it, by their leaves it is {leaf}"));
-            }
-            let Some((heir_at, heir)) = heir else { continue };
-            self.closed += 1;
-            let as_left = heir.adopted.is_some_and(|a| a.size == log.size && a.root == log.root);
-            if !as_left {
-                found(log, "log.adopted", format!("is not as log {} says that it was left", heir.number));
-            } else if log.verdict == Verdict::Unproven {
-                // Whoever vouches for the log that names its root vouches for it.
-                verdicts[at] = verdicts[heir_at];
-            }
-            if log.ended.is_some_and(|id| id != heir.id) {
-                self.freshness = Some(Freshness::Forked);
-                found(log, "log.forked", "this machine has seen another log go on from it".to_owned());
-            }
-        }
-        for (log, verdict) in logs.iter().zip(&mut verdicts) {
-            if self.problems.iter().any(|p| p.place == format!("log {}", log.number)) {
-                *verdict = Verdict::Altered;
-            }
-        }
-        // The first log that is not current says it for all.
-        for log in logs.iter().filter(|log| log.successor.is_none()) {
-            if self.freshness.is_none_or(|f| f == Freshness::Current) {
-                self.freshness = Some(log.freshness);
-            }
-        }
-        // Who came over to another log is one identity; the engine's own are none.
-        let forked: Vec<&HashSet<Hash>> = logs.iter().map(|log| &log.actors).filter(|actors| !actors.is_empty()).collect();
-        let distinct: HashSet<&Hash> = forked.iter().copied().flatten().collect();
-        self.identities += distinct.len().saturating_sub(forked.len()) as u64;
-        let mut last = logs.first();
-        while let Some(next) = last.and_then(|l| logs.iter().find(|n| n.adopted.is_some_and(|a| a.log == l.id && n.number > l.number))) {
-            last = Some(next);
-        }
-        self.head = last.map(|log| log.root);
-        self.log_key = last.and_then(|log| log.log_key);
-        let reported = logs.iter().zip(&verdicts).map(|(log, verdict)| LogReport {
-            log: hex(&log.id),
-            verdict: verdict.name(),
-            events: log.size,
-            checkpointed: log.checkpointed,
-            head: hex(&log.root),
-            log_key: log.log_key.map(|key| hex(&key)),
-            freshness: if log.successor.is_some() { "closed".to_owned() } else { log.freshness.to_string() },
-            adopted: log.adopted.map(|adopted| hex(&adopted.log)),
-        });
-        self.reports = reported.collect();
-        self.verdict = verdicts.into_iter().reduce(|a, b| match (a, b) {
-            (a, b) if a == b => a,
-            (Verdict::Altered, _) | (_, Verdict::Altered) => Verdict::Altered,
-            _ => Verdict::Unproven,
-        });
-    }
-}
-
 /// The keys of subjects, as far as the keyring unwraps them.
 #[derive(Default)]
-struct Subjects {
+pub(super) struct Subjects {
     keys: HashMap<(u32, u64), Secret>,
     readable: bool,
 }
 
 impl Subjects {
-    fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
+    pub(super) fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
         let mut keys = HashMap::new();
         let database = logs.first().and_then(|row| crate::log::genesis(tx, row).ok()).map(|g| g.database);
         let store = database.and_then(|d| keyring.and_then(|k| k.secret(Role::Store, &owner(&d)).ok()?));
@@ -413,7 +56,7 @@ struct Closed {
 }
 
 /// The walk through one log.
-struct LogWalk<'a> {
+pub(super) struct LogWalk<'a> {
     row: &'a LogRow,
     subjects: &'a Subjects,
     ledger: Ledger,
@@ -431,7 +74,7 @@ struct LogWalk<'a> {
 }
 
 impl<'a> LogWalk<'a> {
-    fn new(
+    pub(super) fn new(
         row: &'a LogRow,
         keyring: Option<&Keyring>,
         subjects: &'a Subjects,
@@ -460,7 +103,7 @@ impl<'a> LogWalk<'a> {
         format!("log {} {what}", self.row.number)
     }
 
-    fn run(mut self, tx: &dyn ReadTx, scope: Scope, totals: &mut Totals, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    pub(super) fn run(mut self, tx: &dyn ReadTx, scope: Scope, totals: &mut Totals, progress: &mut dyn FnMut(u64)) -> Result<()> {
         let (number, before) = (self.row.number, totals.events);
         let mut report = |walk: &Self| {
             if walk.ledger.size().is_multiple_of(REPORT_EVERY) {

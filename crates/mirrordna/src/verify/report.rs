@@ -1,0 +1,147 @@
+//! What a verification says.
+
+use mirrordna_core::verify::Verdict;
+use serde::Serialize;
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable dotted name.
+    pub code: String,
+    /// Log, leaf, or table and row.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What was found.
+    pub message: String,
+}
+
+/// Accounting of bodies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BodyCounts {
+    /// Stored, matching their commitment, and readable here; public ones, which
+    /// need no key, are among them.
+    pub present: u64,
+    /// Stored and matching, but their key is not here.
+    pub locked: u64,
+    /// Absent, and an erase event says so.
+    pub erased: u64,
+    /// Absent without an erase event.
+    pub missing: u64,
+    /// Stored, and not read: what they are, and whether they open, is unknown.
+    /// `None`, and left out of JSON, where every body was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread: Option<u64>,
+}
+
+/// What was found of one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogReport {
+    /// Its id, hex.
+    pub log: String,
+    /// `intact`, `altered` or `unproven`.
+    pub verdict: &'static str,
+    /// Number of its events.
+    pub events: u64,
+    /// How many of them its newest checkpoint covers.
+    pub checkpointed: u64,
+    /// Root over its leaves, hex.
+    pub head: String,
+    /// Fingerprint of the key that signs its checkpoints, hex.
+    pub log_key: Option<String>,
+    /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
+    /// witness; `closed` where another log goes on from it.
+    pub freshness: String,
+    /// Id of the log that it goes on from, hex.
+    pub adopted: Option<String>,
+}
+
+/// The outcome of a verification.
+///
+/// ```
+/// use mirrordna::{Engine, IdentityType, Keys, Witness};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("m.db");
+/// # let path = path.to_str().unwrap();
+/// # let keys = || Keys::Folder(dir.path().join("keys"));
+/// # let engine = Engine::builder(path).keys(keys()).witness(Witness::Off).open()?;
+/// engine.identities().create(IdentityType::Agent)?.memories().add("for the agent only").send()?;
+/// let report = engine.verify()?;
+/// assert!(report.is_intact());
+/// engine.close()?;
+///
+/// // A stranger has the file, and no keys: nothing is wrong, and nobody whom
+/// // they trust vouches for it.
+/// let theirs = || Engine::builder(path).keys(Keys::Folder("/nowhere".into())).witness(Witness::Off);
+/// let report = theirs().verify()?;
+/// assert_eq!((report.verdict, report.problems.len()), ("unproven", 0));
+/// assert_eq!(report.bodies.locked, 2); // the agent's profile and its memory
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// `intact`, `altered` or `unproven`.
+    pub verdict: &'static str,
+    /// Whether the verdict is `intact`.
+    pub ok: bool,
+    /// Number of events in all logs.
+    pub events: u64,
+    /// Logs that a fork closed: others go on from them.
+    pub closed: u64,
+    /// Number of identities with a chain, without the engine's own.
+    pub identities: u64,
+    /// Accounting of bodies.
+    pub bodies: BodyCounts,
+    /// Events that no later signature of their own signer covers.
+    pub unsigned: u64,
+    /// Events that signed checkpoints cover.
+    pub checkpointed: u64,
+    /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
+    /// witness.
+    pub freshness: String,
+    /// Root over the first log, hex; after a fork, over the log that goes on from
+    /// it.
+    pub head: String,
+    /// Fingerprint of that log's checkpoint key, hex.
+    pub log_key: Option<String>,
+    /// Each log by itself, oldest first.
+    pub logs: Vec<LogReport>,
+    /// What was found; empty unless altered.
+    pub problems: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub unlisted: u64,
+}
+
+impl VerifyReport {
+    /// Whether everything is as it was signed, by a key that is trusted here.
+    #[must_use]
+    pub const fn is_intact(&self) -> bool {
+        self.ok
+    }
+
+    /// Puts a finding before the others; with it the verdict is `altered`.
+    pub(crate) fn add(&mut self, finding: Finding) {
+        (self.verdict, self.ok) = (Verdict::Altered.name(), false);
+        self.problems.insert(0, finding);
+    }
+}
+
+/// The report of a database that is damaged beyond opening.
+pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
+    VerifyReport {
+        verdict: Verdict::Altered.name(),
+        ok: false,
+        events: 0,
+        closed: 0,
+        identities: 0,
+        bodies: BodyCounts::default(),
+        unsigned: 0,
+        checkpointed: 0,
+        freshness: "unproven".to_owned(),
+        head: String::new(),
+        log_key: None,
+        logs: Vec::new(),
+        problems: vec![Finding { code: "store.unreadable".to_owned(), place: "database".to_owned(), message: e.to_string() }],
+        unlisted: 0,
+    }
+}
