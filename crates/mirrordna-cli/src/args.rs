@@ -168,6 +168,9 @@ Examples:
   mirrordna doctor
   mirrordna doctor --json | jq '.checks[] | select(.ok | not)'")]
     Doctor,
+    /// Protect the keyring.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Show the effective configuration and where each value comes from.
     #[command(after_help = "The configuration file is $MIRRORDNA_CONFIG, else ./mirrordna.toml, else
 $XDG_CONFIG_HOME/mirrordna/config.toml:
@@ -206,6 +209,21 @@ Examples:
         #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with = "command")]
         folder: Option<PathBuf>,
     },
+}
+
+/// `keys …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Give the keyring a passphrase, or another one.
+    #[command(after_help = "The new one is read from MIRRORDNA_NEW_PASSPHRASE, or from the file that
+MIRRORDNA_NEW_PASSPHRASE_FILE names; the present one, if there is one, from
+MIRRORDNA_PASSPHRASE or MIRRORDNA_PASSPHRASE_FILE. Nobody may have the database
+open meanwhile. Older copies of the keyring still open by what opened them.
+
+Examples:
+  MIRRORDNA_NEW_PASSPHRASE_FILE=/run/secrets/new mirrordna keys passphrase
+  MIRRORDNA_PASSPHRASE_FILE=/run/secrets/old MIRRORDNA_NEW_PASSPHRASE_FILE=/run/secrets/new mirrordna keys passphrase")]
+    Passphrase,
 }
 
 /// `identity …`

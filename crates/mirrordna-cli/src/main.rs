@@ -43,6 +43,7 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Fork(fork) => commands::fork(settings, &fork, out),
         Command::Verify(verify) => commands::verify(settings, verify, out),
         Command::Doctor => commands::doctor(settings, out),
+        Command::Keys(command) => commands::keys(settings, &command, out),
         Command::Config => commands::config(settings, out),
         Command::Completions { shell } => commands::completions(shell, out),
         Command::Man { command, folder } => commands::man(&command, folder.as_deref(), out),

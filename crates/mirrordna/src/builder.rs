@@ -140,6 +140,37 @@ impl Builder {
         }
     }
 
+    /// Gives the keyring of a database a passphrase, or another one. The one it
+    /// has is taken as for opening. Nobody may have the database open. Whoever is
+    /// killed meanwhile leaves the keyring as it was; older copies of it still
+    /// open by what opened them.
+    ///
+    /// ```
+    /// # use mirrordna::{Code, Engine, Keys, Witness};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("m.db");
+    /// # let builder = || Engine::builder(path.to_str().unwrap()).keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Off);
+    /// builder().open()?.close()?;
+    /// builder().set_passphrase("open sesame")?;
+    /// assert_eq!(builder().open().unwrap_err().code(), Code::KeyPassphrase);
+    /// assert_eq!(builder().passphrase("open sesame").open()?.has_passphrase(), Some(true));
+    /// # Ok::<(), mirrordna::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `input.invalid` for an empty one, `key.passphrase` where the present one
+    /// is missing or wrong, `key.missing` without the keyring, `store.in_use`,
+    /// `store.*`.
+    pub fn set_passphrase(self, new: &str) -> Result<()> {
+        if new.is_empty() {
+            return Err(Error::new(Code::InputInvalid, "the new passphrase is empty"));
+        }
+        match StoreUrl::parse(&self.url)? {
+            StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "the keys of a store in memory are nowhere to be protected")),
+            url => file::set_passphrase(&url, &self, new),
+        }
+    }
+
     /// The passphrase of the keyring; otherwise `MIRRORDNA_PASSPHRASE` or
     /// `MIRRORDNA_PASSPHRASE_FILE` is taken.
     #[must_use]

@@ -185,6 +185,51 @@ pub(crate) fn keyring(store: &dyn Store, builder: &Builder) -> Result<Option<Key
     }
 }
 
+/// Sets the passphrase of the keyring of a database that nobody has open.
+pub(crate) fn set_passphrase(url: &StoreUrl, builder: &Builder, new: &str) -> Result<()> {
+    let path = file_of(url)?;
+    let in_use = || {
+        let message = format!("{} is open: whoever has it open would go on writing keys under the old passphrase", path.display());
+        Error::new(Code::StoreInUse, message).with_hint("Close it, in this process and in others, and set the passphrase then.")
+    };
+    let mut open = lock(registry());
+    open.retain(|_, engine| engine.strong_count() > 0);
+    if file_key(path).is_some_and(|key| open.contains_key(&key)) {
+        return Err(in_use());
+    }
+    let store = connect(url, Mode::Write, Durability::Full)?;
+    let keyring = keyring_named(&*store, builder)?;
+    // Until this is done nobody opens it: a store of redb has one user anyway,
+    // one of SQLite no new one while this lock is held.
+    let (_store, users) = match url {
+        StoreUrl::Sqlite(_) => {
+            drop(store);
+            let users = with_end(path, ".open");
+            (None, Some(File::options().read(true).write(true).open(&users).map_err(|e| io(&users, "cannot open the lock file", e))?))
+        }
+        _ => (Some(store), None),
+    };
+    match users.as_ref().map(File::try_lock) {
+        Some(Err(TryLockError::WouldBlock)) => return Err(in_use()),
+        Some(Err(TryLockError::Error(e))) => return Err(io(path, "cannot lock", e)),
+        _ => {}
+    }
+    keyring.reseal(new, &*builder.entropy)
+}
+
+/// The keyring of the database in a store, opened by the builder's passphrase.
+fn keyring_named(store: &dyn Store, builder: &Builder) -> Result<Keyring> {
+    let mut database = None;
+    store.read(&mut |tx| {
+        database = tx.logs()?.first().map(|row| genesis(tx, row)).transpose()?.map(|g| g.database);
+        Ok(())
+    })?;
+    let id = database.ok_or_else(|| Error::new(Code::StoreNotDatabase, format!("{} holds no log yet", store.location())))?;
+    let passphrase = builder.the_passphrase()?;
+    let found = Keyring::open(&builder.keys, id, passphrase.as_deref().map(String::as_str))?;
+    found.ok_or_else(|| crate::log::missing("the keyring of this database is not on this machine"))
+}
+
 /// A database that is made beside the place where it is to be, and put there
 /// whole: whoever is killed before that leaves nothing that could be opened for
 /// it. What was left is removed by the next who makes one for that place.

@@ -9,6 +9,7 @@
 //! kept here.
 
 mod group;
+mod passphrase;
 mod slots;
 
 use crate::log::lock;
@@ -265,21 +266,26 @@ impl Role {
     }
 }
 
+/// A new keyring key and the line that stands for it.
+fn new_head(database: &[u8; 16], passphrase: Option<&str>, entropy: &dyn Entropy) -> Result<(Zeroizing<[u8; 32]>, Head)> {
+    let (kek, argon2id) = match passphrase {
+        None => (Zeroizing::new(mirrordna_core::random::<32>(entropy)?), None),
+        Some(passphrase) => {
+            let salt = base64(&mirrordna_core::random::<16>(entropy)?);
+            let argon = Argon { memory_kib: 64 * 1024, passes: 3, lanes: 1, salt };
+            (derive(passphrase, &argon)?, Some(argon))
+        }
+    };
+    let (nonce, check) = seal(&kek, &aad(database, "check", &owner(database)), CHECK, entropy)?;
+    let key = argon2id.is_none().then(|| base64(&*kek));
+    Ok((kek, Head { mdna_keyring: VERSION, database: hex(database), key, argon2id, nonce, check }))
+}
+
 impl Keyring {
     /// A keyring for a new database, with its head on disk.
     pub(crate) fn create(keys: &Keys, database: [u8; 16], passphrase: Option<&str>, entropy: &dyn Entropy) -> Result<Self> {
         let path = keys.path(&database)?;
-        let (kek, argon2id) = match passphrase {
-            None => (Zeroizing::new(mirrordna_core::random::<32>(entropy)?), None),
-            Some(passphrase) => {
-                let salt = base64(&mirrordna_core::random::<16>(entropy)?);
-                let argon = Argon { memory_kib: 64 * 1024, passes: 3, lanes: 1, salt };
-                (derive(passphrase, &argon)?, Some(argon))
-            }
-        };
-        let (nonce, check) = seal(&kek, &aad(&database, "check", &owner(&database)), CHECK, entropy)?;
-        let key = argon2id.is_none().then(|| base64(&*kek));
-        let head = Head { mdna_keyring: VERSION, database: hex(&database), key, argon2id, nonce, check };
+        let (kek, head) = new_head(&database, passphrase, entropy)?;
         let place = match &path {
             None => Place::Memory(Mutex::default()),
             Some(path) => {

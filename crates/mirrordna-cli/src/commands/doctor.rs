@@ -37,12 +37,7 @@ pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
             add("keyring", keyring.is_some(), shown, "Nothing can be read or written without it: bring it, or set MIRRORDNA_KEYS.");
             if let Some(protected) = engine.has_passphrase() {
                 let says = if protected { "protects the keyring" } else { "none" };
-                add(
-                    "passphrase",
-                    protected,
-                    says.to_owned(),
-                    "Who reads the keyring has the keys: set MIRRORDNA_PASSPHRASE before `init`.",
-                );
+                add("passphrase", protected, says.to_owned(), "Who reads the keyring has the keys: `mirrordna keys passphrase` sets one.");
             }
             if let Some(recovery) = engine.recovery_path() {
                 let beside = recovery.exists();
