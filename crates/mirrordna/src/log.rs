@@ -330,6 +330,9 @@ impl Log {
         if checkpoint.origin != origin || !note.signed_by(&origin, &self.key) {
             return Err(bad("is not signed by the log's key"));
         }
+        if checkpoint.size > row.size {
+            return Err(bad("signs more events than there are"));
+        }
         let frontier =
             Frontier::from_bytes(checkpoint.size, &row.signed_frontier).map_err(|e| bad("has another tree beside it").caused_by(e))?;
         if frontier.root() != checkpoint.root {

@@ -260,6 +260,35 @@ fn a_database_signed_with_other_keys_is_unproven() {
 }
 
 #[test]
+fn a_log_that_was_cut_below_its_checkpoint_is_not_read() {
+    let place = Place::new();
+    let short = place.dir.path().join("short.db");
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    agent.memories().add("kept").send().unwrap();
+    drop(agent);
+    engine.close().unwrap();
+    std::fs::copy(place.path(), &short).unwrap();
+    let engine = place.open();
+    engine.identities().list().unwrap().remove(0).memories().add("cut off").send().unwrap();
+    engine.close().unwrap();
+    // All is as it was when the log was shorter, but for what signs more of it.
+    let cut = |db: &Connection| {
+        let sql = format!(
+            "ATTACH '{}' AS short; DELETE FROM event WHERE pos NOT IN (SELECT pos FROM short.event); DELETE FROM head;
+             INSERT INTO head SELECT * FROM short.head; UPDATE log SET (size, time, frontier) = (SELECT size, time, frontier FROM short.log)",
+            short.display()
+        );
+        db.execute_batch(&sql).unwrap();
+    };
+    assert_eq!(after(&place, cut).verdict, "altered");
+    let opened = edited(&place, cut).open().and_then(|engine| engine.memories().count());
+    assert_eq!(opened.unwrap_err().code(), Code::Altered);
+    let opened = edited(&place, cut).read_only().open().and_then(|engine| engine.memories().count());
+    assert_eq!(opened.unwrap_err().code(), Code::Altered);
+}
+
+#[test]
 fn an_open_engine_refuses_altered_rows_on_read() {
     let place = fixture();
     let alter = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
