@@ -669,6 +669,15 @@ mod tests {
         assert!(std::fs::metadata(&index).unwrap().len() > whole.len() as u64);
         let ring = open();
         assert!((0..3_003).chain(4_000..5_600).step_by(47).all(|n| has(&ring, n)) && read(&ring).0 < length / 2);
+        // A run that another process adds is compared too.
+        let ring = open();
+        assert!(!has(&ring, 6_000));
+        let length = std::fs::metadata(ring.path().unwrap()).unwrap().len();
+        let mut runs = std::fs::read(&index).unwrap();
+        runs.extend_from_slice(&[vec![0; 16 * 1_024], b"mdna.ki1".to_vec(), length.to_be_bytes().to_vec()].concat());
+        std::fs::write(&index, runs).unwrap();
+        many(&ring, 6_000..6_900);
+        assert!((0..3_003).chain(4_000..5_600).chain(6_000..6_900).step_by(47).all(|n| has(&ring, n)));
         // An index of another keyring is none of this one.
         std::fs::remove_file(ring.path().unwrap()).unwrap();
         let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();

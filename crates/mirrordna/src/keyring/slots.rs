@@ -154,13 +154,14 @@ impl Slots {
             high[10..].fill(0xff);
             set.range(low..=high).next_back().map(offset)
         };
+        let mut known = lock(&self.known);
         // The keys of a database or a log are never replaced.
         if !matches!(role, Role::Actor | Role::Update)
+            && !known.failed
             && let Some(found) = newest_of(&self.first)
         {
             return Ok(Some(found));
         }
-        let mut known = lock(&self.known);
         self.catch_up(&mut known)?;
         loop {
             if let Some(found) = newest_of(&known.tail) {
@@ -324,7 +325,8 @@ impl Slots {
             }
             known.failed = false;
         } else if there > 0 {
-            // Others may have added runs.
+            // Others may have added runs, which nobody here has compared.
+            known.checked &= known.runs == there;
             (known.runs, known.covered) = (there, end_of(&index, there).unwrap_or(0));
         }
         let mut slots: Vec<Entry> = known.tail.iter().copied().filter(|e| offset(e) >= known.covered).collect();
