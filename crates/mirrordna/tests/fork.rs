@@ -126,6 +126,30 @@ fn copies_in_which_the_old_log_goes_on_are_refused_from_then_on() {
 }
 
 #[test]
+fn a_log_that_is_there_twice_is_found() {
+    let (place, _) = rolled_back();
+    let new: Fingerprint = fork(&place)[0].log_key.parse().unwrap();
+    say(&place, "new");
+    let double = |from: u32, to: u32, successor: &str| {
+        let sql = format!(
+            "INSERT INTO log SELECT {to}, id, size, time, frontier, checkpoint, signed_frontier, {successor} FROM log WHERE n = {from};
+             INSERT INTO event SELECT pos + (({to} - {from}) << 40), leaf, body, subject, secret FROM event WHERE pos >> 40 = {from};
+             INSERT INTO head SELECT {to}, actor, last FROM head WHERE log = {from};"
+        );
+        Connection::open(place.path()).unwrap().execute_batch(&sql).unwrap();
+        let stranger = Engine::builder(place.path().to_str().unwrap()).keys(Keys::Folder("/nowhere".into())).witness(Witness::Off);
+        for report in [stranger.trust(new).verify().unwrap(), place.builder().headers_only().verify().unwrap()] {
+            assert_eq!(report.verdict, "altered", "{from} as {to}: {report:#?}");
+        }
+    };
+    let sound = place.dir.path().join("sound.db");
+    copy(&place.path(), &sound);
+    double(1, 3, "successor");
+    copy(&sound, &place.path());
+    double(2, 3, "NULL");
+}
+
+#[test]
 fn what_was_not_looked_at_is_not_accepted() {
     let (place, _) = rolled_back();
     let events = place.verify().events;

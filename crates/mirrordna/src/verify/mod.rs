@@ -129,6 +129,9 @@ struct Walked {
     freshness: Freshness,
     /// The log that it goes on from, by its second leaf.
     adopted: Option<Adopted>,
+    /// Database and tenant, by its first leaf; of logs that were not left and go
+    /// on from none, nothing.
+    owner: Option<([u8; 16], Hash)>,
     /// The log that goes on from it, by its row.
     successor: Option<u32>,
     /// The same by the head witness.
@@ -159,18 +162,30 @@ impl Totals {
     /// Holds the logs against each other, and concludes from all of them.
     fn conclude(&mut self) {
         let logs = std::mem::take(&mut self.logs);
+        let mut numbers: HashMap<[u8; 16], u32> = HashMap::new();
+        let mut heirs: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
+        for (at, log) in logs.iter().enumerate() {
+            numbers.entry(log.id).or_insert(log.number);
+            if let Some(adopted) = log.adopted {
+                heirs.entry(adopted.log).or_default().push(at);
+            }
+        }
+        let heir_of = |log: &Walked| heirs.get(&log.id).and_then(|heirs| heirs.first()).and_then(|at| Some((*at, logs.get(*at)?)));
         let mut verdicts: Vec<Verdict> = logs.iter().map(|log| log.verdict).collect();
         let mut found = |at: &Walked, code, message: String| {
             self.problems.push(Problem { code, place: format!("log {}", at.number), message });
         };
         // Later logs go on from earlier ones, so these are judged after them.
         for (at, log) in logs.iter().enumerate().rev() {
-            let mut heirs = logs.iter().enumerate().filter(|(_, l)| l.adopted.is_some_and(|a| a.log == log.id));
-            let heir = heirs.next();
-            if heirs.next().is_some() {
+            let first = |id: &[u8; 16]| numbers.get(id).copied();
+            if first(&log.id) != Some(log.number) {
+                found(log, "log.row", "another log has its id".to_owned());
+            }
+            let heir = heir_of(log);
+            if heirs.get(&log.id).is_some_and(|heirs| heirs.len() > 1) {
                 found(log, "log.adopted", "two logs say that they go on from it".to_owned());
             }
-            if log.adopted.is_some_and(|a| !logs.iter().any(|l| l.id == a.log && l.number < log.number)) {
+            if log.adopted.is_some_and(|a| first(&a.log).is_none_or(|number| number >= log.number)) {
                 found(log, "log.adopted", "the log that it goes on from is not there".to_owned());
             }
             if heir.map(|(_, l)| l.number) != log.successor {
@@ -181,7 +196,9 @@ impl Totals {
             let Some((heir_at, heir)) = heir else { continue };
             self.closed += 1;
             let as_left = heir.adopted.is_some_and(|a| a.size == log.size && a.root == log.root);
-            if !as_left {
+            if log.owner != heir.owner {
+                found(log, "log.adopted", format!("is of another tenant than log {}", heir.number));
+            } else if !as_left {
                 found(log, "log.adopted", format!("is not as log {} says that it was left", heir.number));
             } else if log.verdict == Verdict::Unproven {
                 // Whoever vouches for the log that names its root vouches for it.
@@ -208,7 +225,7 @@ impl Totals {
         let distinct: HashSet<&Hash> = forked.iter().copied().flatten().collect();
         self.identities += distinct.len().saturating_sub(forked.len()) as u64;
         let mut last = logs.first();
-        while let Some(next) = last.and_then(|l| logs.iter().find(|n| n.adopted.is_some_and(|a| a.log == l.id && n.number > l.number))) {
+        while let Some((_, next)) = last.and_then(|log| heir_of(log).filter(|(_, next)| next.number > log.number)) {
             last = Some(next);
         }
         self.head = last.map(|log| log.root);

@@ -143,7 +143,9 @@ impl<'a> LogWalk<'a> {
         if self.row.successor.is_none() {
             self.compare_with_seen();
         }
-        self.finish(totals);
+        let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
+        let owner = forked.then(|| crate::log::genesis(tx, self.row).ok()).flatten().map(|g| (g.database, g.tenant));
+        self.finish(owner, totals);
         Ok(())
     }
 
@@ -334,7 +336,7 @@ impl<'a> LogWalk<'a> {
         Ok(())
     }
 
-    fn finish(self, totals: &mut Totals) {
+    fn finish(self, owner: Option<([u8; 16], Hash)>, totals: &mut Totals) {
         let number = self.row.number;
         let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
         let actors = if forked { self.ledger.actors().copied().collect() } else { HashSet::new() };
@@ -365,6 +367,7 @@ impl<'a> LogWalk<'a> {
             checkpointed: report.checkpoint.unwrap_or(0),
             freshness: self.freshness,
             adopted: report.adopted,
+            owner,
             successor: self.row.successor,
             ended,
             actors,
