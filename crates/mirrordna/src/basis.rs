@@ -53,7 +53,7 @@ fn of(tx: &dyn ReadTx, log: &Log, position: u64, header: &Header) -> Result<Basi
     if !log.vouched || log.freshness == Freshness::Forked {
         return Ok(Basis::FirstUse);
     }
-    let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
+    let row = log.row(tx)?;
     // Its second leaf, which the first checkpoint covers, names the logs before.
     let covered = position < log.base + log.signed_frontier(&row)?.size();
     Ok(if covered { Basis::Checkpoint } else { Basis::Tail })

@@ -255,6 +255,7 @@ impl Inner {
         }
         let again = genesis.adopted;
         let mut before = Log::new(number, adopted.log, genesis, self.keyring.as_ref())?;
+        before.successor = Some(log.number);
         if let Some(again) = again {
             let first = self.log_before(&before, &again)?;
             before.base = first.base + again.size;

@@ -156,6 +156,8 @@ pub(crate) struct Log {
     pub(crate) before: Option<Arc<Log>>,
     /// Number of events before its own: positions count those first.
     pub(crate) base: u64,
+    /// The log that went on from this one when it was opened.
+    pub(crate) successor: Option<LogNumber>,
     /// Whoever wrote the leaves below this one is gone.
     pub(crate) left_behind: u64,
     pub(crate) state: Mutex<State>,
@@ -262,6 +264,7 @@ impl Log {
             store: keyring.map(|k| k.secret(Role::Store, &owner(&genesis.database))).transpose()?.flatten(),
             before: None,
             base: 0,
+            successor: None,
             left_behind: 0,
             state: Mutex::default(),
             last_time: AtomicU64::new(0),
@@ -341,13 +344,24 @@ impl Log {
         Ok(frontier)
     }
 
+    /// The log's row as it is now.
+    ///
+    /// # Errors
+    /// `log.closed` where another log went on from it since it was opened: what
+    /// it still says is not what is.
+    pub(crate) fn row(&self, tx: &dyn ReadTx) -> Result<LogRow> {
+        let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
+        match (row.successor, self.successor) {
+            (now, then) if now == then => Ok(row),
+            (Some(now), None) => Err(Error::new(Code::LogClosed, format!("log {} was left; log {now} goes on from it", self.number))),
+            _ => Err(Error::new(Code::Altered, format!("log {} no longer names the log that goes on from it", self.number))),
+        }
+    }
+
     /// Makes `state` agree with the store, checking everything that is new;
     /// returns the log's row.
     pub(crate) fn refresh(&self, tx: &dyn ReadTx, state: &mut State) -> Result<LogRow> {
-        let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
-        if let Some(successor) = row.successor {
-            return Err(Error::new(Code::LogClosed, format!("log {} was left; log {successor} goes on from it", self.number)));
-        }
+        let row = self.row(tx)?;
         // What can be read again need not all be kept.
         if state.heads.len() > HEADS {
             state.heads.clear();

@@ -253,6 +253,9 @@ fn a_writer_in_another_process() {
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     let error = ada.memories().add("too late").send().unwrap_err();
+    // What it could still read does not go on: that is no answer either.
+    assert_eq!(engine.memories().count().unwrap_err().code(), Code::LogClosed);
+    assert_eq!(engine.timeline().follow(0).wait(std::time::Duration::ZERO).unwrap_err().code(), Code::LogClosed);
     println!("{} {error}", error.code().name());
     assert_eq!(error.code(), Code::LogClosed);
 }

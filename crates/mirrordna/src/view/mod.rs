@@ -196,7 +196,7 @@ impl View {
             }
             self.base = log.base;
         }
-        let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
+        let row = log.row(tx)?;
         let known = self.frontier.size();
         if row.size < known {
             return Err(Error::new(
@@ -265,7 +265,7 @@ impl View {
         if let Some(before) = &log.before {
             view.before = Some(Box::new(Self::alone(tx, before)?));
         }
-        let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
+        let row = log.row(tx)?;
         view = view.anew(tx, log)?;
         view.advance(tx, log, &row, &log.signed_frontier(&row)?, u64::MAX)?;
         Ok(view)
