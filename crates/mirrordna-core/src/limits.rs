@@ -32,3 +32,5 @@ pub const IMPORT_CONVERSATION: usize = 32 << 20;
 pub const RESULTS: usize = 10_000;
 /// Most sessions in a chain of parents.
 pub const LINEAGE: usize = 10_000;
+/// Most logs that go on from each other: a view stands on one of each.
+pub const FORKS: usize = 256;

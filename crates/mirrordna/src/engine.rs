@@ -23,7 +23,7 @@ use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::{Adopted, PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::verify::merkle::Frontier;
-use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
+use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result, limits};
 use mirrordna_storage::{LogRow, ReadTx, Store, WriteTx};
 use std::collections::HashMap;
 use std::fmt;
@@ -181,10 +181,8 @@ impl Inner {
         let mut found = None;
         self.store.read(&mut |tx| {
             let rows = tx.logs()?;
-            let mut row = rows.first().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
-            while let Some(next) = successor(tx, &rows, row)? {
-                row = next;
-            }
+            let first = rows.first().ok_or_else(|| Error::new(Code::Altered, "the database lost its log"))?;
+            let row = last_from(tx, &rows, first)?;
             found = Some((row.number, row.id, genesis(tx, row)?));
             Ok(())
         })?;
@@ -199,8 +197,10 @@ impl Inner {
         let adopted = genesis.adopted;
         let mut log = Log::new(number, id, genesis, self.keyring.as_ref())?;
         if let Some(adopted) = adopted {
-            let before = self.log_before(&log, &adopted)?;
-            log.base = before.base + adopted.size;
+            let before = self.log_before(&log, adopted)?;
+            // This machine has seen another log go on from one of them.
+            log.freshness = before.freshness;
+            log.base = position(before.base, adopted.size)?;
             log.before = Some(Arc::new(before));
         }
         log.left_behind = self.left_behind.get(&number).copied().unwrap_or(0);
@@ -219,49 +219,77 @@ impl Inner {
                 None => Ok(()),
             }
         })?;
-        log.freshness = freshness;
+        if log.freshness != Freshness::Forked {
+            log.freshness = freshness;
+        }
         Ok(log)
     }
 
-    /// The log that another one goes on from, as that one says it was left.
-    fn log_before(&self, log: &Log, adopted: &Adopted) -> Result<Log> {
-        let mut found = None;
+    /// The log that another one goes on from, as that one says it was left, over
+    /// those before it. It is forked where this machine has seen another log go
+    /// on from one of them.
+    fn log_before(&self, log: &Log, adopted: Adopted) -> Result<Log> {
+        let mut found: Vec<(u32, [u8; 16], Genesis)> = Vec::new();
         self.store.read(&mut |tx| {
-            let row = tx.logs()?.into_iter().find(|row| row.id == adopted.log && row.number < log.number);
-            let left = row.filter(|row| row.size == adopted.size && row.successor == Some(log.number));
-            let left = left.filter(|row| Frontier::from_bytes(row.size, &row.frontier).is_ok_and(|f| f.root() == adopted.root));
-            let row = left.ok_or_else(|| {
-                Error::new(Code::Altered, format!("log {} goes on from log {}, which is not as it was left", log.number, hex(&adopted.log)))
-            })?;
-            let genesis = genesis(tx, &row)?;
-            if genesis.tenant != log.tenant || genesis.database != log.database {
-                return Err(Error::new(Code::Altered, format!("log {} goes on from a log of another tenant", log.number)));
+            found.clear();
+            let rows = tx.logs()?;
+            let (mut heir, mut next) = (log.number, Some(adopted));
+            while let Some(adopted) = next {
+                if found.len() == limits::FORKS {
+                    let message = format!("log {} goes on from more than {} others", log.number, limits::FORKS);
+                    return Err(Error::new(Code::LimitExceeded, message));
+                }
+                let row = rows.iter().find(|row| row.id == adopted.log && row.number < heir);
+                let left = row.filter(|row| row.size == adopted.size && row.successor == Some(heir));
+                let left = left.filter(|row| Frontier::from_bytes(row.size, &row.frontier).is_ok_and(|f| f.root() == adopted.root));
+                let row = left.ok_or_else(|| {
+                    Error::new(Code::Altered, format!("log {heir} goes on from log {}, which is not as it was left", hex(&adopted.log)))
+                })?;
+                let genesis = genesis(tx, row)?;
+                if genesis.tenant != log.tenant || genesis.database != log.database {
+                    return Err(Error::new(Code::Altered, format!("log {heir} goes on from a log of another tenant")));
+                }
+                (heir, next) = (row.number, genesis.adopted);
+                found.push((row.number, row.id, genesis));
             }
-            found = Some((row.number, genesis));
             Ok(())
         })?;
-        let (number, genesis) = found.ok_or_else(|| Error::new(Code::Bug, "a read returned nothing"))?;
-        let seen = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &adopted.log));
-        if let Some(Remembered::Ended(other)) = seen.filter(|_| !self.as_of)
-            && other != log.id
-        {
-            let message = format!(
-                "the database at {} goes on as log {}, this machine has seen it go on as log {}",
-                self.store.location(),
-                hex(&log.id),
-                hex(&other)
-            );
-            return Err(Error::new(Code::Forked, message));
+        let heirs = std::iter::once((log.number, log.id)).chain(found.iter().map(|(number, id, _)| (*number, *id)));
+        let heirs: Vec<(u32, [u8; 16])> = heirs.collect();
+        let mut before: Option<Log> = None;
+        for ((number, id, genesis), (heir, heir_id)) in found.into_iter().zip(heirs).rev() {
+            let adopted = genesis.adopted;
+            let mut one = Log::new(number, id, genesis, self.keyring.as_ref())?;
+            one.successor = Some(heir);
+            if let (Some(before), Some(adopted)) = (before, adopted) {
+                one.freshness = before.freshness;
+                one.base = position(before.base, adopted.size)?;
+                one.before = Some(Arc::new(before));
+            }
+            if let Some((folder, place)) = &self.witness {
+                match witness::read(folder, &id) {
+                    Some(Remembered::Ended(other)) if other != heir_id => {
+                        if !self.as_of {
+                            let (location, heir, other) = (self.store.location(), hex(&heir_id), hex(&other));
+                            let message =
+                                format!("the database at {location} goes on as log {heir}, this machine has seen it go on as log {other}");
+                            return Err(Error::new(Code::Forked, message));
+                        }
+                        one.freshness = Freshness::Forked;
+                    }
+                    // Whoever forked it here was stopped before that was noted.
+                    // That it was its owner is sure where the key is.
+                    Some(Remembered::Head(seen)) if seen.place == *place && log.signing.is_some() && !self.as_of && !self.read_only => {
+                        if let Err(e) = witness::end(folder, &id, &heir_id) {
+                            tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            before = Some(one);
         }
-        let again = genesis.adopted;
-        let mut before = Log::new(number, adopted.log, genesis, self.keyring.as_ref())?;
-        before.successor = Some(log.number);
-        if let Some(again) = again {
-            let first = self.log_before(&before, &again)?;
-            before.base = first.base + again.size;
-            before.before = Some(Arc::new(first));
-        }
-        Ok(before)
+        before.ok_or_else(|| Error::new(Code::Bug, "a log before another one was not looked for"))
     }
 
     /// Shows the newest checkpoint to the head witness; `sync` brings what it
@@ -580,16 +608,22 @@ fn database_of(tx: &dyn ReadTx) -> Result<Option<[u8; 16]>> {
     tx.logs()?.first().map(|first| genesis(tx, first).map(|g| g.database)).transpose()
 }
 
-/// The log that goes on from another one.
-fn successor<'a>(tx: &dyn ReadTx, rows: &'a [LogRow], row: &LogRow) -> Result<Option<&'a LogRow>> {
-    for later in rows.iter().filter(|later| later.number > row.number) {
-        if adopts(tx, later.number)?.is_some_and(|adopted| adopted.log == row.id) {
-            return Ok(Some(later));
+/// The last of the logs that go on from each other, the first of which is
+/// `first`.
+fn last_from<'a>(tx: &dyn ReadTx, rows: &'a [LogRow], first: &'a LogRow) -> Result<&'a LogRow> {
+    let mut heirs: HashMap<[u8; 16], &LogRow> = HashMap::new();
+    for row in rows {
+        if let Some(adopted) = adopts(tx, row.number)? {
+            heirs.entry(adopted.log).or_insert(row);
         }
     }
-    match row.successor {
-        Some(number) => Err(Error::new(Code::Altered, format!("log {} names log {number}, which does not go on from it", row.number))),
-        None => Ok(None),
+    let mut last = first;
+    while let Some(next) = heirs.get(&last.id).filter(|next| next.number > last.number) {
+        last = next;
+    }
+    match last.successor {
+        None => Ok(last),
+        Some(number) => Err(Error::new(Code::Altered, format!("log {} names log {number}, which does not go on from it", last.number))),
     }
 }
 
@@ -598,13 +632,19 @@ fn successor<'a>(tx: &dyn ReadTx, rows: &'a [LogRow], row: &LogRow) -> Result<Op
 fn log_tagged(tx: &dyn ReadTx, tag: &Hash) -> Result<Option<(u32, [u8; 16], Genesis)>> {
     let rows = tx.logs()?;
     for row in &rows {
-        if tenant_of(tx, row.number)? == Some(*tag) && successor(tx, &rows, row)?.is_none() {
-            return Ok(Some((row.number, row.id, genesis(tx, row)?)));
+        if tenant_of(tx, row.number)? == Some(*tag) {
+            let last = last_from(tx, &rows, row)?;
+            return Ok(Some((last.number, last.id, genesis(tx, last)?)));
         }
     }
     // That there is none must not rest on what nobody checked.
     rows.iter().try_for_each(|row| genesis(tx, row).map(drop))?;
     Ok(None)
+}
+
+/// A position so many events after another one.
+pub(crate) fn position(base: u64, events: u64) -> Result<u64> {
+    base.checked_add(events).ok_or_else(|| Error::new(Code::Altered, "the logs before another one cannot be so long"))
 }
 
 /// Tag of a tenant's name; the same for all logs of a database.

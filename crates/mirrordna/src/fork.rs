@@ -9,7 +9,7 @@
 
 use crate::builder::{Builder, Fingerprint};
 use crate::commit::{Item, Job, Speaker, append_to_new};
-use crate::engine::{Inner, New, last_line, make_log};
+use crate::engine::{Inner, New, last_line, make_log, position};
 use crate::file;
 use crate::import::Progress;
 use crate::keyring::{Role, hex};
@@ -18,7 +18,7 @@ use crate::url::StoreUrl;
 use crate::witness::{self, Freshness};
 use mirrordna_core::timeline::{Draft, NewEvent, PREFIX};
 use mirrordna_core::verify::body::{Adopted, PublicBody};
-use mirrordna_core::{Code, Error, Hash, Kind, Result, canon};
+use mirrordna_core::{Code, Error, Hash, Kind, Result, canon, limits};
 use mirrordna_storage::{LogRow, WriteTx};
 use serde::Serialize;
 use std::sync::Arc;
@@ -146,11 +146,14 @@ fn fork(inner: &Inner, accept_head: u64, reason: &str) -> Result<Vec<Fork>> {
     })?;
     for (old, (_, new)) in left.iter().zip(&made) {
         inner.remember(new, true);
-        if let Some((folder, _)) = &inner.witness
-            && let Err(e) = witness::end(folder, &old.id, &new.id)
-        {
-            // It lags then; it still refuses what is shorter than it has seen.
-            tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
+        // Those before it too: this machine may have seen them go on elsewhere.
+        let (mut ended, mut heir) = (Some(*old), new.id);
+        while let (Some(log), Some((folder, _))) = (ended, &inner.witness) {
+            if let Err(e) = witness::end(folder, &log.id, &heir) {
+                // It lags then; it still refuses what is shorter than it has seen.
+                tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
+            }
+            (ended, heir) = (log.before.as_deref(), log.id);
         }
     }
     tracing::info!(location = %inner.store.location(), logs = made.len(), "forked");
@@ -160,6 +163,10 @@ fn fork(inner: &Inner, accept_head: u64, reason: &str) -> Result<Vec<Fork>> {
 /// Makes the log that goes on from `old`.
 fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result<(Fork, Log)> {
     let keyring = inner.keyring.as_ref().ok_or_else(|| crate::log::missing("a new log needs the keyring of the database"))?;
+    if std::iter::successors(Some(old), |log| log.before.as_deref()).count() > limits::FORKS {
+        let message = format!("log {} goes on from {} others, and no log may go on from more", old.number, limits::FORKS);
+        return Err(Error::new(Code::LimitExceeded, message));
+    }
     // Its newest leaves must lead to the tree that its row claims.
     let mut state = State::default();
     old.refresh(tx, &mut state)?;
@@ -169,7 +176,7 @@ fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result
     let now = inner.clock.now_ms().max(row.time);
     let new = New { database: old.database, tenant: old.tenant, tags: Some(old.tag_key()?) };
     let (mut new, key) = make_log(tx, keyring, new, now, &*inner.entropy)?;
-    new.base = old.base + row.size;
+    new.base = position(old.base, row.size)?;
     let (cause, name) = match old.freshness {
         Freshness::Behind(_) => (Adopted::ROLLED_BACK, "rolled_back"),
         _ => (Adopted::FORKED, "forked"),
@@ -218,4 +225,137 @@ pub(crate) fn enter(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
     let draft = Draft::public(&PublicBody::Entry { did_log: &did_log }).referring_to(vec![last.last])?;
     let item = Item { actor: *actor, speaker: Speaker::Entry(Arc::new(key), last_line(&did_log)), draft, once: None };
     inner.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: false }).map(drop)
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests {
+    use super::*;
+    use crate::{Engine, IdentityType, Keys, Witness};
+    use mirrordna_core::verify::merkle::Frontier;
+    use mirrordna_storage::ReadTx;
+
+    fn builder(dir: &tempfile::TempDir) -> Builder {
+        let path = dir.path().join("m.db");
+        Engine::builder(path.to_str().unwrap()).keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Off)
+    }
+
+    /// The newest log.
+    fn newest(inner: &Inner) -> Log {
+        let mut found = None;
+        let read = &mut |tx: &dyn ReadTx| {
+            let row = tx.logs()?.pop().unwrap();
+            found = Some((row.number, row.id, genesis(tx, &row)?));
+            Ok(())
+        };
+        inner.store.read(read).unwrap();
+        let (number, id, genesis) = found.unwrap();
+        inner.existing_log(number, id, genesis).unwrap()
+    }
+
+    /// Leaves the log of a database again and again.
+    fn forks(engine: &Engine, mut old: Log, times: usize) -> Result<Log> {
+        for _ in 0..times {
+            let mut made = None;
+            engine.inner.store.write(&mut |tx| {
+                made = Some(go_on(&engine.inner, tx, &old, "again")?.1);
+                Ok(())
+            })?;
+            let mut new = made.unwrap();
+            new.before = Some(Arc::new(old));
+            old = new;
+        }
+        Ok(old)
+    }
+
+    #[test]
+    fn logs_that_go_on_from_each_other_have_a_limit_up_to_which_all_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = builder(&dir).open().unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        agent.memories().add("in the first log").send().unwrap();
+        let id = agent.id().to_owned();
+        drop(agent);
+        let last = forks(&engine, newest(&engine.inner), limits::FORKS).unwrap();
+        assert_eq!(forks(&engine, last, 1).unwrap_err().code(), Code::LimitExceeded);
+        drop(engine);
+        let engine = builder(&dir).open().unwrap();
+        let agent = engine.identities().get(&id).unwrap();
+        agent.memories().add("in the last log").send().unwrap();
+        let texts: Vec<String> = agent.memories().list(0, 9).unwrap().into_iter().map(|m| m.content).collect();
+        assert_eq!(texts, ["in the first log", "in the last log"]);
+        assert_eq!(engine.memories().search("first").run().unwrap().len(), 1);
+        drop(agent);
+        engine.close().unwrap();
+        let report = builder(&dir).verify().unwrap();
+        assert_eq!((report.verdict, report.closed), ("intact", limits::FORKS as u64), "{:?}", report.problems);
+    }
+
+    /// A log that goes on from one as its maker says.
+    fn adopting(engine: &Engine, tenant: Hash, adopted: Adopted, from: u32) -> Log {
+        let inner = &engine.inner;
+        let keyring = inner.keyring.as_ref().unwrap();
+        let (mut made, database) = (None, engine.main().log.database);
+        let write = &mut |tx: &mut dyn WriteTx| {
+            let (log, key) = make_log(tx, keyring, New { database, tenant, tags: None }, inner.clock.now_ms(), &*inner.entropy)?;
+            let draft = Draft::public(&PublicBody::Adopt(adopted));
+            let item = Item { actor: log.system, speaker: Speaker::Actor(key, 0), draft, once: None };
+            append_to_new(tx, &log, &[item], inner.clock.now_ms(), &*inner.entropy)?;
+            let row = tx.log(from)?.unwrap();
+            tx.put_log(&LogRow { successor: Some(log.number), ..row })?;
+            made = Some(log);
+            Ok(())
+        };
+        inner.store.write(write).unwrap();
+        made.unwrap()
+    }
+
+    #[test]
+    fn a_log_before_of_another_tenant_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = builder(&dir).open().unwrap();
+        let (first, mut of_first) = (newest(&engine.inner), None);
+        engine
+            .inner
+            .store
+            .read(&mut |tx| {
+                let row = tx.logs()?.pop().unwrap();
+                let root = Frontier::from_bytes(row.size, &row.frontier)?.root();
+                of_first = Some(Adopted { log: row.id, size: row.size, root, cause: Adopted::FORKED });
+                Ok(())
+            })
+            .unwrap();
+        adopting(&engine, [9; 32], of_first.unwrap(), first.number);
+        drop(first);
+        drop(engine);
+        assert_eq!(builder(&dir).open().unwrap_err().code(), Code::Altered);
+        let report = builder(&dir).verify().unwrap();
+        assert_eq!((report.verdict, report.problems[0].code.as_str()), ("altered", "log.adopted"), "{:?}", report.problems);
+    }
+
+    #[test]
+    fn logs_before_that_claim_to_be_beyond_every_length_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = builder(&dir).open().unwrap();
+        let mut old = newest(&engine.inner);
+        for _ in 0..3 {
+            let size = i64::MAX as u64;
+            let frontier = vec![7; 63 * 32];
+            let root = Frontier::from_bytes(size, &frontier).unwrap().root();
+            engine
+                .inner
+                .store
+                .write(&mut |tx| {
+                    let row = tx.log(old.number)?.unwrap();
+                    tx.put_log(&LogRow { size, frontier: frontier.clone(), ..row })
+                })
+                .unwrap();
+            let adopted = Adopted { log: old.id, size, root, cause: Adopted::FORKED };
+            old = adopting(&engine, old.tenant, adopted, old.number);
+        }
+        drop(old);
+        drop(engine);
+        assert_eq!(builder(&dir).read_only().open().unwrap_err().code(), Code::Altered);
+        assert_eq!(builder(&dir).verify().unwrap().verdict, "altered");
+    }
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Code, Content, Engine, Fingerprint, Fork, Identity, IdentityType, Keys, MemoryPatch, NewIdentity, Witness};
+use mirrordna::{Basis, Code, Content, Engine, Fingerprint, Fork, Identity, IdentityType, Keys, MemoryPatch, NewIdentity, Witness};
 use rusqlite::Connection;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,31 @@ fn copies_in_which_the_old_log_goes_on_are_refused_from_then_on() {
     copy(&forked, &place.path());
     assert_eq!(place.builder().open().unwrap_err().code(), Code::Forked);
     assert_eq!(place.verify().problems[0].code, "log.forked");
-    assert_eq!(texts(&place.builder().as_of().open().unwrap()), ["kept", "after the fork"]);
+    let engine = place.builder().as_of().open().unwrap();
+    assert_eq!((texts(&engine), engine.freshness()), (vec!["kept".to_owned(), "after the fork".to_owned()], "forked".to_owned()));
+    assert_eq!(engine.timeline().basis(0).unwrap(), Basis::FirstUse);
+    engine.close().unwrap();
+    // Nor is that the end of it: whoever means the first fork after all says so.
+    fork(&place);
+    say(&place, "after all");
+    assert_eq!(texts(&place.open()), ["kept", "after the fork", "after all"]);
+}
+
+#[test]
+fn a_fork_that_was_not_noted_is_noted_when_it_is_opened() {
+    let (place, newer) = rolled_back();
+    let noted = |fork: &Fork| place.dir.path().join("state").join(&fork.adopted);
+    let witness = std::fs::read_dir(place.dir.path().join("state")).unwrap().next().unwrap().unwrap().path();
+    let before = std::fs::read(&witness).unwrap();
+    let forks = fork(&place);
+    assert_eq!(noted(&forks[0]), witness);
+    // Power was lost after the commit.
+    std::fs::write(&witness, &before).unwrap();
+    place.builder().read_only().open().unwrap().close().unwrap();
+    assert_eq!(std::fs::read(&witness).unwrap(), before);
+    place.open().close().unwrap();
+    copy(&newer, &place.path());
+    assert_eq!(place.builder().open().unwrap_err().code(), Code::Forked);
 }
 
 #[test]
