@@ -5,6 +5,8 @@
 mod common;
 
 use common::Place;
+use mirrordna::entities::Citation;
+use mirrordna::import::{Format, ImportReport, import};
 use mirrordna::{Basis, Code, Content, Engine, Fingerprint, Fork, Identity, IdentityType, Keys, MemoryPatch, NewIdentity, Witness};
 use rusqlite::Connection;
 use serde_json::json;
@@ -432,5 +434,65 @@ fn a_forked_database_answers_like_one_that_never_was() {
         there().restore(&mut export.as_slice()).unwrap();
         assert_eq!((there().verify().unwrap().head, there().verify().unwrap().closed), (report.head, forks));
         assert_eq!(answers(&there().open().unwrap()), expected);
+    }
+}
+
+/// Imports a chat of `turns` turns; `until` many bytes were read, if it is cut
+/// short there.
+fn import_chat(place: &Place, turns: usize, until: Option<u64>) -> Option<ImportReport> {
+    let file = place.dir.path().join("chat.jsonl");
+    let line = |n| format!("{{\"speaker\":\"Sam\",\"text\":\"turn number {n}\",\"id\":\"{n}\",\"timestamp\":\"2026-01-01T00:00:00Z\"}}\n");
+    std::fs::write(&file, (0..turns).map(line).collect::<String>()).unwrap();
+    let engine = place.open();
+    let mut progress = |done, _| assert!(until.is_none_or(|until| done < until), "it is killed here");
+    let mut run = || import(&engine.main(), std::slice::from_ref(&file), Format::Chat, &mut progress).unwrap();
+    let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut run)).ok();
+    engine.close().unwrap();
+    report
+}
+
+#[test]
+fn imports_and_lineages_go_on_over_a_fork() {
+    let (place, _) = rolled_back();
+    fork(&place);
+    let citation = |engine: &Engine, predecessor: Option<&str>| {
+        let new = Citation {
+            version: "1.0.0".into(),
+            vault_id: "vault_of_the_harbour_office".into(),
+            predecessor: predecessor.map(str::to_owned),
+            ..Citation::default()
+        };
+        agent(engine).citations().add(&new).unwrap().id
+    };
+    let first = citation(&place.open(), None);
+    let early = agent(&place.open()).timeline().append("early", &json!({})).unwrap();
+    assert!(import_chat(&place, 3_000, Some(1)).is_none(), "the first progress comes after the first batch");
+    let there = place.open().memories().count().unwrap();
+    assert!(there > 1 && there < 3_000, "{there}");
+    lose(&place, "lost");
+    fork(&place);
+    // What was there is known again, the rest comes.
+    let report = import_chat(&place, 3_000, None).unwrap();
+    assert_eq!((report.kept, report.refused), (3_000, 0));
+    assert_eq!(place.open().memories().count().unwrap(), 3_001);
+    lose(&place, "lost");
+    fork(&place);
+    let report = import_chat(&place, 3_000, None).unwrap();
+    assert_eq!((report.kept, report.refused, report.events), (3_000, 0, 0));
+
+    let engine = place.open();
+    let second = citation(&engine, Some(&first));
+    let citations = engine.citations();
+    let lineage: Vec<String> = citations.lineage(&second).unwrap().into_iter().map(|c| c.id).collect();
+    assert!(lineage.contains(&first) && lineage.len() == 2, "{lineage:?}");
+    let changed = Citation { tags: Some(vec!["ops".into()]), ..citations.get(&first).unwrap().read().unwrap() };
+    citations.update(&first, &changed).unwrap();
+    assert!(citations.verify(&first).unwrap().ok && citations.history(&first).unwrap().len() == 2);
+    // A time is found in whichever log has it.
+    let late = agent(&engine).timeline().append("late", &json!({})).unwrap();
+    let timeline = engine.timeline().list(0, 9_999).unwrap();
+    for placed in [early, late] {
+        let (at, found) = (placed.index as usize, engine.timeline().first_at(placed.time as i64).unwrap() as usize);
+        assert!(found <= at && timeline[found].time == timeline[at].time && timeline[found - 1].time < timeline[at].time);
     }
 }

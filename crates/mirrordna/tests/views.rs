@@ -147,6 +147,44 @@ fn saved_data_may_go_away_under_an_open_engine() {
 }
 
 #[test]
+fn a_view_over_a_log_that_was_left_is_saved_too() {
+    let place = fixture(ROUNDS);
+    let mut export = Vec::new();
+    let engine = place.open();
+    engine.export(&mut export).unwrap();
+    engine.memories().list(0, 1).unwrap();
+    engine.identities().find("ann").unwrap().memories().add("lost").send().unwrap();
+    engine.close().unwrap();
+    // An export holds no derived data; what goes on from it has a long log before.
+    std::fs::remove_file(place.path()).unwrap();
+    for end in ["-wal", "-shm"] {
+        let _absent = std::fs::remove_file(format!("{}{end}", place.path().display()));
+    }
+    place.builder().restore(&mut export.as_slice()).unwrap();
+    assert_eq!(cached(&place), 0);
+    place.builder().fork(place.verify().events, "restored from an export").unwrap();
+    let engine = place.open();
+    let folded = answers(&engine);
+    engine.close().unwrap();
+    assert!(cached(&place) > 100, "what was folded of the log before is saved");
+    let engine = place.open();
+    assert_eq!(answers(&engine), folded);
+    engine.close().unwrap();
+    edit(&place, "UPDATE cache_segment SET data = zeroblob(length(data)) WHERE (id >> 20) & 0x7FFFFF = 0");
+    let engine = place.open();
+    assert_eq!(answers(&engine), folded);
+    engine.close().unwrap();
+    assert!(cached(&place) > 100, "it is saved again");
+    // Under an open engine, as another process would.
+    let engine = place.open();
+    assert_eq!(engine.memories().count().unwrap() as usize, ROUNDS * 512 + 2);
+    edit(&place, "DELETE FROM cache_segment");
+    assert_eq!(answers(&engine), folded);
+    engine.close().unwrap();
+    assert!(place.verify().is_intact());
+}
+
+#[test]
 fn two_engines_may_save_one_after_the_other() {
     let place = fixture(ROUNDS);
     let engine = place.open();
