@@ -101,7 +101,7 @@ impl Builder {
     /// For [`Builder::verify`]: reads no private body. Checked are every header,
     /// each actor's chain, the trees and their stored tiles, every signature,
     /// checkpoint and public body, heads, log rows, the head witness, and that
-    /// bodies and secrets are there, and as long as they should be, or erased.
+    /// bodies, as long as they should be, and secrets are there, or erased.
     /// Not checked is what only a reader of everything can know: whether a
     /// private body is the one that was written, whether its secret and its
     /// subject's key open it, and whether the file is sound in itself (pages,
