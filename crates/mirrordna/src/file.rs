@@ -119,12 +119,14 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
 /// from there; what does not verify is refused.
 pub(crate) fn fork<T>(url: &StoreUrl, builder: Builder, progress: Progress<'_>, work: &mut dyn FnMut(&Inner) -> Result<T>) -> Result<T> {
     let path = file_of(url)?;
-    let mut open = lock(registry());
-    open.retain(|_, engine| engine.strong_count() > 0);
-    if file_key(path).and_then(|key| open.get(&key)?.upgrade()).is_some_and(|inner| !inner.is_closed()) {
+    let refuse_if_open = |open: &HashMap<FileKey, std::sync::Weak<Open>>| {
+        if file_key(path).and_then(|key| open.get(&key)?.upgrade()).is_none_or(|inner| inner.is_closed()) {
+            return Ok(());
+        }
         let message = format!("{} is open in this process", path.display());
-        return Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."));
-    }
+        Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."))
+    };
+    refuse_if_open(&lock(registry()))?;
     let builder = Builder { scope: Scope::Everything, ..builder };
     let report = verify(url, &builder, progress)?;
     let expected = [Code::RolledBack.name(), Code::Forked.name()];
@@ -133,6 +135,10 @@ pub(crate) fn fork<T>(url: &StoreUrl, builder: Builder, progress: Progress<'_>, 
             format!("{} was altered, nothing can go on from it: {} at {}: {}", path.display(), other.code, other.place, other.message);
         return Err(Error::new(Code::Altered, message));
     }
+    // Not before: that took its time, in which others may be opened. What is
+    // appended meanwhile is not what was accepted.
+    let open = lock(registry());
+    refuse_if_open(&open)?;
     let store = connect(url, Mode::Write, Durability::Full)?;
     let inner = Inner::open(store, Some(witness::place_of(path)), Builder { as_of: true, read_only: false, create: false, ..builder })?;
     work(&inner)

@@ -7,7 +7,9 @@ mod common;
 use common::Place;
 use mirrordna::entities::Citation;
 use mirrordna::import::{Format, ImportReport, import};
-use mirrordna::{Basis, Code, Content, Engine, Fingerprint, Fork, Identity, IdentityType, Keys, MemoryPatch, NewIdentity, Witness};
+use mirrordna::{
+    Basis, Code, Content, Engine, Fingerprint, Fork, Identity, IdentityType, Keys, MemoryPatch, NewIdentity, NewMemory, Witness,
+};
 use rusqlite::Connection;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -198,6 +200,27 @@ fn what_was_not_looked_at_is_not_accepted() {
     let (place, _) = rolled_back();
     Connection::open(place.path()).unwrap().execute("UPDATE event SET body = zeroblob(400) WHERE body IS NOT NULL", []).unwrap();
     assert_eq!(refused(place.builder(), place.verify().events, "x").code(), Code::Altered);
+}
+
+#[test]
+fn other_databases_can_be_opened_while_one_is_verified_for_a_fork() {
+    let place = Place::new();
+    let engine = place.open();
+    let ada = engine.identities().create(IdentityType::Agent).unwrap();
+    for _ in 0..5 {
+        let memory = |n: usize| NewMemory { content: Content::Text(format!("memory {n}")), ..NewMemory::default() };
+        ada.memories().add_all((0..1_000).map(memory).collect()).unwrap();
+    }
+    drop(ada);
+    engine.close().unwrap();
+    lose(&place, "lost");
+    let mut opened = 0;
+    let mut progress = |_, _| {
+        drop(Place::new().open());
+        opened += 1;
+    };
+    place.builder().fork_with(place.verify().events, "the disk was lost", &mut progress).unwrap();
+    assert!(opened > 0);
 }
 
 #[test]
