@@ -237,6 +237,21 @@ fn entities_of_upstream_are_records_by_their_old_ids() {
 }
 
 #[test]
+fn what_is_no_file_is_skipped_in_a_folder() {
+    let place = Place::new();
+    let folder = place.dir.path().join("vault");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("chat.jsonl"), br#"{"speaker":"Sam","text":"the boathouse is booked","id":"1"}"#).unwrap();
+    // An editor's lock is a link to nothing.
+    std::os::unix::fs::symlink("sam@host.1234", folder.join(".#chat.jsonl")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
+    for format in [Format::Auto, Format::Chat] {
+        let report = import(&place.open().main(), std::slice::from_ref(&folder), format, &mut |_, _| {}).unwrap();
+        assert_eq!((report.files, report.kept, report.skipped, report.refused), (1, 1, 2, 0), "{report:#?}");
+    }
+}
+
+#[test]
 fn what_is_none_of_the_formats_is_skipped_in_a_folder_and_refused_by_name() {
     let place = Place::new();
     let engine = place.open();

@@ -222,6 +222,9 @@ fn walk(folder: &Path, format: Format, plan: &mut Plan, depth: usize) -> Result<
     for path in paths {
         if path.is_dir() {
             walk(&path, format, plan, depth + 1)?;
+        } else if !path.is_file() {
+            // A link to nothing, a socket, a pipe that nobody writes to.
+            plan.skipped.push(path);
         } else {
             let read = read_as(&path, format);
             // A checksum file is read with the config it belongs to.
