@@ -44,6 +44,10 @@ const SERVICE: Duration = Duration::from_millis(1000);
 /// How often the head witness is synced.
 const WITNESS_SYNC: Duration = Duration::from_secs(10);
 
+/// How often a reader begins again because others were ahead of the state that
+/// it read. A log that became shorter is so every time.
+const OVERTAKEN: u32 = 64;
+
 /// Writes a part of what a view has made.
 type Step<'a> = &'a mut dyn FnMut(&View, &mut dyn WriteTx) -> Result<Option<Saving>>;
 
@@ -359,15 +363,25 @@ impl Inner {
         // A long log is folded in steps, and what each of them made goes into
         // the store. Who may not write there keeps it all in memory.
         let mut leaves = if self.read_only { u64::MAX } else { FOLD };
+        let mut overtaken = 0;
         loop {
             let mut out = None;
-            self.store.read(&mut |tx| {
+            let read = self.store.read(&mut |tx| {
                 let mut view = lock(&log.view);
                 if view.catch_up_by(tx, log, leaves)? {
                     out = Some(view.surely(tx, log, &mut |view| work(view, tx))?);
                 }
                 Ok(())
-            })?;
+            });
+            match read {
+                // The state that was read may be older than the view: another
+                // thread brought that on while this one waited for it.
+                Err(e) if e.code() == Code::RolledBack && overtaken < OVERTAKEN => {
+                    overtaken += 1;
+                    continue;
+                }
+                read => read?,
+            }
             if let Some(out) = out {
                 return Ok(out);
             }

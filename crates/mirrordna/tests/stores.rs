@@ -107,6 +107,35 @@ fn the_same_operations_on_every_store() {
     }
 }
 
+#[test]
+fn readers_go_on_while_others_write() {
+    for kind in [Kind::Memory, Kind::Sqlite, Kind::Redb] {
+        let place = Place::new();
+        let engine = at(&place, kind, &file(&place, kind)).durability(Durability::Normal).open().unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        let first = agent.memories().add("0").send().unwrap();
+        let writing = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    let mut before = 0;
+                    while writing.load(std::sync::atomic::Ordering::Relaxed) {
+                        let now = engine.timeline().len().unwrap();
+                        assert!(now >= before, "{kind:?}: it never becomes shorter");
+                        before = now;
+                        assert_eq!(engine.memories().get(&first.id).unwrap().content, "0");
+                    }
+                });
+            }
+            for i in 0..200 {
+                agent.memories().add(format!("{i}")).send().unwrap();
+            }
+            writing.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(engine.memories().count().unwrap(), 201);
+    }
+}
+
 /// The file of an open engine, as a killed process leaves it.
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
