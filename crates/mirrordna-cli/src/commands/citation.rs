@@ -143,7 +143,16 @@ pub(crate) fn citation(settings: &Settings, command: CitationCommand, out: &mut 
         CitationCommand::Verify { citation } => {
             let ids = match citation {
                 Some(id) => vec![id],
-                None => citations.list(0, mirrordna::limits::RESULTS)?.into_iter().map(|c| c.id).collect(),
+                None => {
+                    let (mut ids, mut page) = (Vec::new(), citations.listing().run()?);
+                    loop {
+                        ids.extend(page.items.into_iter().map(|c| c.id));
+                        match page.next {
+                            Some(next) => page = citations.listing().after(next).run()?,
+                            None => break ids,
+                        }
+                    }
+                }
             };
             let reports = ids.iter().map(|id| citations.verify(id).or_see("citation list")).collect::<Result<Vec<ChecksumReport>>>()?;
             let ok = reports.iter().all(|r| r.ok);

@@ -105,10 +105,11 @@ fn show_problem(problem: &Finding, out: &mut Output) {
 
 /// What to do next.
 fn advise(report: &VerifyReport, out: &mut Output) {
-    let found = |code: &str| report.problems.iter().any(|p| p.code == code);
-    let advice = if found("log.rolled_back") {
+    // Nothing is wrong in itself: it is not what this machine has seen.
+    let not_as_seen = !report.problems.is_empty() && report.problems.iter().all(|p| p.code == "log.rolled_back" || p.code == "log.forked");
+    let advice = if not_as_seen && report.problems.iter().any(|p| p.code == "log.rolled_back") {
         "This is an older copy in the place of a newer one. Find the newer one; until\nthen nothing is written here. Was it you? Then read it with --as-of."
-    } else if found("log.forked") {
+    } else if not_as_seen {
         "This machine has seen another history of this database: somebody rewrote it, or\nit went on elsewhere. Keep both copies, and read this one with --as-of."
     } else if report.verdict == "altered" {
         "Do not write to it and keep it as it is: it is the evidence. Look at the problem\nwith the lowest leaf first: others may only follow from it. To go on, restore an\nexport (mirrordna --store NEW.db restore FILE) and verify that."
@@ -121,8 +122,7 @@ fn advise(report: &VerifyReport, out: &mut Output) {
     };
     out.line("");
     advice.lines().for_each(|line| out.line(line));
-    let seen_newer = |p: &Finding| p.code == "log.rolled_back" || p.code == "log.forked";
-    if !report.problems.is_empty() && report.problems.iter().all(seen_newer) {
+    if not_as_seen {
         out.line("If this is the state to go on from:");
         out.line(format!("  mirrordna fork --accept-head {} --reason TEXT", report.events));
     }
