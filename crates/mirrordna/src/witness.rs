@@ -273,18 +273,29 @@ pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u
 /// The error for a log that this machine has seen longer or otherwise.
 pub(crate) fn refuse(freshness: Freshness, location: &str, row: &LogRow, seen: &Remembered) -> Option<Error> {
     let seen = match seen {
-        Remembered::Head(seen) => format!("size {}", seen.size),
-        Remembered::Ended(successor) => format!("left for log {} by a fork", hex(successor)),
+        Remembered::Head(seen) => seen.size,
+        Remembered::Ended(successor) => {
+            let message = format!(
+                "the database at {location} ends at a fork, by what this machine has seen: log {} goes on from its log {}, in another copy",
+                hex(successor),
+                row.number
+            );
+            let hint = "Use the copy in which it goes on. If this one is right after all, `mirrordna fork` goes on from it instead.";
+            return Some(Error::new(Code::Forked, message).with_hint(hint));
+        }
     };
     match freshness {
         Freshness::Current | Freshness::Unproven => None,
         Freshness::Behind(k) => Some(Error::new(
             Code::RolledBack,
-            format!("the database at {location} is {k} events behind the last head this machine has seen (log {}, {seen})", row.number),
+            format!(
+                "the database at {location} is {k} events behind the last head this machine has seen (log {}, size {seen})",
+                row.number
+            ),
         )),
         Freshness::Forked => Some(Error::new(
             Code::Forked,
-            format!("the database at {location} contradicts what this machine has seen (log {}, {seen})", row.number),
+            format!("the database at {location} contradicts the head this machine has seen (log {}, size {seen})", row.number),
         )),
     }
 }

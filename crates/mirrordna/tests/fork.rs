@@ -115,7 +115,7 @@ fn copies_in_which_the_old_log_goes_on_are_refused_from_then_on() {
     for old in [&older, &newer] {
         copy(old, &place.path());
         let error = place.builder().open().unwrap_err();
-        assert!(error.code() == Code::Forked && error.message().contains("by a fork"), "{error}");
+        assert!(error.code() == Code::Forked && error.message().contains("ends at a fork"), "{error}");
         let report = place.verify();
         assert_eq!((report.verdict, report.freshness.as_str()), ("altered", "forked"));
         assert_eq!(report.problems[0].code, "log.forked");

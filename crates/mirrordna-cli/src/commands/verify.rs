@@ -115,6 +115,8 @@ fn advise(report: &VerifyReport, out: &mut Output) {
         "Do not write to it and keep it as it is: it is the evidence. Look at the problem\nwith the lowest leaf first: others may only follow from it. To go on, restore an\nexport (mirrordna --store NEW.db restore FILE) and verify that."
     } else if report.verdict == "unproven" {
         "Nothing that is trusted here vouches for this log. Its key has fingerprint"
+    } else if report.freshness.starts_with("behind") {
+        "This copy lags behind what this machine has seen; --as-of reads it."
     } else if report.unsigned > 0 {
         "Unsigned events: their writer is still at work, or was killed before it signed."
     } else {
@@ -122,7 +124,7 @@ fn advise(report: &VerifyReport, out: &mut Output) {
     };
     out.line("");
     advice.lines().for_each(|line| out.line(line));
-    if not_as_seen {
+    if not_as_seen || (report.ok && report.freshness.starts_with("behind")) {
         out.line("If this is the state to go on from:");
         out.line(format!("  mirrordna fork --accept-head {} --reason TEXT", report.events));
     }
