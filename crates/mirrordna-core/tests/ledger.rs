@@ -6,7 +6,7 @@
 use mirrordna_core::identity::{Created, IdentityType, create};
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::leaf_data;
-use mirrordna_core::verify::body::{PublicBody, epoch_certificate};
+use mirrordna_core::verify::body::{Adopted, PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::{NONE, public_body, sha256};
 use mirrordna_core::verify::ledger::{MAX_PROBLEMS, Stored};
 use mirrordna_core::verify::note::{Checkpoint, assemble, origin};
@@ -79,13 +79,19 @@ impl Walk {
         Self { ledger, key, system, agent, epoch, leaves: Vec::new(), heads }
     }
 
-    /// Genesis, the agent's entry and its epoch: leaves 0 to 2.
-    fn begun() -> Self {
+    /// The genesis alone.
+    fn founded() -> Self {
         let mut walk = Self::start();
         let genesis = walk.genesis(walk.key.public().to_bytes());
         let header = next(&walk, false, Kind::LOG_GENESIS, Some(&genesis));
         let seed = *walk.system.actor.seed();
         walk.put(&header, Some(&SecretKey::from_seed(&seed)), Some(&genesis));
+        walk
+    }
+
+    /// Genesis, the agent's entry and its epoch: leaves 0 to 2.
+    fn begun() -> Self {
+        let mut walk = Self::founded();
         walk.enter();
         let body = epoch_open(&walk, 1, &walk.agent.actor);
         let header = next(&walk, true, Kind::EPOCH_OPEN, Some(&body));
@@ -111,6 +117,14 @@ impl Walk {
         let agent = header.actor == self.agent.digest;
         self.heads[usize::from(agent)] = (header.aseq + 1, leaf::hash(&data));
         self.leaves.push((data, stored.map(<[u8]>::to_vec)));
+    }
+
+    /// The log's own actor says what the log goes on from.
+    fn adopt(&mut self, adopted: Adopted) {
+        let body = PublicBody::Adopt(adopted).encode();
+        let header = next(self, false, Kind::LOG_ADOPT, Some(&body));
+        let seed = *self.system.actor.seed();
+        self.put(&header, Some(&SecretKey::from_seed(&seed)), Some(&body));
     }
 
     /// A seal of the agent, edited and then signed by its epoch.
@@ -157,6 +171,37 @@ fn a_good_log_has_no_findings() {
     let erase = PublicBody::Erase { reason: 1, count: 0 }.encode();
     assert_eq!(after(|w| w.public(Kind::ERASE, &erase, |_| ())), [""; 0]);
     assert_eq!(after(|w| w.public(Kind::EPOCH_CLOSE, &PublicBody::EpochClose.encode(), |_| ())), [""; 0]);
+}
+
+#[test]
+fn only_the_second_leaf_names_a_log_before() {
+    let sound = Adopted { log: [8; 16], size: 5, root: [7; 32], cause: Adopted::FORKED };
+    let of = |mut walk: Walk, adopted: Adopted| {
+        walk.adopt(adopted);
+        let report = walk.finish();
+        (codes(&report), report.adopted)
+    };
+    assert_eq!(of(Walk::founded(), sound), (vec![], Some(sound)));
+    for wrong in [Adopted { log: LOG, ..sound }, Adopted { cause: 0, ..sound }, Adopted { cause: 3, ..sound }] {
+        assert_eq!(of(Walk::founded(), wrong), (vec!["log.adopted"], None));
+    }
+    assert_eq!(of(Walk::begun(), sound), (vec!["log.adopted"], None));
+    let by_another = PublicBody::Adopt(sound).encode();
+    assert_eq!(after(|w| w.public(Kind::LOG_ADOPT, &by_another, |_| ())), ["log.adopted"]);
+    let mut twice = Walk::founded();
+    twice.adopt(sound);
+    assert_eq!(of(twice, Adopted { size: 6, ..sound }), (vec!["log.adopted"], Some(sound)));
+}
+
+#[test]
+fn public_bodies_are_to_be_read() {
+    let unread = |w: &mut Walk, kind, body: &[u8]| {
+        let header = next(w, true, kind, Some(body));
+        let data = leaf_data(&header, Some(&SecretKey::from_seed(&[101; 32])));
+        w.ledger.leaf(&data, Stored::Unread(body.len() as u64));
+    };
+    let erase = PublicBody::Erase { reason: 1, count: 0 }.encode();
+    assert_eq!(after(|w| unread(w, Kind::ERASE, &erase)), ["body.altered"]);
 }
 
 #[test]

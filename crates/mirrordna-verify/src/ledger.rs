@@ -393,6 +393,7 @@ impl Ledger {
                 }
             }
             (Stored::Unread(_), false) if header.kind == Kind::SEAL => self.at("body.altered", "a seal has a body"),
+            (Stored::Unread(_), false) if header.kind.is_public() => self.at("body.altered", "a public body was not read, and has to be"),
             (Stored::Unread(length), false) if Some(length) != stored_length(header) => self.at("body.altered", OTHER_LENGTH),
             (Stored::Unread(_), false) => {
                 self.bodies.unread += 1;
