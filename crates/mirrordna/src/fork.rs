@@ -234,6 +234,7 @@ mod tests {
     use crate::{Engine, IdentityType, Keys, Witness};
     use mirrordna_core::verify::merkle::Frontier;
     use mirrordna_storage::ReadTx;
+    use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
 
     fn builder(dir: &tempfile::TempDir) -> Builder {
         let path = dir.path().join("m.db");
@@ -289,6 +290,43 @@ mod tests {
         engine.close().unwrap();
         let report = builder(&dir).verify().unwrap();
         assert_eq!((report.verdict, report.closed), ("intact", limits::FORKS as u64), "{:?}", report.problems);
+    }
+
+    #[test]
+    fn of_two_processes_that_fork_at_once_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("m.db"), dir.path().join("old.db"));
+        let builder = || builder(&dir).witness(Witness::Folder(dir.path().join("state")));
+        builder().open().unwrap().close().unwrap();
+        std::fs::copy(&path, &old).unwrap();
+        let engine = builder().open().unwrap();
+        engine.identities().create(IdentityType::Agent).unwrap();
+        engine.close().unwrap();
+        for end in ["-wal", "-shm"] {
+            let _absent = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+        std::fs::copy(&old, &path).unwrap();
+        let events = builder().verify().unwrap().events;
+        // Past the registry of this process, as other processes would.
+        let open = || {
+            let store = SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap();
+            Inner::open(Arc::new(store), Some(witness::place_of(&path)), Builder { as_of: true, ..builder() }).unwrap()
+        };
+        let (opened, barrier) = ([open(), open(), open()], std::sync::Barrier::new(3));
+        let forks = std::thread::scope(|s| {
+            let (barrier, fork) = (&barrier, fork);
+            let fork = move |inner: &Inner| {
+                barrier.wait();
+                fork(inner, events, "the disk was lost")
+            };
+            opened.each_ref().map(|inner| s.spawn(move || fork(inner))).map(|thread| thread.join().unwrap())
+        });
+        let codes: Vec<Code> = forks.iter().filter_map(|f| f.as_ref().err().map(Error::code)).collect();
+        assert!(codes.len() == 2 && codes.iter().all(|c| [Code::InputInvalid, Code::LogClosed].contains(c)), "{forks:?}");
+        drop(opened);
+        let report = builder().verify().unwrap();
+        assert_eq!((report.verdict, report.closed, report.freshness.as_str()), ("intact", 1, "current"), "{report:?}");
+        assert_eq!(builder().open().unwrap().identities().list().unwrap().len(), 0);
     }
 
     /// A log that goes on from one as its maker says.
