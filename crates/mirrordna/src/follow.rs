@@ -38,9 +38,8 @@ impl Timeline {
         Follow { timeline: self.clone(), next: from }
     }
 
-    /// The first leaf of the log whose header time is not before `ms`
-    /// (milliseconds since 1970-01-01 UTC); the number of leaves where there is
-    /// none. Header times never go backwards, so this reads O(log n) events.
+    /// The first leaf whose header time is not before `ms` (milliseconds since
+    /// 1970-01-01 UTC); [`Timeline::len`] where there is none. Header times never go backwards, so this reads O(log n) events.
     ///
     /// # Errors
     /// Where the log cannot be read, or its evidence does not hold.
@@ -98,7 +97,7 @@ impl Follow {
         }
     }
 
-    /// Number of leaves that the store has now.
+    /// Number of events that the store has now.
     fn stored_size(&self) -> Result<u64> {
         let (log, mut size) = (&self.timeline.tenant.log, 0);
         self.timeline.tenant.inner.store.read(&mut |tx| {

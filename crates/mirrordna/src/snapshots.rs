@@ -37,7 +37,8 @@ pub struct Snapshot {
     /// Number of events that it covers: the leaves of the log; after a fork,
     /// plus the events of the logs before that one.
     pub size: u64,
-    /// The signed checkpoint of that size, a C2SP note.
+    /// The signed checkpoint that ends there, a C2SP note; its size counts the
+    /// leaves of the log alone.
     pub checkpoint: String,
     /// The document: `snapshot_id`, `timestamp`, `version`, `checksum`,
     /// `identity_state`, `continuity_state`, `vault_state`,

@@ -43,7 +43,8 @@ pub struct Timeline {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct TimelineEvent {
-    /// Index of the leaf in its log.
+    /// Its position: the index of the leaf in its log; after a fork, plus the
+    /// events of the logs before that one.
     pub leaf: u64,
     /// Leaf hash, hex: the event's name in proofs.
     pub hash: String,
