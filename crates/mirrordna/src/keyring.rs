@@ -285,19 +285,20 @@ impl Keyring {
     /// A keyring for a new database, with its head on disk.
     pub(crate) fn create(keys: &Keys, database: [u8; 16], passphrase: Option<&str>, entropy: &dyn Entropy) -> Result<Self> {
         let path = keys.path(&database)?;
-        let (kek, head) = new_head(&database, passphrase, entropy)?;
+        let (kek, mut head) = new_head(&database, passphrase, entropy)?;
         let place = match &path {
             None => Place::Memory(Mutex::default()),
             Some(path) => {
                 let folder = path.parent().unwrap_or(Path::new("."));
                 create_private_folder(folder)?;
                 let mut file = private_file(path, true)?;
-                let line = Zeroizing::new(json_line(&head)?);
+                let line = json_line(&head)?;
                 file.write_all(&line).and_then(|()| file.sync_all()).map_err(|e| io(path, "cannot write the keyring", e))?;
                 sync_folder(folder)?;
                 Place::File(Slots::new(path, &[]))
             }
         };
+        head.key.zeroize();
         Ok(Self::of(path, database, kek, passphrase.is_some(), place))
     }
 
@@ -375,7 +376,7 @@ impl Keyring {
         }
         for r in recovery {
             let seed = Zeroizing::new(base64(&*r.seed));
-            extend(&mut lines.recovery, &Zeroizing::new(json_line(&Recovery { identity: &r.identity, recovery_seed: &seed })?));
+            extend(&mut lines.recovery, &json_line(&Recovery { identity: &r.identity, recovery_seed: &seed })?);
         }
         self.appender.append(&lines, &|lines| {
             if !lines.recovery.is_empty() {
@@ -466,8 +467,11 @@ pub(crate) fn unhex(text: &str) -> Option<Hash> {
     Some(out)
 }
 
-fn json_line(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(value).map_err(|e| Error::new(Code::Bug, "a keyring line does not serialise").caused_by(e))?;
+/// A line of a keyring or a recovery file. No line is longer than what it has
+/// room for from the beginning: growing would leave copies of a key behind.
+fn json_line(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(slots::LONGEST));
+    serde_json::to_writer(&mut *line, value).map_err(|e| Error::new(Code::Bug, "a keyring line does not serialise").caused_by(e))?;
     line.push(b'\n');
     Ok(line)
 }

@@ -14,7 +14,7 @@ impl Keyring {
         let mut bytes = Zeroizing::new(Vec::new());
         file.read_to_end(&mut bytes).map_err(unread)?;
         let (kek, head) = new_head(&self.database, Some(passphrase), entropy)?;
-        let mut text = Zeroizing::new(json_line(&head)?);
+        let mut text = json_line(&head)?;
         for line in bytes.split(|b| *b == b'\n').skip(1) {
             // A line that a crash cut short is no slot; its key was never published.
             let Ok(slot) = serde_json::from_slice::<Slot>(line) else { continue };
@@ -24,10 +24,10 @@ impl Keyring {
             match key {
                 Some((owner, key)) => {
                     let (nonce, sealed) = seal(&kek, &aad(&self.database, slot.role.label(), &owner), &key, entropy)?;
-                    text.extend(json_line(&Slot { nonce, sealed, ..slot })?);
+                    extend(&mut text, &json_line(&Slot { nonce, sealed, ..slot })?);
                 }
                 // What does not open now is not ours to drop.
-                None => text.extend([line, b"\n"].concat()),
+                None => extend(&mut text, &[line, b"\n"].concat()),
             }
         }
         let new = path.with_extension("keys.new");

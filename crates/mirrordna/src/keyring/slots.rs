@@ -29,7 +29,7 @@ const WORTH: u64 = RUN as u64 * 256;
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 /// No line of a keyring is longer.
-const LONGEST: usize = 1_024;
+pub(super) const LONGEST: usize = 1_024;
 
 /// First 10 bytes of a hash of the slot's name, then its offset, big-endian.
 type Entry = [u8; 16];
