@@ -336,6 +336,66 @@ fn rows_that_say_otherwise_are_found() {
     }
 }
 
+#[test]
+fn rows_of_forked_tenants_cannot_be_exchanged() {
+    let place = Place::new();
+    let names = ["default", "acme"];
+    let each = |text: &str| {
+        let engine = place.open();
+        for tenant in names.map(|name| engine.tenant(name).unwrap()) {
+            let known = tenant.identities().list().unwrap().pop();
+            let agent = known.unwrap_or_else(|| tenant.identities().create(IdentityType::Agent).unwrap());
+            agent.memories().add(text).send().unwrap();
+        }
+        engine.close().unwrap();
+    };
+    each("kept");
+    let old = place.dir.path().join("old.db");
+    copy(&place.path(), &old);
+    each("lost");
+    copy(&old, &place.path());
+    assert_eq!(fork(&place).len(), 2);
+    each("new");
+    let sound = place.dir.path().join("sound.db");
+    copy(&place.path(), &sound);
+    // Of the two that were left (1, 2) and the two that go on from them (3, 4).
+    for (a, b) in [(1, 2), (3, 4), (1, 3), (1, 4)] {
+        for column in ["n", "id", "size", "time", "frontier", "checkpoint", "signed_frontier", "successor"] {
+            copy(&sound, &place.path());
+            let db = Connection::open(place.path()).unwrap();
+            let exchange = match column {
+                "n" => format!(
+                    "UPDATE log SET n = -n WHERE n = {a}; UPDATE log SET n = {a} WHERE n = {b}; UPDATE log SET n = {b} WHERE n = -{a}"
+                ),
+                _ => format!(
+                    "UPDATE log SET {column} = new.value FROM (SELECT n, {column} AS value FROM log WHERE n IN ({a}, {b})) AS new
+                     WHERE log.n IN ({a}, {b}) AND new.n <> log.n"
+                ),
+            };
+            let of = |n: i64| -> rusqlite::types::Value {
+                db.query_row(&format!("SELECT {column} FROM log WHERE n = {n}"), [], |row| row.get(0)).unwrap()
+            };
+            let same = of(a) == of(b) && column != "n";
+            db.execute_batch(&exchange).unwrap();
+            drop(db);
+            let builder = || place.builder().witness(Witness::Off);
+            let verdict = builder().verify().unwrap().verdict;
+            assert_eq!(verdict, if same { "intact" } else { "altered" }, "{column} of {a} and {b}");
+            for name in names {
+                let read = |tenant: mirrordna::Tenant| tenant.memories().list(0, 9);
+                // Whoever answers at all answers as before.
+                match builder().read_only().open().and_then(|engine| engine.tenant(name)).and_then(read) {
+                    Ok(found) => {
+                        let texts: Vec<&str> = found.iter().map(|m| m.content.as_str()).collect();
+                        assert_eq!(texts, ["kept", "new"], "{column} of {a} and {b}, {name}");
+                    }
+                    Err(e) => assert!([Code::Altered, Code::Forked].contains(&e.code()), "{column} of {a} and {b}, {name}: {e}"),
+                }
+            }
+        }
+    }
+}
+
 /// What is done in a database, between the points where it is rolled back.
 const WORK: [fn(&Engine); 9] = [
     |engine| {
