@@ -524,7 +524,7 @@ impl Ledger {
         }
         for (size, _) in core::mem::take(&mut self.expected) {
             self.problem(
-                "log.rolled_back",
+                "log.truncated",
                 format!("checkpoint of size {size}"),
                 "the log is shorter than a checkpoint it signed".to_owned(),
             );

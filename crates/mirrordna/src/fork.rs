@@ -15,7 +15,7 @@ use crate::import::Progress;
 use crate::keyring::{Role, hex};
 use crate::log::{Genesis, Log, State, genesis};
 use crate::url::StoreUrl;
-use crate::witness::{self, Freshness};
+use crate::witness::Freshness;
 use mirrordna_core::timeline::{Draft, NewEvent, PREFIX};
 use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::{Code, Error, Hash, Kind, Result, canon, limits};
@@ -147,13 +147,10 @@ fn fork(inner: &Inner, accept_head: u64, reason: &str) -> Result<Vec<Fork>> {
     for (old, (_, new)) in left.iter().zip(&made) {
         inner.remember(new, true);
         // Those before it too: this machine may have seen them go on elsewhere.
-        let (mut ended, mut heir) = (Some(*old), new.id);
-        while let (Some(log), Some((folder, _))) = (ended, &inner.witness) {
-            if let Err(e) = witness::end(folder, &log.id, &heir) {
-                // It lags then; it still refuses what is shorter than it has seen.
-                tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
-            }
-            (ended, heir) = (log.before.as_deref(), log.id);
+        let (mut heir, mut left) = (new, Some(*old));
+        while let Some(log) = left {
+            inner.end_witness(heir);
+            (heir, left) = (log, log.before.as_deref());
         }
     }
     tracing::info!(location = %inner.store.location(), logs = made.len(), "forked");
@@ -182,6 +179,7 @@ fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result
         _ => (Adopted::FORKED, "forked"),
     };
     let adopted = Adopted { log: old.id, size: row.size, root, cause };
+    new.adopted = Some(adopted);
     let why = serde_json::json!({"reason": reason, "cause": name, "log": hex(&old.id), "size": row.size, "root": hex(&root)});
     let event =
         NewEvent { event_type: EVENT_TYPE.to_owned(), payload: Some(why.to_string()), session: None, subject: None, occurred_at: None };
@@ -310,7 +308,7 @@ mod tests {
         // Past the registry of this process, as other processes would.
         let open = || {
             let store = SqliteStore::open(&path, Mode::Write, Durability::Full).unwrap();
-            Inner::open(Arc::new(store), Some(witness::place_of(&path)), Builder { as_of: true, ..builder() }).unwrap()
+            Inner::open(Arc::new(store), Some(crate::witness::place_of(&path)), Builder { as_of: true, ..builder() }).unwrap()
         };
         let (opened, barrier) = ([open(), open(), open()], std::sync::Barrier::new(3));
         let forks = std::thread::scope(|s| {

@@ -152,7 +152,8 @@ pub(crate) struct Log {
     pub(crate) tags: Option<Secret>,
     /// Key that wraps subjects' keys.
     pub(crate) store: Option<Secret>,
-    /// The log that this one goes on from.
+    /// What it says it goes on from, and that log.
+    pub(crate) adopted: Option<Adopted>,
     pub(crate) before: Option<Arc<Log>>,
     /// Number of events before its own: positions count those first.
     pub(crate) base: u64,
@@ -262,6 +263,7 @@ impl Log {
             signing,
             tags: keyring.map(|k| k.secret(Role::Tags, &own)).transpose()?.flatten(),
             store: keyring.map(|k| k.secret(Role::Store, &owner(&genesis.database))).transpose()?.flatten(),
+            adopted: genesis.adopted,
             before: None,
             base: 0,
             successor: None,

@@ -121,9 +121,24 @@ fn encode(key: &PublicKey, place: &[u8; 16], checkpoint: &str) -> Option<[u8; SL
     Some(closed(slot))
 }
 
-/// The log that goes on from one whose witness ended, by a slot.
-fn successor_in(slot: &[u8]) -> Option<[u8; 16]> {
-    whole(slot, ENDED)?.get(8..24)?.try_into().ok()
+/// How a log was left whose witness ended, by a slot.
+fn left_in(slot: &[u8]) -> Option<Left> {
+    let (successor, rest) = whole(slot, ENDED)?.get(8..)?.split_first_chunk()?;
+    let (size, rest) = rest.split_first_chunk()?;
+    let (root, rest) = rest.split_first_chunk()?;
+    Some(Left { successor: *successor, size: u64::from_be_bytes(*size), root: *root, place: *rest.first_chunk()? })
+}
+
+/// How a log was left for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Id of the log that goes on.
+    pub(crate) successor: [u8; 16],
+    /// Its own last size and root.
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    /// Where the database was that was forked.
+    pub(crate) place: [u8; 16],
 }
 
 /// What a machine remembers of a log.
@@ -131,8 +146,8 @@ fn successor_in(slot: &[u8]) -> Option<[u8; 16]> {
 pub(crate) enum Remembered {
     /// Its newest head.
     Head(Box<Seen>),
-    /// The id of the log that goes on from it.
-    Ended([u8; 16]),
+    /// Another log goes on from it.
+    Ended(Left),
 }
 
 impl Remembered {
@@ -148,8 +163,8 @@ impl Remembered {
 /// Reads what is remembered of a log; `None` if there is nothing.
 pub(crate) fn read(folder: &Path, log: &[u8; 16]) -> Option<Remembered> {
     let bytes = std::fs::read(file(folder, log)).ok()?;
-    if let Some(successor) = bytes.chunks(SLOT).find_map(successor_in) {
-        return Some(Remembered::Ended(successor));
+    if let Some(left) = bytes.chunks(SLOT).find_map(left_in) {
+        return Some(Remembered::Ended(left));
     }
     bytes.chunks(SLOT).filter_map(|slot| decode(slot, log)).max_by_key(|seen| seen.size).map(|seen| Remembered::Head(Box::new(seen)))
 }
@@ -165,10 +180,10 @@ fn open(folder: &Path, log: &[u8; 16]) -> std::io::Result<File> {
 }
 
 /// Ends the witness of a log, durably: from now on it names its successor.
-pub(crate) fn end(folder: &Path, log: &[u8; 16], successor: &[u8; 16]) -> std::io::Result<()> {
+pub(crate) fn end(folder: &Path, log: &[u8; 16], left: &Left) -> std::io::Result<()> {
     let mut slot = [0; SLOT];
     slot[..8].copy_from_slice(ENDED);
-    slot[8..24].copy_from_slice(successor);
+    slot[8..80].copy_from_slice(&[&left.successor[..], &left.size.to_be_bytes(), &left.root, &left.place].concat());
     let mut file = open(folder, log)?;
     file.lock()?;
     file.write_all(&[closed(slot), closed(slot)].concat())?;
@@ -186,7 +201,7 @@ pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &
     let mut bytes = Vec::with_capacity(2 * SLOT);
     Read::by_ref(&mut file).take(2 * SLOT as u64).read_to_end(&mut bytes)?;
     bytes.resize(2 * SLOT, 0);
-    if bytes.chunks(SLOT).any(|slot| successor_in(slot).is_some()) {
+    if bytes.chunks(SLOT).any(|slot| left_in(slot).is_some()) {
         return file.unlock();
     }
     let sizes: Vec<u64> = bytes.chunks(SLOT).map(|slot| decode(slot, &log.id).map_or(0, |s| s.size)).collect();
@@ -274,10 +289,10 @@ pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u
 pub(crate) fn refuse(freshness: Freshness, location: &str, row: &LogRow, seen: &Remembered) -> Option<Error> {
     let seen = match seen {
         Remembered::Head(seen) => seen.size,
-        Remembered::Ended(successor) => {
+        Remembered::Ended(left) => {
             let message = format!(
                 "the database at {location} ends at a fork, by what this machine has seen: log {} goes on from its log {}, in another copy",
-                hex(successor),
+                hex(&left.successor),
                 row.number
             );
             let hint = "Use the copy in which it goes on. If this one is right after all, `mirrordna fork` goes on from it instead.";

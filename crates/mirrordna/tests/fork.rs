@@ -178,6 +178,25 @@ fn a_log_that_is_there_twice_is_found() {
 }
 
 #[test]
+fn an_honest_older_copy_elsewhere_still_lags_and_no_more() {
+    let (place, newer) = rolled_back();
+    let (older, genesis) = (place.dir.path().join("as it was left.db"), place.dir.path().join("old.db"));
+    copy(&place.path(), &older);
+    let events = place.verify().events;
+    fork(&place);
+    for copy in [&older, &genesis] {
+        let report = place.at(copy).verify().unwrap();
+        assert_eq!((report.verdict, report.freshness, report.problems.len()), ("intact", "behind 3".to_owned(), 0));
+    }
+    assert_eq!(place.at(&older).verify().unwrap().events, events);
+    // What was lost is another history than the one that goes on.
+    let report = place.at(&newer).verify().unwrap();
+    assert_eq!((report.verdict, report.freshness.as_str(), report.problems[0].code.as_str()), ("altered", "forked", "log.forked"));
+    // Nobody writes to any of them.
+    assert!([&older, &newer].iter().all(|copy| place.at(copy).open().unwrap_err().code() == Code::Forked));
+}
+
+#[test]
 fn what_was_not_looked_at_is_not_accepted() {
     let (place, _) = rolled_back();
     let events = place.verify().events;

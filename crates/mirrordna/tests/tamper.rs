@@ -204,7 +204,7 @@ fn headers_alone_tell_what_they_can_and_say_what_they_cannot() {
         // A cut tail, and the row set back to match.
         (
             "DELETE FROM event WHERE pos >= (1 << 40) + 250 AND pos < (2 << 40); UPDATE log SET size = 250 WHERE n = 1".to_owned(),
-            "log.rolled_back",
+            "log.truncated",
         ),
         // Two rows in each other's place.
         (

@@ -5,7 +5,7 @@ use super::{DEFAULT_TENANT, Inner};
 use crate::commit::{Item, Speaker, write_genesis};
 use crate::keyring::{Keyring, NewKey, NewRecovery, Role, hex, owner};
 use crate::log::{Genesis, Log, adopts, genesis, lock, tenant_of};
-use crate::witness::{self, Freshness, Remembered};
+use crate::witness::{self, Freshness, Left, Remembered};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::identity::{self, IdentityType};
 use mirrordna_core::keys::SecretKey;
@@ -98,10 +98,10 @@ impl Inner {
             }
             Ok(())
         })?;
-        let heirs = std::iter::once((log.number, log.id)).chain(found.iter().map(|(number, id, _)| (*number, *id)));
-        let heirs: Vec<(u32, [u8; 16])> = heirs.collect();
+        let of_found = found.iter().map(|(number, id, genesis)| (*number, *id, genesis.adopted));
+        let heirs: Vec<(u32, [u8; 16], Option<Adopted>)> = std::iter::once((log.number, log.id, log.adopted)).chain(of_found).collect();
         let mut before: Option<Log> = None;
-        for ((number, id, genesis), (heir, heir_id)) in found.into_iter().zip(heirs).rev() {
+        for ((number, id, genesis), (heir, heir_id, left)) in found.into_iter().zip(heirs).rev() {
             let adopted = genesis.adopted;
             let mut one = Log::new(number, id, genesis, self.keyring.as_ref())?;
             one.successor = Some(heir);
@@ -112,7 +112,7 @@ impl Inner {
             }
             if let Some((folder, place)) = &self.witness {
                 match witness::read(folder, &id) {
-                    Some(Remembered::Ended(other)) if other != heir_id => {
+                    Some(Remembered::Ended(Left { successor: other, .. })) if other != heir_id => {
                         if !self.as_of {
                             let (location, heir, other) = (self.store.location(), hex(&heir_id), hex(&other));
                             let message =
@@ -124,9 +124,7 @@ impl Inner {
                     // Whoever forked it here was stopped before that was noted.
                     // That it was its owner is sure where the key is.
                     Some(Remembered::Head(seen)) if seen.place == *place && log.signing.is_some() && !self.as_of && !self.read_only => {
-                        if let Err(e) = witness::end(folder, &id, &heir_id) {
-                            tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
-                        }
+                        self.end_witness_of(&heir_id, left);
                     }
                     _ => {}
                 }

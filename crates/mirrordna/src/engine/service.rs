@@ -5,9 +5,9 @@ use super::Inner;
 use crate::builder::Durability;
 use crate::commit::{Item, Job, Speaker};
 use crate::log::{Epoch, Log, lock};
-use crate::witness;
+use crate::witness::{self, Left};
 use mirrordna_core::timeline::Draft;
-use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::{Code, Error, Kind, Result};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -29,6 +29,20 @@ impl Inner {
             if let Err(e) = witness::remember(folder, log, place, &note, sync) {
                 tracing::warn!(folder = %folder.display(), error = %e, "the head witness cannot be written");
             }
+        }
+    }
+
+    /// Ends the witness of the log that another one goes on from.
+    pub(crate) fn end_witness(&self, heir: &Log) {
+        self.end_witness_of(&heir.id, heir.adopted);
+    }
+
+    pub(super) fn end_witness_of(&self, heir: &[u8; 16], adopted: Option<Adopted>) {
+        let (Some((folder, place)), Some(adopted)) = (&self.witness, adopted) else { return };
+        let left = Left { successor: *heir, size: adopted.size, root: adopted.root, place: *place };
+        // It lags then; it still refuses what is shorter than it has seen.
+        if let Err(e) = witness::end(folder, &adopted.log, &left) {
+            tracing::warn!(folder = %folder.display(), error = %e, "the old log's witness cannot be ended");
         }
     }
 

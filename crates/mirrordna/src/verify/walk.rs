@@ -13,6 +13,8 @@ use mirrordna_core::{Hash, Kind, Result};
 use mirrordna_storage::{LogRow, Outlined, ReadTx};
 use std::collections::{HashMap, HashSet};
 
+/// Events with which a log goes on from another one.
+const FORK: u64 = 3;
 /// Secrets that are unwrapped together, those of one subject side by side.
 const SECRETS: usize = 512;
 
@@ -67,6 +69,8 @@ pub(super) struct LogWalk<'a> {
     /// What this machine has seen of the log, and where the database is now.
     seen: Option<(Remembered, [u8; 16])>,
     freshness: Freshness,
+    /// Its leaves are those that it had when it was left.
+    as_left: bool,
     /// The size that the row's checkpoint claims, if it can be read, and the
     /// tree at that size.
     signed: Option<u64>,
@@ -94,6 +98,7 @@ impl<'a> LogWalk<'a> {
             closed: Vec::new(),
             seen,
             freshness,
+            as_left: false,
             signed: signed_size(row),
             signed_frontier: None,
         }
@@ -169,6 +174,9 @@ impl<'a> LogWalk<'a> {
         let (hash, kind) = self.ledger.leaf(data, stored);
         if index == 0 {
             self.ledger.checkpoint(self.row.checkpoint.as_bytes());
+        }
+        if let Some((Remembered::Ended(left), _)) = &self.seen {
+            self.as_left = left.size == self.ledger.size() && left.root == self.ledger.frontier().root();
         }
         let head = self.seen.as_ref().and_then(|(seen, _)| seen.head()).filter(|head| head.size == self.ledger.size());
         if head.is_some_and(|head| head.root == self.ledger.frontier().root()) {
@@ -277,9 +285,14 @@ impl<'a> LogWalk<'a> {
         let (seen, place) = match &self.seen {
             None => return,
             Some((Remembered::Head(seen), place)) => (seen, place),
-            Some((Remembered::Ended(successor), _)) => {
-                let message =
-                    format!("ends here, by what this machine has seen: log {} goes on from it, which is not there", hex(successor));
+            Some((Remembered::Ended(left), place)) => {
+                let (size, successor) = (self.ledger.size(), hex(&left.successor));
+                // Elsewhere it is a copy that lags, as one of any log may.
+                if left.place != *place && (size < left.size || self.as_left) {
+                    self.freshness = Freshness::Behind((left.size - size).saturating_add(FORK));
+                    return;
+                }
+                let message = format!("ends here, by what this machine has seen: log {successor} goes on from it, which is not there");
                 self.ledger.problem("log.forked", at, message);
                 return;
             }
@@ -341,7 +354,7 @@ impl<'a> LogWalk<'a> {
         let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
         let actors = if forked { self.ledger.actors().copied().collect() } else { HashSet::new() };
         let ended = self.seen.and_then(|(seen, _)| match seen {
-            Remembered::Ended(successor) => Some(successor),
+            Remembered::Ended(left) => Some(left.successor),
             Remembered::Head(_) => None,
         });
         let report = self.ledger.finish();
