@@ -5,6 +5,7 @@
 
 use crate::{host, run};
 use std::fs;
+use std::path::Path;
 
 /// What cargo-fuzz passes, without the sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -68,5 +69,20 @@ fn one(target: &str, host: &str, seconds: u32) -> bool {
         "-timeout=25",
         "-verbosity=0",
     ];
-    run(&format!("target/fuzz/{host}/release/{target}"), &options, &[])
+    // A target ends without running destructors, and so leaves its folders: in
+    // one of ours, in memory where there is some, since nothing has to be durable.
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let scratch = base.join(format!("mirrordna-fuzz-{}", std::process::id()));
+    if let Err(e) = fs::create_dir_all(&scratch) {
+        eprintln!("{}: {e}", scratch.display());
+        return false;
+    }
+    let place = scratch.display().to_string();
+    let done = run(&format!("target/fuzz/{host}/release/{target}"), &options, &[("TMPDIR", &place)]);
+    let removed = fs::remove_dir_all(&scratch);
+    if let Err(e) = &removed {
+        eprintln!("{place}: {e}");
+    }
+    done && removed.is_ok()
 }

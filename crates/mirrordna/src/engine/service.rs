@@ -58,8 +58,9 @@ impl Inner {
                 drop(stopped);
                 let Some(inner) = weak.upgrade() else { return };
                 // What fails here fails again, with an error, at the next append.
+                // Whoever still holds a log that was left is told there alone.
                 if let Err(e) = inner.tend()
-                    && e.code() != Code::StoreClosed
+                    && !matches!(e.code(), Code::StoreClosed | Code::LogClosed)
                 {
                     tracing::warn!(error = %e, "sealing or maintenance failed");
                 }
