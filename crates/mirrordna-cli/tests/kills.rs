@@ -225,9 +225,11 @@ fn threads_and_processes_write_as_one_actor_while_one_verifies() {
 
 #[test]
 fn an_interrupted_import_goes_on_where_it_was() {
+    // Seconds of work, of which the first tenth is waited for.
+    const TURNS: u64 = 16_000;
     let place = Place::new();
     let file = place.root().join("chat.jsonl");
-    let lines: Vec<String> = (0..4_000).map(|i| format!(r#"{{"speaker":"Sam","text":"turn {i} of a long talk","id":"{i}"}}"#)).collect();
+    let lines: Vec<String> = (0..TURNS).map(|i| format!(r#"{{"speaker":"Sam","text":"turn {i} of a long talk","id":"{i}"}}"#)).collect();
     std::fs::write(&file, lines.join("\n")).unwrap();
     let wal = place.root().join("m.db-wal");
     let mut child = place.cli(&["import", file.to_str().unwrap()]).spawn().unwrap();
@@ -241,12 +243,12 @@ fn an_interrupted_import_goes_on_where_it_was() {
     let interrupted = child.wait().unwrap().signal() == Some(2);
     assert!(interrupted, "the import was not interrupted");
     let before = builder(place.root()).open().unwrap().memories().count().unwrap();
-    assert!(before > 0 && before < 4_000, "{before} turns before the interruption");
+    assert!(before > 0 && before < TURNS, "{before} turns before the interruption");
     let out = place.cli(&["import", file.to_str().unwrap(), "--json"]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!((report["kept"].as_u64(), report["refused"].as_u64()), (Some(4_000), Some(0)), "{report}");
+    assert_eq!((report["kept"].as_u64(), report["refused"].as_u64()), (Some(TURNS), Some(0)), "{report}");
     let engine = builder(place.root()).open().unwrap();
-    assert_eq!(engine.memories().count().unwrap(), 4_000);
+    assert_eq!(engine.memories().count().unwrap(), TURNS);
     assert!(engine.verify().unwrap().is_intact());
 }
 
