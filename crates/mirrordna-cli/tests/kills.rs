@@ -55,6 +55,16 @@ impl Place {
     }
 }
 
+/// The same command, which ctrl-C ends also where whoever started the tests, in
+/// the background perhaps, lets all that they start ignore it.
+fn interruptible(command: &Command) -> Command {
+    let mut through = Command::new("/usr/bin/env");
+    through.arg("--default-signal=INT").arg(command.get_program()).args(command.get_args()).env_clear();
+    through.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    through.stdout(Stdio::piped()).stderr(Stdio::piped());
+    through
+}
+
 /// The ids in what a writer prints; a line that a kill cut short is none.
 fn acknowledged(line: &str) -> Option<String> {
     line.split_once("acknowledged ").and_then(|(_, id)| id.strip_suffix(" .")).map(str::to_owned)
@@ -232,7 +242,7 @@ fn an_interrupted_import_goes_on_where_it_was() {
     let lines: Vec<String> = (0..TURNS).map(|i| format!(r#"{{"speaker":"Sam","text":"turn {i} of a long talk","id":"{i}"}}"#)).collect();
     std::fs::write(&file, lines.join("\n")).unwrap();
     let wal = place.root().join("m.db-wal");
-    let mut child = place.cli(&["import", file.to_str().unwrap()]).spawn().unwrap();
+    let mut child = interruptible(&place.cli(&["import", file.to_str().unwrap()])).spawn().unwrap();
     // The first batches are there, the last are not.
     while std::fs::metadata(&wal).map_or(0, |m| m.len()) < 300_000 {
         assert!(child.try_wait().unwrap().is_none(), "the import was over before it could be interrupted");
