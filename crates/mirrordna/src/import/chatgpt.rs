@@ -102,7 +102,7 @@ impl<R: BufRead> Elements<R> {
             if first == Some(0xef) {
                 // A byte order mark.
                 let rest = [self.byte()?, self.byte()?];
-                first = if rest == [Some(0xbb), Some(0xbf)] { self.byte_after_space()? } else { rest[0] };
+                first = if rest == [Some(0xbb), Some(0xbf)] { self.byte_after_space()? } else { None };
             }
             if first != Some(b'[') {
                 self.state = Where::Done;
@@ -507,5 +507,7 @@ mod tests {
                 assert_eq!(cut(text.as_bytes(), buffer), expected, "{text}");
             }
         }
+        // What begins as a byte order mark and is none hides nothing.
+        assert_eq!(cut(b"\xef[\"]\n", 64), ["!not_an_array"]);
     }
 }
