@@ -521,9 +521,11 @@ impl Store for SqliteStore {
     }
 }
 
-/// Names and definitions of everything in a schema, without `cache_*`.
+/// Names and definitions of everything in a schema, without `cache_*`, with what
+/// each is of: nobody reads that of a view, but it is not what was written.
 fn described(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
-    let sql = "SELECT name, sql FROM sqlite_schema WHERE tbl_name NOT LIKE 'cache!_%' ESCAPE '!' ORDER BY name";
+    let sql = "SELECT name, type || ' of ' || typeof(tbl_name) || ' ' || tbl_name || ': ' || coalesce(sql, '') FROM sqlite_schema
+         WHERE tbl_name NOT LIKE 'cache!_%' ESCAPE '!' ORDER BY name";
     connection.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
 }
 

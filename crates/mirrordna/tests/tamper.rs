@@ -325,6 +325,16 @@ fn who_holds_no_key_cannot_add_an_event_in_an_identitys_name() {
 }
 
 #[test]
+fn a_view_that_is_of_something_else_is_found() {
+    let place = fixture();
+    let report = after(&place, |db| {
+        db.execute_batch("PRAGMA writable_schema = 1; UPDATE sqlite_schema SET tbl_name = CAST(tbl_name AS BLOB) WHERE name = 'actors'")
+            .unwrap();
+    });
+    assert_eq!((report.verdict, report.problems[0].code.as_str()), ("altered", "store.damaged"), "{report:#?}");
+}
+
+#[test]
 fn a_tenant_whose_log_was_hidden_is_not_made_anew() {
     let place = fixture();
     let db = Connection::open(place.path()).unwrap();
