@@ -1,11 +1,13 @@
 //! What an answer rests on.
 
-use crate::log::{Log, lock};
+use crate::log::{Epoch, Log, lock};
 use crate::timeline::Timeline;
+use crate::view::Event;
 use crate::witness::Freshness;
-use mirrordna_core::{Code, Error, Header, Result};
+use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::ReadTx;
 use std::fmt;
+use std::sync::Arc;
 
 /// What vouches for an event as it was read, the strongest first. That an event
 /// is the one which its log's tree has is checked in every case; this says who
@@ -13,7 +15,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Basis {
-    /// This process wrote it.
+    /// This process remembers writing exactly this. It does so until its next
+    /// signature, which a checkpoint follows.
     Own,
     /// A checkpoint covers it, signed by the log key that the keyring of this
     /// machine or its head witness knows.
@@ -45,9 +48,12 @@ impl fmt::Display for Basis {
 }
 
 /// The basis of an event that was read from a log or from one before it.
-fn of(tx: &dyn ReadTx, log: &Log, position: u64, header: &Header) -> Result<Basis> {
-    let own = lock(&log.epochs).get(&header.actor).is_some_and(|epoch| epoch.opened() == Some(header.signer));
-    if own && header.log == log.id {
+fn of(tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<Basis> {
+    let position = event.index;
+    // That it names this process's epoch proves nothing: whoever can write the
+    // file can write that.
+    let wrote = |epoch: &Arc<Epoch>| lock(&epoch.unsigned).iter().any(|(index, hash)| log.base + index == position && *hash == event.hash);
+    if lock(&log.epochs).get(&event.header.actor).is_some_and(wrote) {
         return Ok(Basis::Own);
     }
     if !log.vouched || log.freshness == Freshness::Forked {
@@ -67,7 +73,8 @@ impl Timeline {
     /// # let engine = Engine::open("memory:")?;
     /// let agent = engine.identities().create(IdentityType::Agent)?;
     /// let placed = agent.timeline().append("booking.requested", &serde_json::json!({"to": "Lyon"}))?;
-    /// assert_eq!(agent.timeline().basis(placed.index)?, Basis::Own);
+    /// // Its own memory vouches for it, and within seconds a signed checkpoint.
+    /// assert!(matches!(agent.timeline().basis(placed.index)?, Basis::Own | Basis::Checkpoint));
     /// assert_eq!(agent.timeline().basis(0)?, Basis::Checkpoint); // the log's genesis
     /// # Ok::<(), mirrordna::Error>(())
     /// ```
@@ -78,7 +85,25 @@ impl Timeline {
         self.tenant.view(|view, tx| {
             let event = view.bare_event(tx, &self.tenant.log, leaf)?;
             let event = event.ok_or_else(|| Error::new(Code::NotFound, format!("there is no event {leaf}")))?;
-            of(tx, &self.tenant.log, leaf, &event.header)
+            of(tx, &self.tenant.log, &event)
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Engine, IdentityType};
+
+    #[test]
+    fn an_event_that_only_names_an_epoch_is_not_its_own() {
+        let engine = Engine::open("memory:").unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        let placed = agent.timeline().append("thing.done", &serde_json::json!(1)).unwrap();
+        // As if another had written it: this process does not remember it.
+        let epoch = lock(&engine.main().log.epochs).values().next().unwrap().clone();
+        lock(&epoch.unsigned).clear();
+        assert!(matches!(engine.timeline().basis(placed.index).unwrap(), Basis::Tail | Basis::Checkpoint));
     }
 }
