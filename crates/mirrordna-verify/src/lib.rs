@@ -18,6 +18,7 @@ extern crate std;
 
 pub mod body;
 pub mod cbor;
+pub mod cosignature;
 pub mod did;
 pub mod hash;
 pub mod header;
@@ -28,6 +29,8 @@ pub mod ledger;
 pub mod merkle;
 pub mod multibase;
 pub mod note;
+pub mod policy;
+pub mod vkey;
 
 mod problem;
 
@@ -35,4 +38,5 @@ pub use header::{Header, Kind};
 pub use key::PublicKey;
 pub use leaf::Leaf;
 pub use ledger::{Ledger, Report, Trust, Verdict};
+pub use policy::{Cosigned, Policy, PolicyError};
 pub use problem::{Malformed, Problem};

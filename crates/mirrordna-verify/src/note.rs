@@ -1,13 +1,12 @@
 //! C2SP signed notes and checkpoints (`signed-note`, `tlog-checkpoint`).
 
-use crate::hash::{Hash, sha256};
+use crate::hash::Hash;
+use crate::vkey::{self, KeyType, VerifierKey};
 use crate::{Malformed, PublicKey};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// Signature type of plain Ed25519 in a note's key id.
-const ALG_ED25519: u8 = 0x01;
 /// The most signature lines a note may carry.
 const MAX_SIGNATURES: usize = 16;
 /// The longest note that is read.
@@ -58,20 +57,16 @@ pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The 4-byte key id of an Ed25519 note key (`signed-note`, section key ids).
+/// The 4-byte key id of a log's Ed25519 key.
 #[must_use]
 pub fn key_id(name: &str, key: &PublicKey) -> [u8; 4] {
-    let h = sha256(&[name.as_bytes(), b"\n", &[ALG_ED25519], &key.to_bytes()]);
-    [h[0], h[1], h[2], h[3]]
+    vkey::key_id(KeyType::Log, name, key)
 }
 
-/// Verifier key text: `name+hexid+base64(type || key)`.
+/// The verifier key of a log: `name+hexid+base64(type || key)`.
 #[must_use]
 pub fn verifier_key(name: &str, key: &PublicKey) -> String {
-    let id = u32::from_be_bytes(key_id(name, key));
-    let mut raw = alloc::vec![ALG_ED25519];
-    raw.extend_from_slice(&key.to_bytes());
-    format!("{name}+{id:08x}+{}", base64(&raw))
+    VerifierKey { name: name.to_string(), kind: KeyType::Log, key: key.clone() }.to_string()
 }
 
 /// One signature line of a note.
@@ -110,7 +105,7 @@ impl<'a> Note<'a> {
         let split = all.rfind("\n\n").ok_or(bad("has no empty line before its signatures"))?;
         let (text, rest) = (&all[..=split], &all[split + 2..]);
         let rest = rest.strip_suffix('\n').ok_or(bad("does not end with a newline"))?;
-        let signatures = rest.split('\n').map(signature_line).collect::<Result<Vec<_>, _>>()?;
+        let signatures = rest.split('\n').map(read_signature_line).collect::<Result<Vec<_>, _>>()?;
         if signatures.len() > MAX_SIGNATURES {
             return Err(bad("has more than 16 signatures"));
         }
@@ -127,10 +122,11 @@ impl<'a> Note<'a> {
     }
 }
 
-fn signature_line(line: &str) -> Result<SignatureLine<'_>, Malformed> {
+/// Reads one signature line, without its newline.
+fn read_signature_line(line: &str) -> Result<SignatureLine<'_>, Malformed> {
     let body = line.strip_prefix("\u{2014} ").ok_or(bad("has a line that is no signature after the empty line"))?;
     let (name, data) = body.split_once(' ').ok_or(bad("has a signature line without a signature"))?;
-    if name.is_empty() || name.contains('+') || name.chars().any(char::is_whitespace) {
+    if !vkey::is_key_name(name) {
         return Err(bad("has a signature line with a bad key name"));
     }
     let raw = from_base64(data).ok_or(bad("has a signature that is not base64"))?;
@@ -189,12 +185,18 @@ pub fn origin(log: &[u8; 16]) -> String {
     format!("local.invalid/log/{:032x}", u128::from_be_bytes(*log))
 }
 
+/// A signature line without its newline: what stands under a note's text.
+#[must_use]
+pub fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    let mut raw = id.to_vec();
+    raw.extend_from_slice(signature);
+    format!("\u{2014} {name} {}", base64(&raw))
+}
+
 /// A note of `text` with one Ed25519 signature line.
 #[must_use]
 pub fn assemble(text: &str, name: &str, key: &PublicKey, signature: &[u8; 64]) -> String {
-    let mut raw = key_id(name, key).to_vec();
-    raw.extend_from_slice(signature);
-    format!("{text}\n\u{2014} {name} {}\n", base64(&raw))
+    format!("{text}\n{}\n", signature_line(name, key_id(name, key), signature))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use mirrordna_verify::hash::{Hash, leaf, sha256};
 use mirrordna_verify::json::Json;
 use mirrordna_verify::merkle::{Frontier, extends, includes, root_of};
 use mirrordna_verify::note::{Checkpoint, Note, SignatureLine, base64, from_base64, key_id, verifier_key};
-use mirrordna_verify::{PublicKey, multibase};
+use mirrordna_verify::{Policy, PublicKey, multibase};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -467,6 +467,10 @@ fn the_root_of_a_real_tiled_log_is_recomputed_from_its_tiles() {
         assert_eq!(line.id, sha256(&[name.as_bytes(), b"\n", &raw_key])[..4], "{name}");
         assert!(key.verifies(&cosigned(time, note.text), &signature), "{name}");
         assert!(!key.verifies(note.text.as_bytes(), &signature), "{name}");
+        let policy = Policy::parse(&format!("witness w {vkey}\nquorum w\n")).unwrap();
+        assert_eq!(policy.witness(0).unwrap().to_string(), vkey);
+        let found = policy.cosigned(&note);
+        assert_eq!((found.quorum, &found.times[..], found.not_after), (true, &[(0, time)][..], Some(time)), "{name}");
         // A cosignature never counts as a signature of the log.
         assert!(!note.signed_by(name, &key), "{name}");
         assert_eq!(Checkpoint::parse(note.text).unwrap().size, 300);
