@@ -16,6 +16,7 @@ use aes_kw::aes::cipher::{Array, BlockCipherDecrypt};
 use chacha20poly1305::XChaCha20Poly1305;
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
+use mirrordna_verify::hash::{COMMIT_AES_GCM, COMMIT_XCHACHA};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -31,8 +32,6 @@ const TOGETHER: usize = 64;
 /// Fewer than this are unwrapped one after the other.
 const FEW: usize = 6;
 
-const COMMIT_GCM: &[u8] = b"mdna.v1.commit";
-const COMMIT_XCHACHA: &[u8] = b"mdna.v1.commit.xchacha";
 const SEAL: &[u8] = b"mdna.v1.seal";
 
 cpufeatures::new!(aes_hardware, "aes");
@@ -216,7 +215,7 @@ fn seal_with(secret: &Secret, binding: Binding<'_>, body: &[u8], gcm: bool) -> R
     let keys = secret.expander();
     let key = expand(&keys, &[SEAL]);
     let mut row = Vec::with_capacity(body.len() + OVERHEAD);
-    row.extend_from_slice(&*expand(&keys, &[if gcm { COMMIT_GCM } else { COMMIT_XCHACHA }]));
+    row.extend_from_slice(&*expand(&keys, &[if gcm { COMMIT_AES_GCM } else { COMMIT_XCHACHA }]));
     row.extend_from_slice(body);
     let text = &mut row[32..];
     let tag: Result<[u8; 16], _> = if gcm {
@@ -236,7 +235,7 @@ pub fn commits(secret: &Secret, row: &[u8]) -> bool {
 
 fn algorithm(keys: &Hkdf<Sha256>, row: &[u8]) -> Option<bool> {
     let head = row.get(..32)?;
-    if head == *expand(keys, &[COMMIT_GCM]) {
+    if head == *expand(keys, &[COMMIT_AES_GCM]) {
         return Some(true);
     }
     (head == *expand(keys, &[COMMIT_XCHACHA])).then_some(false)

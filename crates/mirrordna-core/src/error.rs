@@ -62,6 +62,8 @@ codes! {
     SessionEnded = 1009, "session.ended", false, "Start a new session that continues this one.";
     /// A record's chain of predecessors is broken or circular.
     LineageBroken = 1010, "record.lineage", false, "Name an existing record of the same entity and tenant as predecessor.";
+    /// A policy, or what it is to be used with, cannot be read.
+    PolicyInvalid = 1011, "policy.invalid", false, "Correct the named line; docs/verify.md shows a policy.";
     /// The key that must sign or decrypt is not here.
     KeyMissing = 2001, "key.missing", false, "Bring the keyring file of this database (MIRRORDNA_KEYS), or open it where the key lives. Reads of public facts still work.";
     /// The passphrase does not open the keyring.
@@ -116,6 +118,8 @@ codes! {
     ImportRefused = 7003, "import.refused", false, "See the report; leave --strict away to import the rest.";
     /// A file that should be an export is damaged or something else.
     ExportInvalid = 7004, "export.invalid", false, "Take another copy of the export; this one is not whole.";
+    /// A file that should be a bundle is something else.
+    BundleUnknown = 7005, "bundle.unknown", false, "Name a .mdna-bundle or .mdna-proof file, as `mirrordna prove` and `mirrordna export --audit` make them.";
     /// The engine contradicts itself.
     Bug = 9001, "internal.bug", false, "This is a defect of mirrordna; please report it with the message.";
 }

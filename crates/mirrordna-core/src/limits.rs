@@ -34,3 +34,5 @@ pub const RESULTS: usize = 10_000;
 pub const LINEAGE: usize = 10_000;
 /// Most logs that go on from each other: a view stands on one of each.
 pub const FORKS: usize = 256;
+/// Most events that one proof is asked for.
+pub const PROVEN: usize = 10_000;

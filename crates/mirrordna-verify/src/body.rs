@@ -30,6 +30,16 @@ pub enum PublicBody<'a> {
         /// HMAC of the tenant's name under a key outside the log.
         tenant: Hash,
     },
+    /// `anchor`
+    Anchor {
+        /// What observed the checkpoint: [`PublicBody::COSIGNED`] or
+        /// [`PublicBody::TIME_STAMPED`].
+        kind: u64,
+        /// A checkpoint of this log, with the cosignatures of witnesses.
+        note: &'a [u8],
+        /// Of a time-stamp the token (RFC 3161); otherwise empty.
+        token: &'a [u8],
+    },
     /// `identity.entry`
     Entry {
         /// The actor's whole DID log so far.
@@ -110,12 +120,18 @@ pub fn epoch_certificate(log: &[u8; 16], actor: &Hash, key: &[u8; 32], version: 
 }
 
 impl<'a> PublicBody<'a> {
+    /// An anchor by witnesses: their lines stand in its note.
+    pub const COSIGNED: u64 = 1;
+    /// An anchor by a time-stamping authority.
+    pub const TIME_STAMPED: u64 = 2;
+
     /// The kind whose body this is.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Genesis { .. } => Kind::LOG_GENESIS,
             Self::Adopt(_) => Kind::LOG_ADOPT,
+            Self::Anchor { .. } => Kind::ANCHOR,
             Self::Entry { .. } => Kind::IDENTITY_ENTRY,
             Self::EpochOpen { .. } => Kind::EPOCH_OPEN,
             Self::EpochClose => Kind::EPOCH_CLOSE,
@@ -140,6 +156,10 @@ impl<'a> PublicBody<'a> {
             Self::Adopt(Adopted { log, size, root, cause }) => {
                 start(&mut w, 4);
                 w.uint(1).bytes(log).uint(2).uint(*size).uint(3).bytes(root).uint(4).uint(*cause);
+            }
+            Self::Anchor { kind, note, token } => {
+                start(&mut w, 3);
+                w.uint(1).uint(*kind).uint(2).bytes(note).uint(3).bytes(token);
             }
             Self::Entry { did_log } => {
                 start(&mut w, 1);
@@ -195,6 +215,7 @@ impl<'a> PublicBody<'a> {
                 root: r.field(3)?.array_of()?,
                 cause: r.field(4)?.uint()?,
             }),
+            Kind::ANCHOR => Self::Anchor { kind: r.field(1)?.uint()?, note: r.field(2)?.bytes()?, token: r.field(3)?.bytes()? },
             Kind::IDENTITY_ENTRY => Self::Entry { did_log: r.field(1)?.bytes()? },
             Kind::EPOCH_OPEN => Self::EpochOpen {
                 key: r.field(1)?.array_of()?,
@@ -256,6 +277,7 @@ mod tests {
         let all = [
             PublicBody::Genesis { did_log: b"x\n", log_key: [1; 32], database: [2; 16], tenant: [3; 32] },
             PublicBody::Entry { did_log: b"{}\n" },
+            PublicBody::Anchor { kind: PublicBody::COSIGNED, note: b"note\n", token: b"" },
             PublicBody::Adopt(Adopted { log: [5; 16], size: 7, root: [6; 32], cause: Adopted::ROLLED_BACK }),
             PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 9, certificate: [4; 64], ends: alloc::vec![3, 9] },
             PublicBody::EpochClose,

@@ -41,3 +41,28 @@ pub fn private_body(row: &[u8]) -> Hash {
 pub fn public_body(bytes: &[u8]) -> Hash {
     sha256(&[b"mdna.v1.public", bytes])
 }
+
+/// HKDF label of the commitment to a secret, of a row sealed with AES-256-GCM.
+pub const COMMIT_AES_GCM: &[u8] = b"mdna.v1.commit";
+/// The same, of a row sealed with XChaCha20-Poly1305.
+pub const COMMIT_XCHACHA: &[u8] = b"mdna.v1.commit.xchacha";
+
+/// HMAC-SHA-256 (RFC 2104) under a key of at most a block.
+fn hmac(key: &Hash, message: &[u8]) -> Hash {
+    let pad = |byte: u8| {
+        let mut block = [byte; 64];
+        block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
+        block
+    };
+    sha256(&[&pad(0x5c), &sha256(&[&pad(0x36), message])])
+}
+
+/// HKDF-Expand (RFC 5869 section 2.3) to 32 bytes; the secret is uniform, and
+/// serves as the pseudorandom key.
+#[must_use]
+pub fn hkdf_expand(secret: &Hash, info: &[u8]) -> Hash {
+    let mut message = alloc::vec::Vec::with_capacity(info.len() + 1);
+    message.extend_from_slice(info);
+    message.push(1);
+    hmac(secret, &message)
+}

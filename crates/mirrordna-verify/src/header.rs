@@ -114,6 +114,13 @@ impl Kind {
     pub const fn brings_key(self) -> bool {
         matches!(self, Self::LOG_GENESIS | Self::EPOCH_OPEN | Self::IDENTITY_ENTRY)
     }
+
+    /// Whether what a public body of this kind says decides over other events:
+    /// it has to be at hand.
+    #[must_use]
+    pub const fn is_judged(self) -> bool {
+        self.brings_key() || matches!(self, Self::LOG_ADOPT | Self::ERASE)
+    }
 }
 
 /// One decoded event header.

@@ -4,11 +4,14 @@
 //! erasures. It takes leaves in order, keeps state per actor (not per event)
 //! and ends in a [`Report`]. It never decides on the basis of something the
 //! store claims about itself: stores hand over bytes, nothing else.
+//!
+//! A ledger is of a whole log, whose leaves lead to the root, or of a part of
+//! one ([`Ledger::part`]), each of whose leaves brings its own proof.
 
 use crate::body::{Adopted, PublicBody, epoch_certificate};
 use crate::did::DidLog;
 use crate::hash::{self, Hash, NONE};
-use crate::merkle::Frontier;
+use crate::merkle::{self, Frontier};
 use crate::note::{self, Checkpoint, Note};
 use crate::{Kind, Leaf, Malformed, Problem, PublicKey};
 use alloc::borrow::ToOwned;
@@ -74,6 +77,8 @@ pub enum Stored<'a> {
     /// The stored bytes: of a public body the template, of a private one the
     /// commitment and ciphertext.
     Bytes(&'a [u8]),
+    /// The stored bytes of a private body, and the secret that opens it.
+    Opened(&'a [u8], &'a [u8; 32]),
     /// So many bytes are stored, which the caller did not read. That they are
     /// there, and how many, is checked; what they are is not. A public body is
     /// to be read always: the keys of actors stand in them.
@@ -87,12 +92,26 @@ pub enum Stored<'a> {
 pub struct Bodies {
     /// Present and matching their commitment.
     pub present: u64,
-    /// Present, and not read.
+    /// Of those present, the ones whose secret is disclosed.
+    pub disclosed: u64,
+    /// Present, and not read, or not handed out.
     pub unread: u64,
     /// Absent, and an erase event says so.
     pub erased: u64,
     /// Absent without an erase event: tampering.
     pub missing: u64,
+}
+
+/// Events of an actor that lie between others which were asked for, and were
+/// left out of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingLink {
+    /// SCID digest of the actor.
+    pub actor: Hash,
+    /// Number in its chain of the first event left out.
+    pub from: u64,
+    /// And of the last one.
+    pub to: u64,
 }
 
 /// The outcome of a walk over one log.
@@ -104,7 +123,10 @@ pub struct Report {
     pub log: Option<[u8; 16]>,
     /// Number of leaves.
     pub size: u64,
-    /// Root over all leaves (RFC 6962, section 2.1).
+    /// Number of leaves that were taken: of a whole log its size.
+    pub taken: u64,
+    /// Root over all leaves (RFC 6962, section 2.1); of a part the one that its
+    /// checkpoint names.
     pub root: Hash,
     /// Fingerprint (SHA-256) of the log key that the genesis names: what a
     /// stranger compares with what the owner told them by another way.
@@ -115,6 +137,10 @@ pub struct Report {
     pub bodies: Bodies,
     /// Events no later signature of their own signer covers.
     pub unsigned: u64,
+    /// Events of a part that were asked for, and whose signer's key it lacks.
+    pub unattributed: u64,
+    /// What a part leaves out between events that were asked for.
+    pub missing_links: Vec<MissingLink>,
     /// Size of the newest valid checkpoint that was offered.
     pub checkpoint: Option<u64>,
     /// The log that this one goes on from.
@@ -125,6 +151,9 @@ pub struct Report {
     pub unlisted: u64,
 }
 
+const UNPROVEN: &str = "has no proof, and no event after it that names it";
+const BROUGHT: &str = "an event that brings a key must be signed by it";
+const UNCHAINED: &str = "does not follow its actor's previous event";
 const OTHER_LENGTH: &str = "the stored body has another length than the header says";
 
 /// The length of what is stored of a body.
@@ -145,19 +174,83 @@ struct Signer {
     unsigned: u64,
 }
 
+#[derive(Default)]
 struct Actor {
-    did: DidLog,
-    next: u64,
+    /// Unknown only in a part.
+    did: Option<DidLog>,
+    /// The number that its next event must have; unknown only in a part, before
+    /// its first event.
+    next: Option<u64>,
     last: Hash,
     signers: BTreeMap<u64, Signer>,
+    part: ActorPart,
+}
+
+/// What a part needs to know of an actor besides.
+#[derive(Default)]
+struct ActorPart {
+    /// Events shown that bring no key.
+    keyless: BTreeSet<u64>,
+    /// An event of this actor was asked for.
+    asked: bool,
+    /// Gaps after the last event that was asked for.
+    gaps: Vec<(u64, u64)>,
+    /// Events that were asked for, and that no signature can reach any more.
+    unsigned: u64,
+    /// The last event, if it has no proof but the one after it.
+    chained: Option<u64>,
+}
+
+/// What a ledger of a part knows besides.
+struct Part {
+    size: u64,
+    root: Hash,
+    /// The index after that of the last leaf taken.
+    next: u64,
+    /// The leaf that is looked at has no proof but the one after it.
+    chained: bool,
+    taken: u64,
+    unattributed: u64,
+    missing_links: Vec<MissingLink>,
+}
+
+impl Actor {
+    /// Whether an event of a part may stand after the last one that was shown;
+    /// what lies between is noted as a gap, which no signature reaches across.
+    fn follows(&mut self, next: u64, header: &crate::Header) -> bool {
+        if header.aseq <= next {
+            return header.aseq == next && header.prev == self.last;
+        }
+        if self.part.asked {
+            self.part.gaps.push((next, header.aseq - 1));
+        }
+        self.part.unsigned += self.signers.values_mut().map(|s| core::mem::take(&mut s.unsigned)).sum::<u64>();
+        true
+    }
+
+    /// Notes an event of a part.
+    fn note(&mut self, header: &crate::Header, asked: bool, part: &mut Part) {
+        if !header.kind.brings_key() {
+            self.part.keyless.insert(header.aseq);
+        }
+        if asked {
+            let actor = header.actor;
+            part.missing_links.extend(self.part.gaps.drain(..).map(|(from, to)| MissingLink { actor, from, to }));
+            self.part.asked = true;
+        }
+    }
 }
 
 /// The state of a walk through one log.
 pub struct Ledger {
     trust: Trust,
+    vouched: bool,
     log: Option<[u8; 16]>,
     log_key: Option<PublicKey>,
     frontier: Frontier,
+    part: Option<Part>,
+    /// Index of the leaf that is looked at, or of the next one.
+    here: u64,
     time: u64,
     actors: BTreeMap<Hash, Actor>,
     /// Leaf hash -> index of events whose body is absent.
@@ -166,6 +259,8 @@ pub struct Ledger {
     bodies: Bodies,
     /// Checkpoints offered for sizes not reached yet.
     expected: BTreeMap<u64, Vec<Hash>>,
+    /// Sizes and roots that the leaves led to, or a proof.
+    confirmed: BTreeMap<u64, Hash>,
     checkpoint: Option<u64>,
     adopted: Option<Adopted>,
     problems: Vec<Problem>,
@@ -178,15 +273,19 @@ impl Ledger {
     pub fn new(trust: Trust) -> Self {
         Self {
             trust,
+            vouched: false,
             log: None,
             log_key: None,
             frontier: Frontier::new(),
+            part: None,
+            here: 0,
             time: 0,
             actors: BTreeMap::new(),
             absent: BTreeMap::new(),
             erased: BTreeSet::new(),
             bodies: Bodies::default(),
             expected: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             checkpoint: None,
             adopted: None,
             problems: Vec::new(),
@@ -194,10 +293,23 @@ impl Ledger {
         }
     }
 
-    /// Number of leaves taken so far.
+    /// A walk over a part of a log: leaves with proofs in the tree of `size`
+    /// leaves with this `root`, from leaf 0 on, in order. After that leaf the
+    /// checkpoint that says so is to be offered ([`Ledger::checkpoint`]).
+    #[must_use]
+    pub fn part(trust: Trust, size: u64, root: Hash) -> Self {
+        let part = Part { size, root, next: 0, chained: false, taken: 0, unattributed: 0, missing_links: Vec::new() };
+        Self { part: Some(part), confirmed: BTreeMap::from([(size, root)]), ..Self::new(trust) }
+    }
+
+    /// Number of leaves: those taken so far, or those of the tree that a part is
+    /// of.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.frontier.size()
+        match &self.part {
+            Some(part) => part.size,
+            None => self.frontier.size(),
+        }
     }
 
     /// Log id, once a leaf was read.
@@ -212,10 +324,47 @@ impl Ledger {
         &self.frontier
     }
 
-    /// The last leaf hash and index of an actor's chain so far.
+    /// The last leaf hash of an actor's chain so far, and the number that its
+    /// next event must have.
     #[must_use]
     pub fn head(&self, actor: &Hash) -> Option<(Hash, u64)> {
-        self.actors.get(actor).map(|a| (a.last, a.next))
+        self.actors.get(actor).and_then(|a| Some((a.last, a.next?)))
+    }
+
+    /// The key that signs the log's checkpoints, once its genesis was read.
+    #[must_use]
+    pub const fn log_key(&self) -> Option<&PublicKey> {
+        self.log_key.as_ref()
+    }
+
+    /// The root at a size whose checkpoint was confirmed.
+    #[must_use]
+    pub fn confirmed(&self, size: u64) -> Option<&Hash> {
+        self.confirmed.get(&size)
+    }
+
+    /// The root over the leaves taken so far, or that a part is of.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.part.as_ref().map_or_else(|| self.frontier.root(), |part| part.root)
+    }
+
+    /// The caller has found the log's key to be one that is trusted.
+    pub const fn vouch(&mut self) {
+        self.vouched = true;
+    }
+
+    /// Leaf hashes that erase events have named so far.
+    #[must_use]
+    pub const fn erased(&self) -> &BTreeSet<Hash> {
+        &self.erased
+    }
+
+    /// Counts leaves as erased that a log which goes on from this one names.
+    pub fn erased_elsewhere(&mut self, hashes: &BTreeSet<Hash>) {
+        let named = self.absent.keys().filter(|hash| hashes.contains(*hash)).copied();
+        let named: Vec<Hash> = named.collect();
+        self.erased.extend(named);
     }
 
     /// The log that this one goes on from, once its second leaf was read.
@@ -245,7 +394,7 @@ impl Ledger {
     }
 
     fn at(&self, code: &'static str, message: &str) -> Problem {
-        Problem { code, place: format!("leaf {}", self.size()), message: message.to_owned() }
+        Problem { code, place: format!("leaf {}", self.here), message: message.to_owned() }
     }
 
     fn note_problem(&mut self, p: Problem) {
@@ -253,14 +402,20 @@ impl Ledger {
     }
 
     /// Offers a checkpoint note. Call it after leaf 0 was taken; its root is
-    /// compared when the walk reaches its size.
+    /// compared when the walk reaches its size, in a part at once.
     pub fn checkpoint(&mut self, bytes: &[u8]) {
-        if let Err(message) = self.take_checkpoint(bytes) {
+        self.checkpoint_with(bytes, None);
+    }
+
+    /// The same with, in a part, the proof that the tree of the checkpoint is a
+    /// prefix of that of the part.
+    pub fn checkpoint_with(&mut self, bytes: &[u8], proof: Option<&[Hash]>) {
+        if let Err(message) = self.take_checkpoint(bytes, proof.unwrap_or_default()) {
             self.problem("checkpoint.invalid", "checkpoint".to_owned(), message);
         }
     }
 
-    fn take_checkpoint(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn take_checkpoint(&mut self, bytes: &[u8], proof: &[Hash]) -> Result<(), String> {
         let (Some(log), Some(key)) = (self.log, &self.log_key) else {
             return Err("is offered before the log's genesis was read".to_owned());
         };
@@ -273,11 +428,19 @@ impl Ledger {
         if !note.signed_by(&origin, key) {
             return Err("is not signed by the log's key".to_owned());
         }
-        let size = checkpoint.size;
+        let (size, root) = (checkpoint.size, checkpoint.root);
+        if let Some(part) = &self.part {
+            if !merkle::extends(size, &root, part.size, &part.root, proof) {
+                return Err("is of another tree than the one that the proofs lead to".to_owned());
+            }
+            self.confirmed.insert(size, root);
+            self.checkpoint = self.checkpoint.max(Some(size));
+            return Ok(());
+        }
         if size < self.size() {
             return Err("is offered too late: its size was passed".to_owned());
         }
-        self.expected.entry(size).or_default().push(checkpoint.root);
+        self.expected.entry(size).or_default().push(root);
         self.compare_roots();
         Ok(())
     }
@@ -288,6 +451,7 @@ impl Ledger {
         let own = self.frontier.root();
         for root in roots {
             if root == own {
+                self.confirmed.insert(size, root);
                 self.checkpoint = self.checkpoint.max(Some(size));
             } else {
                 self.problem(
@@ -302,24 +466,54 @@ impl Ledger {
     /// Takes the next leaf and what is stored of its body. Returns the leaf's
     /// hash and, unless it is malformed, its kind.
     pub fn leaf(&mut self, data: &[u8], stored: Stored<'_>) -> (Hash, Option<Kind>) {
-        let leaf_hash = hash::leaf(data);
-        let kind = match Leaf::decode(data) {
-            Ok(leaf) => {
-                self.event(&leaf, &leaf_hash, stored);
-                Some(leaf.header.kind)
-            }
-            Err(e) => {
-                let p = self.at("leaf.malformed", &e.to_string());
-                self.note_problem(p);
-                None
-            }
-        };
+        self.here = self.frontier.size();
+        let (leaf_hash, kind) = self.read(data, stored, true);
         self.frontier.push(leaf_hash);
+        self.here = self.frontier.size();
         self.compare_roots();
         (leaf_hash, kind)
     }
 
-    fn event(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'_>) {
+    /// Takes a leaf of a part: its index, whether it was asked for or only
+    /// supports others, its data, what is stored of its body, and the proof that
+    /// it is in the tree (RFC 9162 section 2.1.3). A supporting leaf may do
+    /// without, if the next leaf of its actor names it as the one before.
+    /// Returns what [`Ledger::leaf`] does.
+    pub fn shown(&mut self, index: u64, asked: bool, data: &[u8], stored: Stored<'_>, path: Option<&[Hash]>) -> (Hash, Option<Kind>) {
+        self.here = index;
+        let leaf_hash = hash::leaf(data);
+        let Some(part) = &mut self.part else { return (leaf_hash, None) };
+        let in_order = index >= part.next && index < part.size;
+        let proven = path.map(|path| merkle::includes(&part.root, part.size, index, &leaf_hash, path));
+        part.next = index.saturating_add(1);
+        part.taken += 1;
+        part.chained = proven.is_none() && !asked;
+        if !in_order {
+            let p = self.at("bundle.order", "is not above the one before it, or not below the size of the checkpoint");
+            self.note_problem(p);
+        } else if proven == Some(false) || (proven.is_none() && asked) {
+            let p = self.at("proof.invalid", "its proof does not lead to the root of the checkpoint");
+            self.note_problem(p);
+        }
+        self.read(data, stored, asked)
+    }
+
+    fn read(&mut self, data: &[u8], stored: Stored<'_>, asked: bool) -> (Hash, Option<Kind>) {
+        let leaf_hash = hash::leaf(data);
+        match Leaf::decode(data) {
+            Ok(leaf) => {
+                self.event(&leaf, &leaf_hash, stored, asked);
+                (leaf_hash, Some(leaf.header.kind))
+            }
+            Err(e) => {
+                let p = self.at("leaf.malformed", &e.to_string());
+                self.note_problem(p);
+                (leaf_hash, None)
+            }
+        }
+    }
+
+    fn event(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'_>, asked: bool) {
         let header = &leaf.header;
         let log = *self.log.get_or_insert(header.log);
         if header.log != log {
@@ -331,11 +525,11 @@ impl Ledger {
             self.note_problem(p);
         }
         self.time = self.time.max(header.time);
-        if (self.size() == 0) != (header.kind == Kind::LOG_GENESIS) {
+        if (self.here == 0) != (header.kind == Kind::LOG_GENESIS) {
             let p = self.at("log.genesis", "leaf 0, and no other, must be the genesis");
             self.note_problem(p);
         }
-        let body = self.body(leaf, leaf_hash, stored);
+        let body = self.body(leaf, leaf_hash, stored, asked);
         let public = match body.filter(|_| header.kind.is_public()).map(|b| PublicBody::decode(header.kind, b)) {
             Some(Err(e)) => {
                 let p = self.at("body.malformed", &e.to_string());
@@ -345,7 +539,7 @@ impl Ledger {
             Some(Ok(decoded)) => decoded,
             None => None,
         };
-        if let Err(p) = self.chain(leaf, leaf_hash, public.as_ref()) {
+        if let Err(p) = self.chain(leaf, leaf_hash, public.as_ref(), asked) {
             self.note_problem(p);
         }
         if let Some(PublicBody::Genesis { log_key, .. }) = &public {
@@ -359,11 +553,17 @@ impl Ledger {
         }
         if let Some(PublicBody::Adopt(adopted)) = &public {
             // By the log's own actor: the first leaf is its, so is the second.
-            let own = self.size() == 1 && header.aseq == 1 && self.actors.len() == 1;
+            let own = self.here == 1 && header.aseq == 1 && self.actors.len() == 1;
             if own && adopted.log != log && matches!(adopted.cause, Adopted::ROLLED_BACK | Adopted::FORKED) {
                 self.adopted = Some(*adopted);
             } else {
                 let p = self.at("log.adopted", "only leaf 1, by the log's own actor, names another log that this one goes on from");
+                self.note_problem(p);
+            }
+        }
+        if let Some(PublicBody::Anchor { kind, note, token }) = &public {
+            if let Err(why) = self.anchor(*kind, note, token) {
+                let p = self.at("anchor.invalid", &why);
                 self.note_problem(p);
             }
         }
@@ -376,30 +576,63 @@ impl Ledger {
         }
     }
 
+    /// Checks that an anchor is about a checkpoint of this log which came before
+    /// it. What the observers say is for those to judge who know them.
+    fn anchor(&self, kind: u64, note: &[u8], token: &[u8]) -> Result<(), String> {
+        let note = Note::parse(note).map_err(|e| e.to_string())?;
+        let checkpoint = Checkpoint::parse(note.text).map_err(|e| e.to_string())?;
+        let known = match kind {
+            PublicBody::COSIGNED => token.is_empty(),
+            PublicBody::TIME_STAMPED => !token.is_empty(),
+            _ => false,
+        };
+        if !known {
+            return Err("is of no known kind, or has a token where its kind has none".to_owned());
+        }
+        if self.log.is_some_and(|log| checkpoint.origin != note::origin(&log)) {
+            return Err("is about another log".to_owned());
+        }
+        if checkpoint.size > self.here {
+            return Err("is about a tree that contains it".to_owned());
+        }
+        if self.confirmed(checkpoint.size).is_some_and(|root| *root != checkpoint.root) {
+            return Err("is about another tree than this one".to_owned());
+        }
+        Ok(())
+    }
+
     /// Checks what is stored against the commitment; returns matching bytes.
-    fn body<'a>(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'a>) -> Option<&'a [u8]> {
+    fn body<'a>(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'a>, asked: bool) -> Option<&'a [u8]> {
         let header = &leaf.header;
         let problem = match (stored, header.body == NONE) {
             (Stored::Nothing, true) if header.length == 0 && (header.kind == Kind::SEAL || !header.kind.is_public()) => return None,
             (Stored::Nothing, true) => self.at("body.altered", "has no body, but its kind or length says that there is one"),
-            (Stored::Bytes(_) | Stored::Unread(_), true) => self.at("body.altered", "has a body where its header commits to none"),
+            (Stored::Bytes(_) | Stored::Opened(..) | Stored::Unread(_), true) => {
+                self.at("body.altered", "has a body where its header commits to none")
+            }
             (Stored::Nothing, false) => {
                 if header.kind.is_public() {
                     self.bodies.missing += 1;
                     self.at("body.missing", "a public body is absent; public bodies are never erased")
                 } else {
-                    self.absent.insert(*leaf_hash, self.size());
+                    // Whether a supporting event has its body is not asked.
+                    if asked {
+                        self.absent.insert(*leaf_hash, self.here);
+                    }
                     return None;
                 }
             }
             (Stored::Unread(_), false) if header.kind == Kind::SEAL => self.at("body.altered", "a seal has a body"),
-            (Stored::Unread(_), false) if header.kind.is_public() => self.at("body.altered", "a public body was not read, and has to be"),
+            (Stored::Unread(_), false) if header.kind.is_judged() => {
+                self.bodies.missing += 1;
+                self.at("body.missing", "what its public body says has to be known, and it is not here")
+            }
             (Stored::Unread(length), false) if Some(length) != stored_length(header) => self.at("body.altered", OTHER_LENGTH),
             (Stored::Unread(_), false) => {
                 self.bodies.unread += 1;
                 return None;
             }
-            (Stored::Bytes(bytes), false) => {
+            (Stored::Bytes(bytes) | Stored::Opened(bytes, _), false) => {
                 let commitment = if header.kind.is_public() { hash::public_body(bytes) } else { hash::private_body(bytes) };
                 if header.kind == Kind::SEAL {
                     self.at("body.altered", "a seal has a body")
@@ -409,6 +642,9 @@ impl Ledger {
                     self.at("body.altered", OTHER_LENGTH)
                 } else {
                     self.bodies.present += 1;
+                    if let Stored::Opened(_, secret) = stored {
+                        self.disclosed(header, bytes, secret);
+                    }
                     return Some(bytes);
                 }
             }
@@ -417,24 +653,60 @@ impl Ledger {
         None
     }
 
+    /// Checks that a secret is the one that a stored body was sealed under.
+    fn disclosed(&mut self, header: &crate::Header, row: &[u8], secret: &[u8; 32]) {
+        let opens = |label: &&[u8]| row.starts_with(&hash::hkdf_expand(secret, label));
+        if !header.kind.is_public() && [hash::COMMIT_AES_GCM, hash::COMMIT_XCHACHA].iter().any(opens) {
+            self.bodies.disclosed += 1;
+        } else {
+            let p = self.at("secret.altered", "the disclosed secret is not the one that the body is sealed under");
+            self.note_problem(p);
+        }
+    }
+
     /// Checks the actor's chain, the signer and the signature.
-    fn chain(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, public: Option<&PublicBody<'_>>) -> Result<(), Problem> {
+    fn chain(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, public: Option<&PublicBody<'_>>, asked: bool) -> Result<(), Problem> {
         let header = &leaf.header;
         if let Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) = public {
             self.identity(header, did_log)?;
         }
-        let index = self.size();
+        let index = self.here;
         let fail = |code, message: &str| Err(Problem { code, place: format!("leaf {index}"), message: message.to_owned() });
+        if self.part.is_some() {
+            self.actors.entry(header.actor).or_default();
+        }
         let Some(actor) = self.actors.get_mut(&header.actor) else {
             return fail("chain.unknown_actor", "its actor has no identity entry in this log");
         };
-        let in_place = header.aseq == actor.next && header.prev == actor.last;
+        let alone = actor.part.chained.take().filter(|_| actor.next.is_some_and(|next| header.aseq > next));
+        let in_place = match (actor.next, &self.part) {
+            (None, _) => true,
+            (Some(next), Some(_)) => actor.follows(next, header),
+            (Some(next), None) => header.aseq == next && header.prev == actor.last,
+        };
         // Go on from what is there: one break is one finding.
-        actor.next = header.aseq.saturating_add(1);
+        actor.next = Some(header.aseq.saturating_add(1));
         actor.last = *leaf_hash;
+        let mut unproven = alone;
+        if let Some(part) = &mut self.part {
+            actor.note(header, asked, part);
+            if part.chained && header.kind.brings_key() {
+                unproven = Some(index);
+            } else if part.chained {
+                actor.part.chained = Some(index);
+            }
+        }
+        if let Some(at) = unproven {
+            self.problem("proof.invalid", format!("leaf {at}"), UNPROVEN.to_owned());
+        }
+        let Some(actor) = self.actors.get_mut(&header.actor) else { return Ok(()) };
         if let Some(PublicBody::EpochOpen { key, version, not_after, certificate, ends }) = public {
             let message = epoch_certificate(&header.log, &header.actor, key, *version, *not_after);
-            let current = actor.did.latest().filter(|v| v.number == *version);
+            let current = actor.did.as_ref().and_then(DidLog::latest);
+            if current.is_none() && self.part.is_some() {
+                return self.unattributed(header, asked, in_place);
+            }
+            let current = current.filter(|v| v.number == *version);
             let certified = current.is_some_and(|v| v.actor_keys.iter().any(|k| k.verifies(&message, certificate)));
             let key = PublicKey::new(key).filter(|_| certified);
             let Some(key) = key else {
@@ -448,9 +720,12 @@ impl Ledger {
             actor.signers.insert(header.aseq, Signer { key, epoch: true, not_after: *not_after, ended: false, unsigned: 0 });
         }
         let Some(signer) = actor.signers.get_mut(&header.signer) else {
+            if self.part.is_some() && !actor.part.keyless.contains(&header.signer) {
+                return self.unattributed(header, asked, in_place);
+            }
             return fail("signer.unknown", "its signer field names no key of this actor");
         };
-        signer.unsigned += 1;
+        signer.unsigned += u64::from(asked);
         if signer.ended || header.time > signer.not_after {
             return fail("signer.ended", "its signer's epoch was over");
         }
@@ -471,12 +746,23 @@ impl Ledger {
             signer.ended = true;
         }
         if header.kind.brings_key() && header.signer != header.aseq {
-            return fail("signer.unknown", "an event that brings a key must be signed by it");
+            return fail("signer.unknown", BROUGHT);
         }
         if !in_place {
-            return fail("chain.broken", "does not follow its actor's previous event");
+            return fail("chain.broken", UNCHAINED);
         }
         Ok(())
+    }
+
+    /// Goes on without the key that speaks for an event of a part.
+    fn unattributed(&mut self, header: &crate::Header, asked: bool, in_place: bool) -> Result<(), Problem> {
+        if let Some(part) = &mut self.part {
+            part.unattributed += u64::from(asked);
+        }
+        if header.kind.brings_key() && header.signer != header.aseq {
+            return Err(self.at("signer.unknown", BROUGHT));
+        }
+        if in_place { Ok(()) } else { Err(self.at("chain.broken", UNCHAINED)) }
     }
 
     /// Registers an actor, or a new version of its identity.
@@ -493,21 +779,25 @@ impl Ledger {
             return Err(self.at("identity.invalid", "the identity names no actor key"));
         };
         let signer = Signer { key, epoch: false, not_after: u64::MAX, ended: false, unsigned: 0 };
-        match self.actors.get_mut(&header.actor) {
-            None => {
-                let first = Actor { next: 0, last: latest.line, signers: BTreeMap::from([(header.aseq, signer)]), did };
-                self.actors.insert(header.actor, first);
+        let first = latest.line;
+        let actor = self.actors.entry(header.actor).or_default();
+        match &actor.did {
+            // A chain begins with its identity; a part may show a later entry only.
+            None if actor.next.is_none() && (self.part.is_none() || header.aseq == 0) => {
+                actor.next = Some(0);
+                actor.last = first;
             }
-            Some(actor) => {
-                if !did.versions.starts_with(&actor.did.versions) || did.versions.len() == actor.did.versions.len() {
+            None => {}
+            Some(known) => {
+                if !did.versions.starts_with(&known.versions) || did.versions.len() == known.versions.len() {
                     return Err(self.at("identity.forked", "the DID log does not continue the one known before"));
                 }
                 // A new version ends what the older keys may still say.
                 actor.signers.values_mut().for_each(|s| s.ended = true);
-                actor.signers.insert(header.aseq, signer);
-                actor.did = did;
             }
         }
+        actor.signers.insert(header.aseq, signer);
+        actor.did = Some(did);
         Ok(())
     }
 
@@ -522,6 +812,10 @@ impl Ledger {
                 self.problem("body.missing", format!("leaf {index}"), "its body is absent and no erase event says so".to_owned());
             }
         }
+        let alone: Vec<u64> = self.actors.values().filter_map(|actor| actor.part.chained).collect();
+        for at in alone {
+            self.problem("proof.invalid", format!("leaf {at}"), UNPROVEN.to_owned());
+        }
         for (size, _) in core::mem::take(&mut self.expected) {
             self.problem(
                 "log.truncated",
@@ -532,10 +826,12 @@ impl Ledger {
         if self.log_key.is_none() {
             self.problem("log.genesis", "leaf 0".to_owned(), "the log has no readable genesis".to_owned());
         }
-        let trusted = self.log_key.as_ref().is_some_and(|k| self.trust.accepts(k));
+        let trusted = self.vouched || self.log_key.as_ref().is_some_and(|k| self.trust.accepts(k));
+        let part = self.part.as_ref();
+        let unattributed = part.map_or(0, |p| p.unattributed);
         let verdict = if !self.problems.is_empty() {
             Verdict::Altered
-        } else if trusted && self.checkpoint.is_some() {
+        } else if trusted && self.checkpoint.is_some() && unattributed == 0 {
             Verdict::Intact
         } else {
             Verdict::Unproven
@@ -543,12 +839,15 @@ impl Ledger {
         Report {
             verdict,
             log: self.log,
-            size: self.frontier.size(),
-            root: self.frontier.root(),
+            size: self.size(),
+            taken: part.map_or(self.frontier.size(), |p| p.taken),
+            root: part.map_or_else(|| self.frontier.root(), |p| p.root),
             log_key: self.log_key.as_ref().map(PublicKey::fingerprint),
             identities: self.actors.len() as u64,
             bodies: self.bodies,
-            unsigned: self.actors.values().flat_map(|a| a.signers.values()).map(|s| s.unsigned).sum(),
+            unsigned: self.actors.values().map(|a| a.part.unsigned + a.signers.values().map(|s| s.unsigned).sum::<u64>()).sum(),
+            unattributed,
+            missing_links: self.part.map(|p| p.missing_links).unwrap_or_default(),
             checkpoint: self.checkpoint,
             adopted: self.adopted,
             problems: self.problems,

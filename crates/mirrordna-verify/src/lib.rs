@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod body;
+pub mod bundle;
 pub mod cbor;
 pub mod cosignature;
 pub mod did;

@@ -287,6 +287,14 @@ impl From<[u8; 32]> for Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// SHA-256 of the key.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))

@@ -71,6 +71,7 @@ mod listing;
 mod log;
 mod memories;
 mod parts;
+pub mod proof;
 #[cfg(feature = "compat")]
 mod records;
 mod sessions;

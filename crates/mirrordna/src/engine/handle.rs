@@ -235,6 +235,24 @@ impl Tenant {
         self.log.freshness.to_string()
     }
 
+    /// The newest checkpoint, a C2SP signed note: whoever keeps it notices if
+    /// the history before it is ever told otherwise. Where this process holds
+    /// the key and something is not covered yet, it signs a new one.
+    ///
+    /// # Errors
+    /// `store.*` where the log cannot be read, `log.altered` where it is gone.
+    pub fn checkpoint(&self) -> Result<String> {
+        if self.log.signing.is_some() && !self.inner.read_only {
+            self.inner.tend()?;
+        }
+        let mut note = None;
+        self.inner.store.read(&mut |tx| {
+            note = tx.log(self.log.number)?.map(|row| row.checkpoint);
+            Ok(())
+        })?;
+        note.ok_or_else(|| Error::new(Code::Altered, "the log is gone"))
+    }
+
     /// Signs a checkpoint over everything that is there, and returns it.
     pub(crate) fn sign_head(&self) -> Result<String> {
         if self.log.signing.is_none() {

@@ -73,7 +73,7 @@ impl Inner {
     }
 
     /// Seals what is unsealed and signs checkpoints.
-    pub(super) fn tend(&self) -> Result<()> {
+    pub(crate) fn tend(&self) -> Result<()> {
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
         for log in &logs {
             let now = self.time(log);

@@ -19,7 +19,8 @@ use mirrordna_core::{Hash, Result};
 use mirrordna_storage::Store;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use walk::{LogWalk, Subjects};
+use walk::LogWalk;
+pub(crate) use walk::Subjects;
 
 /// Events between two reports of progress.
 pub(crate) const REPORT_EVERY: u64 = 4_096;

@@ -20,13 +20,13 @@ const SECRETS: usize = 512;
 
 /// The keys of subjects, as far as the keyring unwraps them.
 #[derive(Default)]
-pub(super) struct Subjects {
+pub(crate) struct Subjects {
     keys: HashMap<(u32, u64), Secret>,
     readable: bool,
 }
 
 impl Subjects {
-    pub(super) fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
+    pub(crate) fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
         let mut keys = HashMap::new();
         let database = logs.first().and_then(|row| crate::log::genesis(tx, row).ok()).map(|g| g.database);
         let store = database.and_then(|d| keyring.and_then(|k| k.secret(Role::Store, &owner(&d)).ok()?));
@@ -46,6 +46,11 @@ impl Subjects {
             Ok(())
         })?;
         Ok(Self { keys, readable: true })
+    }
+
+    /// The secret of a body, where the keyring opens it.
+    pub(crate) fn secret(&self, log: u32, subject: u64, wrapped: &[u8]) -> Option<Secret> {
+        self.keys.get(&(log, subject))?.unwrap(wrapped)
     }
 }
 

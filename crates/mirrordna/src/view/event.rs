@@ -141,8 +141,17 @@ pub(super) fn decode(tx: &dyn ReadTx, log: &Log, row: Row<'_>) -> Result<Event> 
 
 fn decrypt(tx: &dyn ReadTx, log: &Log, header: &Header, row: Row<'_>, bytes: &[u8]) -> Result<Content> {
     let bad = |why: &str| Error::new(Code::Altered, format!("log {} leaf {}: {why}", log.number, row.index));
-    let Some(store) = &log.store else { return Ok(Content::Locked) };
     let (subject, wrapped) = row.secret.ok_or_else(|| bad("has a body, but not its secret"))?;
+    let Some(secret) = secret_of(tx, log, row.index, subject, wrapped)? else { return Ok(Content::Locked) };
+    let binding = Binding { log: &log.id, actor: &header.actor, kind: header.kind };
+    let plain = cipher::open(&secret, binding, bytes)?;
+    Ok(Content::Private(Body::decode_padded(&plain)?))
+}
+
+/// The secret of a body, where its keys are here.
+pub(crate) fn secret_of(tx: &dyn ReadTx, log: &Log, index: u64, subject: u64, wrapped: &[u8]) -> Result<Option<Secret>> {
+    let bad = |why: &str| Error::new(Code::Altered, format!("log {} leaf {index}: {why}", log.number));
+    let Some(store) = &log.store else { return Ok(None) };
     let mut keys = lock(&log.subjects);
     let key = match keys.get(subject) {
         Some(key) => key,
@@ -155,8 +164,5 @@ fn decrypt(tx: &dyn ReadTx, log: &Log, header: &Header, row: Row<'_>, bytes: &[u
             keys.keep(subject, key.ok_or_else(|| bad("names a subject whose key is not stored"))?)
         }
     };
-    let secret: Secret = key.unwrap(wrapped).ok_or_else(|| bad("has a secret that does not unwrap"))?;
-    let binding = Binding { log: &log.id, actor: &header.actor, kind: header.kind };
-    let plain = cipher::open(&secret, binding, bytes)?;
-    Ok(Content::Private(Body::decode_padded(&plain)?))
+    key.unwrap(wrapped).map(Some).ok_or_else(|| bad("has a secret that does not unwrap"))
 }

@@ -20,7 +20,7 @@ mod index;
 mod recall;
 mod segment;
 
-pub(crate) use event::{Content, Event};
+pub(crate) use event::{Content, Event, secret_of};
 pub(crate) use recall::Scope;
 
 use crate::commit::Appended;

@@ -1,0 +1,358 @@
+//! A bundle of named events: each with its proof, and with what shows whose it
+//! is.
+
+use super::whole::{noted, signed_size};
+use super::{Bundled, Sink};
+use crate::engine::Tenant;
+use crate::log::Log;
+use crate::view::{Content, Event, View, secret_of};
+use crate::witness::StoreTiles;
+use mirrordna_core::proof::{consistency, inclusion};
+use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::bundle::{Builder, Item, Scope};
+use mirrordna_core::verify::ledger::Stored;
+use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, Result, limits};
+use mirrordna_storage::{EventRow, ReadTx};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+/// How an event stands in a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// It only joins others of its actor, whose `prev` fixes it.
+    Link,
+    /// It brings a key, or says what became of another one: it has a proof.
+    Proven,
+    /// It was asked for.
+    Asked,
+}
+
+/// Events to be proven. [`Prove::write`] makes the bundle.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is written before `write`"]
+pub struct Prove {
+    tenant: Tenant,
+    positions: BTreeSet<u64>,
+    disclose: bool,
+    linked: bool,
+    label: String,
+}
+
+impl Tenant {
+    /// Proves events, given by their positions ([`crate::TimelineEvent::leaf`]),
+    /// to somebody who has nothing but the log's fingerprint.
+    pub fn prove(&self, positions: &[u64]) -> Prove {
+        let positions = positions.iter().copied().collect();
+        Prove { tenant: self.clone(), positions, disclose: false, linked: false, label: String::new() }
+    }
+}
+
+impl Prove {
+    /// Also hands out the secrets of these events, so that whoever has the
+    /// bundle reads them. Nothing else becomes readable by that.
+    pub const fn disclose(mut self) -> Self {
+        self.disclose = true;
+        self
+    }
+
+    /// Also shows the headers of everything that their actors did between the
+    /// first and the last of these events, so that it is seen whether anything
+    /// was left out.
+    pub const fn linked(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+
+    /// What the bundle is about, for people: at most 512 bytes. It is evidence
+    /// of nothing.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Writes the bundle. What is not signed yet is signed before, where this
+    /// process may.
+    ///
+    /// # Errors
+    /// `record.not_found` for a position beyond the log, `limit.exceeded` for
+    /// too many, `input.invalid` for none or for events that no checkpoint covers
+    /// and no key is here to sign one; `log.altered` where the evidence does not
+    /// hold; `store.*`.
+    pub fn write(self, out: &mut dyn Write) -> Result<Bundled> {
+        if self.positions.is_empty() {
+            return Err(Error::new(Code::InputInvalid, "a proof is of at least one event"));
+        }
+        if self.positions.len() > limits::PROVEN {
+            return Err(mirrordna_core::canon::too_long("the number of events of one proof", self.positions.len(), limits::PROVEN));
+        }
+        if !self.tenant.inner.read_only {
+            self.tenant.inner.tend()?;
+        }
+        let (bytes, mut bundled) = self.tenant.view(|view, tx| {
+            let mut bytes = Vec::new();
+            let mut sink = Sink { out: &mut bytes, bundled: Bundled::default() };
+            self.bundle(view, tx, &mut sink)?;
+            let bundled = sink.bundled;
+            Ok((bytes, bundled))
+        })?;
+        let mut sink = Sink { out, bundled: Bundled::default() };
+        sink.put(&bytes)?;
+        bundled.bytes = sink.bundled.bytes;
+        Ok(bundled)
+    }
+
+    fn bundle(&self, view: &View, tx: &dyn ReadTx, sink: &mut Sink<'_>) -> Result<()> {
+        let (mut builder, begin) = Builder::new();
+        sink.put(&begin)?;
+        // Newest log first; what was asked for is in the older ones, or here.
+        let mut sections: Vec<Section<'_>> = Vec::new();
+        let mut log: Option<&Log> = Some(&self.tenant.log);
+        let lowest = self.positions.first().copied().unwrap_or(0);
+        let mut end = view.size();
+        if let Some(beyond) = self.positions.last().filter(|last| **last >= end) {
+            return Err(Error::new(Code::NotFound, format!("there is no event {beyond}: the log has {end}, from 0 on")));
+        }
+        while let Some(one) = log.filter(|_| end > lowest) {
+            sections.push(Section::new(self, one, view, tx, end)?);
+            end = one.base;
+            log = one.before.as_deref();
+        }
+        for section in sections.iter().rev() {
+            section.write(view, tx, self, &mut builder, sink)?;
+        }
+        sink.put(&builder.finish())
+    }
+}
+
+/// What of one log goes into the bundle.
+struct Section<'a> {
+    log: &'a Log,
+    /// The log of the tenant, whose view knows all positions.
+    top: &'a Log,
+    /// The position after its last event.
+    end: u64,
+    /// Leaves that its checkpoint covers.
+    size: u64,
+    roles: BTreeMap<u64, Role>,
+    /// Further checkpoints, by size.
+    checkpoints: BTreeMap<u64, String>,
+}
+
+impl<'a> Section<'a> {
+    fn new(prove: &'a Prove, log: &'a Log, view: &View, tx: &dyn ReadTx, end: u64) -> Result<Self> {
+        let size = signed_size(&log.row(tx)?)?;
+        let mut section = Self { log, top: &prove.tenant.log, end, size, roles: BTreeMap::new(), checkpoints: BTreeMap::new() };
+        section.support(0);
+        if log.adopted.is_some() {
+            section.support(1);
+        }
+        let asked: Vec<u64> = prove.positions.range(log.base..end).copied().collect();
+        let mut spans: BTreeMap<Hash, (u64, u64)> = BTreeMap::new();
+        let mut waiting = asked.clone();
+        while let Some(position) = waiting.pop() {
+            let event = section.read(view, tx, position)?;
+            if position - log.base >= size {
+                return Err(Error::new(Code::InputInvalid, format!("event {position} is not covered by a checkpoint yet"))
+                    .with_hint("Open the database where its keys are: a checkpoint is signed then, and at the latest when it is closed."));
+            }
+            if section.roles.insert(position - log.base, Role::Asked) == Some(Role::Asked) {
+                continue;
+            }
+            if let Content::Private(body) = &event.content {
+                // A payload in parts is proven with them.
+                waiting.extend(body.parts()?.unwrap_or_default().iter().map(|part| part.index).filter(|at| *at >= log.base));
+            }
+            section.attribute(view, tx, &event)?;
+            if matches!(event.content, Content::Erased) {
+                section.erasure(tx, &event)?;
+            }
+            let span = spans.entry(event.header.actor).or_insert((position, position));
+            *span = (span.0.min(position), span.1.max(position));
+        }
+        if prove.linked {
+            for (actor, (from, to)) in spans {
+                section.links(view, tx, &actor, from, |event| event.index < to)?;
+            }
+        }
+        if !asked.is_empty() {
+            section.times(view, tx, &asked)?;
+        }
+        Ok(section)
+    }
+
+    fn support(&mut self, index: u64) {
+        if index < self.size {
+            self.roles.entry(index).and_modify(|role| *role = (*role).max(Role::Proven)).or_insert(Role::Proven);
+        }
+    }
+
+    fn link(&mut self, index: u64, header: &Header) {
+        if header.kind.brings_key() {
+            self.support(index);
+        } else if index < self.size {
+            self.roles.entry(index).or_insert(Role::Link);
+        }
+    }
+
+    fn read(&self, view: &View, tx: &dyn ReadTx, position: u64) -> Result<Event> {
+        view.bare_event(tx, self.top, position)?
+            .ok_or_else(|| Error::new(Code::Altered, format!("log {} lacks leaf {}", self.log.number, position - self.log.base)))
+    }
+
+    /// The first event of an actor in this log at a position or after it.
+    fn first_of(&self, view: &View, tx: &dyn ReadTx, actor: &Hash, from: u64) -> Result<Option<Event>> {
+        let mut found = None;
+        view.events(tx, self.top, (None, Some(*actor)), from, &mut |event| {
+            found = Some(event);
+            Ok(false)
+        })?;
+        Ok(found.filter(|event| event.index < self.end))
+    }
+
+    /// An actor's event by its number in the chain: the numbers ascend with the
+    /// positions.
+    fn numbered(&self, view: &View, tx: &dyn ReadTx, actor: &Hash, aseq: u64) -> Result<Event> {
+        let (mut low, mut high) = (self.log.base, self.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.first_of(view, tx, actor, middle)? {
+                Some(event) if event.header.aseq == aseq => return Ok(event),
+                Some(event) if event.header.aseq < aseq => low = event.index + 1,
+                _ => high = middle,
+            }
+        }
+        Err(Error::new(Code::Altered, format!("log {}: an actor's chain lacks its event {aseq}", self.log.number)))
+    }
+
+    /// Adds what shows whose an event is: the key that speaks for it, what
+    /// vouches for that key, and the signature that covers the event.
+    fn attribute(&mut self, view: &View, tx: &dyn ReadTx, event: &Event) -> Result<()> {
+        let header = &event.header;
+        let signer = if header.signer == header.aseq { event.clone() } else { self.numbered(view, tx, &header.actor, header.signer)? };
+        self.support(signer.index - self.log.base);
+        let entry = if signer.header.kind == Kind::EPOCH_OPEN { self.entry(view, tx, &signer)? } else { signer };
+        self.support(entry.index - self.log.base);
+        if event.signed {
+            return Ok(());
+        }
+        let (mut signature, size) = (None, self.log.base + self.size);
+        view.events(tx, self.top, (None, Some(header.actor)), event.index + 1, &mut |next| {
+            if next.index < size && next.signed && next.header.signer == header.signer {
+                signature = Some(next.index);
+            }
+            Ok(signature.is_none() && next.index < size)
+        })?;
+        // Without one the event stays what it is: in the log, and unsigned.
+        let Some(signature) = signature else { return Ok(()) };
+        self.links(view, tx, &header.actor, event.index, |next| next.index < signature)?;
+        self.support(signature - self.log.base);
+        Ok(())
+    }
+
+    /// The newest identity entry of an actor before an `epoch.open`.
+    fn entry(&self, view: &View, tx: &dyn ReadTx, epoch: &Event) -> Result<Event> {
+        let mut newest = None;
+        let named = match &epoch.content {
+            Content::Public(bytes) => PublicBody::decode(Kind::EPOCH_OPEN, bytes)?,
+            _ => None,
+        };
+        let Some(PublicBody::EpochOpen { version, .. }) = named else {
+            return Err(Error::new(Code::Altered, format!("log {}: an epoch.open has another body", self.log.number)));
+        };
+        view.events(tx, self.top, (None, Some(epoch.header.actor)), self.log.base, &mut |event| {
+            let (before, first) = (event.index < epoch.index, version == 1);
+            if before && event.header.kind.brings_key() && event.header.kind != Kind::EPOCH_OPEN {
+                newest = Some(event);
+            }
+            Ok(before && !(first && newest.is_some()))
+        })?;
+        newest.ok_or_else(|| Error::new(Code::Altered, format!("log {}: an actor has no identity entry", self.log.number)))
+    }
+
+    /// Adds the events of an actor after a position, as long as `more` says so.
+    fn links(&mut self, view: &View, tx: &dyn ReadTx, actor: &Hash, after: u64, more: impl Fn(&Event) -> bool) -> Result<()> {
+        let base = self.log.base;
+        view.events(tx, self.top, (None, Some(*actor)), after + 1, &mut |event| {
+            if more(&event) {
+                self.link(event.index - base, &event.header);
+                return Ok(true);
+            }
+            Ok(false)
+        })
+    }
+
+    /// Adds the event that says that another one was erased.
+    fn erasure(&mut self, tx: &dyn ReadTx, erased: &Event) -> Result<()> {
+        let mut found = None;
+        tx.outline(self.log.number, erased.index - self.log.base + 1..self.size, &mut |row| {
+            let leaf = Leaf::decode(row.leaf).map_err(|e| Error::new(Code::Altered, "a leaf is malformed").caused_by(e))?;
+            if found.is_none() && leaf.header.kind == Kind::ERASE && leaf.header.refs.contains(&erased.hash) {
+                found = Some(row.index);
+            }
+            Ok(())
+        })?;
+        found.into_iter().for_each(|index| self.support(index));
+        Ok(())
+    }
+
+    /// Adds what bounds the time of what was asked for: the anchor before it,
+    /// and the cosigned checkpoint after it.
+    fn times(&mut self, view: &View, tx: &dyn ReadTx, asked: &[u64]) -> Result<()> {
+        // Leaf, size and note of each.
+        let mut anchors: Vec<(u64, u64, String)> = Vec::new();
+        let base = self.log.base;
+        view.events(tx, self.top, (None, Some(self.log.system)), base, &mut |event| {
+            if let (Kind::ANCHOR, Content::Public(bytes)) = (event.header.kind, &event.content)
+                && event.index < self.end
+                && let Some((size, note)) = noted(bytes)
+            {
+                anchors.push((event.index - base, size, note));
+            }
+            Ok(event.index < self.end)
+        })?;
+        for index in asked.iter().map(|position| position - base) {
+            let before = anchors.iter().rev().find(|(leaf, ..)| *leaf < index);
+            let after = anchors.iter().find(|(_, size, _)| *size > index);
+            for (leaf, size, note) in before.into_iter().chain(after).filter(|(_, size, _)| *size < self.size) {
+                self.checkpoints.insert(*size, note.clone());
+                if *leaf < index {
+                    self.roles.entry(*leaf).or_insert(Role::Proven);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, view: &View, tx: &dyn ReadTx, prove: &Prove, builder: &mut Builder, sink: &mut Sink<'_>) -> Result<()> {
+        let log = self.log;
+        let tiles = StoreTiles { tx, log: log.number };
+        let checkpoint = log.row(tx)?.checkpoint;
+        sink.put(&builder.section(&log.id, Scope::Part, &checkpoint, &prove.label)?)?;
+        sink.bundled.logs += 1;
+        for (size, note) in &self.checkpoints {
+            sink.put(&builder.checkpoint(note, Some(&consistency(&tiles, *size, self.size)?))?)?;
+        }
+        for (&index, &role) in &self.roles {
+            // Checked against the tree that the view has folded.
+            let event = self.read(view, tx, log.base + index)?;
+            let gone = || Error::new(Code::Altered, format!("log {} lacks leaf {index}", log.number));
+            let EventRow { leaf, body, secret } = tx.event(log.number, index)?.ok_or_else(gone)?;
+            let asked = role == Role::Asked;
+            let opened = match &secret {
+                Some((subject, wrapped)) if asked && prove.disclose => secret_of(tx, log, index, *subject, wrapped)?,
+                _ => None,
+            };
+            let stored = match (&body, &opened) {
+                (None, _) => Stored::Nothing,
+                (Some(row), Some(secret)) => Stored::Opened(row, secret.expose()),
+                (Some(row), None) if asked || event.header.kind.is_public() => Stored::Bytes(row),
+                (Some(row), None) => Stored::Unread(row.len() as u64),
+            };
+            let path = if role == Role::Link { None } else { Some(inclusion(&tiles, index, self.size)?) };
+            sink.bundled.events += 1;
+            sink.bundled.disclosed += u64::from(opened.is_some());
+            sink.put(&builder.event(Item { index, asked, leaf: &leaf, body: stored, path: path.as_deref() })?)?;
+        }
+        Ok(())
+    }
+}
