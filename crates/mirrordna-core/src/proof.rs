@@ -5,6 +5,8 @@ use crate::timeline::TILE;
 use crate::{Code, Error, Hash, Result};
 use mirrordna_verify::hash::node;
 use mirrordna_verify::merkle::root_of;
+use mirrordna_verify::note::base64;
+use mirrordna_verify::tlog_proof::MAGIC;
 
 /// Where the hashes of a tree come from. What it returns need not be trusted:
 /// a wrong hash makes a proof that does not check.
@@ -118,6 +120,15 @@ pub fn consistency(tiles: &dyn Tiles, size1: u64, size2: u64) -> Result<Vec<Hash
     Ok(proof)
 }
 
+/// A C2SP `tlog-proof` file: the `path` that proves leaf `index` in the tree of
+/// `checkpoint`, a note. `extra` is for the reader; nothing covers it.
+#[must_use]
+pub fn tlog_proof(index: u64, path: &[Hash], checkpoint: &str, extra: Option<&[u8]>) -> String {
+    let extra = extra.map(|data| format!("extra {}\n", base64(data))).unwrap_or_default();
+    let path: String = path.iter().map(|hash| base64(hash) + "\n").collect();
+    format!("{MAGIC}\n{extra}index {index}\n{path}\n{checkpoint}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +169,29 @@ mod tests {
             prop_assert!(extends(m as u64, &first, n as u64, &root, &proof), "{m} of {n}");
             prop_assert!(m == 0 || m == n || !extends(m as u64, &[1; 32], n as u64, &root, &proof));
         }
+    }
+
+    #[test]
+    fn a_written_proof_is_read_and_proves() {
+        use crate::keys::SecretKey;
+        use mirrordna_verify::note::{Checkpoint, assemble, verifier_key};
+        use mirrordna_verify::tlog_proof::TlogProof;
+        use mirrordna_verify::{Policy, Verdict};
+
+        let leaves: Vec<[u8; 8]> = (0..300u64).map(u64::to_be_bytes).collect();
+        let t = tree(leaves.len());
+        let key = SecretKey::from_seed(&[5; 32]);
+        let text = Checkpoint { origin: "example.com/log", size: 300, root: root_of(&t.0) }.text();
+        let note = assemble(&text, "example.com/log", key.public(), &key.sign_bytes(text.as_bytes()));
+        let policy = Policy::parse(&format!("log {}\n", verifier_key("example.com/log", key.public()))).unwrap();
+        for (index, leaf) in leaves.iter().enumerate() {
+            let file = tlog_proof(index as u64, &inclusion(&t, index as u64, 300).unwrap(), &note, Some(leaf));
+            let proof = TlogProof::parse(file.as_bytes()).unwrap();
+            assert_eq!(proof.extra.as_deref(), Some(&leaf[..]));
+            assert_eq!(proof.judge(&policy, leaf).verdict, Verdict::Intact);
+            assert_eq!(proof.judge(&policy, b"another").verdict, Verdict::Altered);
+        }
+        assert_eq!(TlogProof::parse(tlog_proof(0, &[], &note, None).as_bytes()).unwrap().extra, None);
     }
 
     #[test]

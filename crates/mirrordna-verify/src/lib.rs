@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod cbor;
 pub mod cosignature;
 pub mod did;
+pub mod equivocation;
 pub mod hash;
 pub mod header;
 pub mod json;
@@ -31,6 +32,7 @@ pub mod merkle;
 pub mod multibase;
 pub mod note;
 pub mod policy;
+pub mod tlog_proof;
 pub mod vkey;
 
 mod problem;

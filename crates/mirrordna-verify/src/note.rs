@@ -116,10 +116,23 @@ impl<'a> Note<'a> {
     /// that name and key id but a wrong signature makes the answer `false`.
     #[must_use]
     pub fn signed_by(&self, name: &str, key: &PublicKey) -> bool {
-        let id = key_id(name, key);
-        let mut mine = self.signatures.iter().filter(|s| s.name == name && s.id == id);
-        mine.next().is_some_and(|s| <&[u8; 64]>::try_from(s.signature.as_slice()).is_ok_and(|sig| key.verifies(self.text.as_bytes(), sig)))
+        self.signature_by(name, key) == Some(true)
     }
+
+    /// Whether the first line with this name and key's id is valid; `None`
+    /// where there is none.
+    #[must_use]
+    pub fn signature_by(&self, name: &str, key: &PublicKey) -> Option<bool> {
+        let id = key_id(name, key);
+        let line = self.signatures.iter().find(|s| s.name == name && s.id == id)?;
+        Some(<&[u8; 64]>::try_from(line.signature.as_slice()).is_ok_and(|sig| key.verifies(self.text.as_bytes(), sig)))
+    }
+}
+
+/// A decimal number without sign and leading zero.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
 }
 
 /// Reads one signature line, without its newline.
@@ -159,10 +172,7 @@ impl<'a> Checkpoint<'a> {
         let mut lines = text.strip_suffix('\n').ok_or(bad("does not end with a newline"))?.split('\n');
         let origin = lines.next().filter(|o| !o.is_empty()).ok_or(bad("has no origin"))?;
         let size = lines.next().ok_or(bad("has no size"))?;
-        if size.is_empty() || !size.bytes().all(|b| b.is_ascii_digit()) || (size.len() > 1 && size.starts_with('0')) {
-            return Err(bad("has a size that is no plain decimal number"));
-        }
-        let size = size.parse().map_err(|_| bad("has a size that is too large"))?;
+        let size = decimal(size).ok_or(bad("has a size that is no plain decimal number below 2^64"))?;
         let root = lines.next().and_then(from_base64).ok_or(bad("has no root in base64"))?;
         let root = Hash::try_from(root).map_err(|_| bad("has a root that is not 32 bytes"))?;
         if lines.any(str::is_empty) {

@@ -4,7 +4,7 @@
 
 use crate::cosignature;
 use crate::hash::Hash;
-use crate::note::Note;
+use crate::note::{Note, decimal};
 use crate::vkey::{KeyType, VerifierKey};
 use crate::{Malformed, PublicKey};
 use alloc::borrow::ToOwned;
@@ -245,7 +245,7 @@ impl Reading {
         let needed = match needed {
             "any" => 1,
             "all" => members.len(),
-            k => decimal(k).ok_or("needs neither any, all nor a plain decimal number")?,
+            k => decimal(k).and_then(|k| usize::try_from(k).ok()).ok_or("needs neither any, all nor a plain decimal number")?,
         };
         if !(1..=members.len()).contains(&needed) {
             return Err("needs none of its members, or more than it has");
@@ -280,12 +280,6 @@ impl Reading {
 fn verifier_key(text: &str, kind: KeyType, other_kind: &'static str) -> Result<VerifierKey, &'static str> {
     let key = VerifierKey::parse(text).map_err(|Malformed { why, .. }| why)?;
     if key.kind == kind { Ok(key) } else { Err(other_kind) }
-}
-
-/// A decimal number without sign and leading zero.
-fn decimal(text: &str) -> Option<usize> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-    text.parse().ok().filter(|_| plain)
 }
 
 /// 64 lower-case hex digits.
