@@ -339,7 +339,10 @@ impl<'a> Staged<'a> {
         }
         let head = match self.heads.get(&item.actor) {
             Some(head) => Some(*head),
-            None => self.log.head(tx, state, &item.actor)?,
+            // Nobody spoke before as an identity that was just made; where one
+            // enters after a fork, its draft refers to what it said before.
+            None if matches!(item.speaker, Speaker::Entry(..)) && item.draft.refs.is_empty() => self.log.head(tx, state, &item.actor)?,
+            None => self.log.last_head(tx, state, &item.actor)?,
         };
         if let (Speaker::Entry(..), Some(head)) = (&item.speaker, head) {
             // Another thread or process brought the actor here first.
@@ -355,7 +358,7 @@ impl<'a> Staged<'a> {
     fn open_epoch(&mut self, tx: &mut dyn WriteTx, state: &State, epoch: &Arc<Epoch>, entropy: &dyn Entropy) -> Result<()> {
         let head = match self.heads.get(&epoch.actor) {
             Some(head) => Some(*head),
-            None => self.log.head(tx, state, &epoch.actor)?,
+            None => self.log.last_head(tx, state, &epoch.actor)?,
         };
         let aseq = head.map_or(0, |h| h.next);
         let ends = match head {

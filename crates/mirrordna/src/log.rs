@@ -346,13 +346,17 @@ impl Log {
         Ok(frontier)
     }
 
-    /// The log's row as it is now.
+    /// The log's row as it is now, with nothing behind the last of its events.
     ///
     /// # Errors
     /// `log.closed` where another log went on from it since it was opened: what
     /// it still says is not what is.
     pub(crate) fn row(&self, tx: &dyn ReadTx) -> Result<LogRow> {
         let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
+        // Nobody would read such an event, but the next one might want its place.
+        tx.scan(self.number, row.size..u64::MAX, &mut |stray| {
+            Err(Error::new(Code::Altered, format!("log {} has {} events, and one at {}", self.number, row.size, stray.index)))
+        })?;
         match (row.successor, self.successor) {
             (now, then) if now == then => Ok(row),
             (Some(now), None) => Err(Error::new(Code::LogClosed, format!("log {} was left; log {now} goes on from it", self.number))),
@@ -395,13 +399,16 @@ impl Log {
             let header = Leaf::decode(found.leaf)?.header;
             let hash = leaf::hash(found.leaf);
             edge.tree.push(hash);
-            edge.time = edge.time.max(header.time);
             if let Some(head) = state.heads.get_mut(&header.actor) {
                 *head = Head { next: header.aseq + 1, last: hash, index: found.index };
             }
             Ok(())
         })?;
-        edge.time = edge.time.max(row.time);
+        let last = row.size.checked_sub(1).map(|index| tx.leaf(self.number, index)).transpose()?.flatten();
+        edge.time = last.map(|data| Leaf::decode(&data).map(|leaf| leaf.header.time)).transpose()?.unwrap_or_default();
+        if edge.time != row.time {
+            return Err(Error::new(Code::Altered, format!("log {}: its row has another time than its last event", self.number)));
+        }
         if edge.tree.size() != row.size || edge.tree.frontier().to_bytes() != row.frontier {
             return Err(Error::new(Code::Forked, format!("log {}: its leaves do not lead to the tree its row claims", self.number)));
         }
@@ -442,7 +449,8 @@ impl Log {
         Ok(())
     }
 
-    /// The end of an actor's chain; `None` for an actor without one.
+    /// The end of an actor's chain, as its row in the store says; `None` for an
+    /// actor without one. The row may be an older one: see [`Log::last_head`].
     pub(crate) fn head(&self, tx: &dyn ReadTx, state: &State, actor: &Hash) -> Result<Option<Head>> {
         if let Some(head) = state.heads.get(actor) {
             return Ok(Some(*head));
@@ -455,6 +463,23 @@ impl Log {
             return Err(bad());
         }
         Ok(Some(Head { next: header.aseq + 1, last: leaf::hash(&data), index }))
+    }
+
+    /// The same, for an actor that is about to say more: after an older head it
+    /// would sign a second event of one number. What this process did not write
+    /// itself is held against the events.
+    pub(crate) fn last_head(&self, tx: &dyn ReadTx, state: &State, actor: &Hash) -> Result<Option<Head>> {
+        let head = self.head(tx, state, actor)?;
+        if state.heads.contains_key(actor) {
+            return Ok(head);
+        }
+        let from = self.base + head.map_or(0, |head| head.index + 1);
+        let mut view = lock(&self.view);
+        view.catch_up(tx, self)?;
+        match view.surely(tx, self, &mut |view| view.has_event_from(tx, self, actor, from))? {
+            false => Ok(head),
+            true => Err(Error::new(Code::Altered, format!("log {}: an actor's head is not its last event", self.number))),
+        }
     }
 }
 

@@ -304,6 +304,47 @@ fn an_open_engine_refuses_altered_rows_on_read() {
 }
 
 #[test]
+fn an_event_put_behind_the_last_one_is_refused_by_readers_and_writers() {
+    for gap in [1, 100] {
+        let place = fixture();
+        let insert =
+            format!("INSERT INTO event SELECT (SELECT max(pos) + {gap} FROM event), leaf, body, subject, secret FROM event LIMIT 1");
+        Connection::open(place.path()).unwrap().execute_batch(&insert).unwrap();
+        let engine = place.open();
+        // It stands behind the log of the second tenant; the first one has nothing to do with it.
+        assert_eq!(engine.memories().count().unwrap(), 5);
+        let other = engine.tenant("other").unwrap();
+        assert_eq!(other.memories().count().unwrap_err().code(), Code::Altered, "{gap}");
+        let created = other.identities().create(IdentityType::Agent);
+        assert_eq!(created.unwrap_err().code(), Code::Altered, "{gap}");
+    }
+}
+
+#[test]
+fn no_event_is_placed_by_a_row_that_was_altered() {
+    for edit in [
+        // A head set back would have its actor sign a second event of one number.
+        "UPDATE head SET last = 6 WHERE log = 1 AND last > 100",
+        "DELETE FROM head WHERE log = 1 AND last > 100",
+        // A clock set forward or back would be signed as the time of what comes.
+        "UPDATE log SET time = time + 1 WHERE n = 1",
+        "UPDATE log SET time = time - 1 WHERE n = 1",
+    ] {
+        let place = fixture();
+        let before = place.verify().events;
+        Connection::open(place.path()).unwrap().execute_batch(edit).unwrap();
+        let engine = place.open();
+        // Nothing that is read depends on these rows.
+        let agent = engine.identities().list().unwrap().remove(0);
+        let appended = agent.timeline().append("tick", &serde_json::json!(0));
+        assert_eq!(appended.unwrap_err().code(), Code::Altered, "{edit}");
+        drop((agent, engine));
+        let after = place.verify();
+        assert_eq!((after.events, after.verdict), (before, "altered"), "{edit}");
+    }
+}
+
+#[test]
 fn who_holds_no_key_cannot_add_an_event_in_an_identitys_name() {
     use mirrordna_core::verify::{Ledger, Trust, ledger::Stored};
     use mirrordna_core::{Header, Kind, Leaf};

@@ -444,6 +444,17 @@ impl View {
         })
     }
 
+    /// Whether an actor has an event at a position or after it, in this log.
+    pub(crate) fn has_event_from(&self, tx: &dyn ReadTx, log: &Log, actor: &Hash, position: u64) -> Result<bool> {
+        let mut found = false;
+        let prefix = Key::new(space::EVENT_OF_ACTOR).bytes(&short(actor));
+        self.index.scan(Self::from(tx, log), prefix, position, &mut |_, _| {
+            found = true;
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
     /// An actor by digest.
     pub(crate) fn actor(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash) -> Result<Option<Actor>> {
         Ok(self.actor_at(tx, log, &short(digest))?.filter(|a| a.digest == *digest))
