@@ -119,12 +119,20 @@ them, and nothing to verify them.
 
 Examples:
   mirrordna export backup.mdna
-  mirrordna --store ./restored.db restore backup.mdna")]
-    Export {
-        /// The file; it must not exist.
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
+  mirrordna --store ./restored.db restore backup.mdna
+  mirrordna export --audit ./for-the-auditor")]
+    Export(Export),
+    /// Prove events to somebody who has nothing but the log's fingerprint.
+    #[command(after_help = "The file holds the events, a proof for each that it is in the log, and what shows
+whose it is. Contents stay encrypted in it, unless --disclose hands out their
+secrets. `mirrordna verify`, verify.py and verify.html of an audit judge it.
+
+Examples:
+  mirrordna prove 4711 --out booking.mdna-proof
+  mirrordna prove --record mem_01jt… --disclose --out memory.mdna-proof
+  mirrordna prove --session sess_01jt… --linked --out session.mdna-proof
+  mirrordna verify booking.mdna-proof --key FINGERPRINT")]
+    Prove(Prove),
     /// Restore an export into a new database.
     #[command(after_help = "Examples:
   mirrordna --store ./restored.db restore backup.mdna
@@ -614,18 +622,74 @@ pub(crate) struct Import {
     pub(crate) strict: bool,
 }
 
+/// What `export` takes.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("what").required(true))]
+pub(crate) struct Export {
+    /// The file; it must not exist.
+    #[arg(value_hint = ValueHint::FilePath, group = "what")]
+    pub(crate) file: Option<PathBuf>,
+    /// Write an auditor's kit to a new folder instead: everything that was signed,
+    /// in one bundle, and what judges it on a machine without mirrordna.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, group = "what")]
+    pub(crate) audit: Option<PathBuf>,
+    /// With --audit: also hand out the secrets of all contents.
+    #[arg(long, requires = "audit", conflicts_with = "withhold")]
+    pub(crate) disclose: bool,
+    /// With --audit: not even the encrypted contents, only their lengths.
+    #[arg(long, requires = "audit")]
+    pub(crate) withhold: bool,
+}
+
+/// What `prove` takes.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct Prove {
+    /// Numbers of events, as `timeline list` shows them.
+    #[arg(value_name = "EVENT", group = "what")]
+    pub(crate) events: Vec<u64>,
+    /// Everything that was ever said of a record, by its id.
+    #[arg(long, value_name = "ID", group = "what")]
+    pub(crate) record: Vec<String>,
+    /// Every event of a session.
+    #[arg(long, value_name = "ID", group = "what")]
+    pub(crate) session: Vec<String>,
+    /// Hand out the secrets of these events: whoever has the file reads them.
+    #[arg(long)]
+    pub(crate) disclose: bool,
+    /// Show what their actors did in between too, by headers only: then it is
+    /// seen that nothing was left out.
+    #[arg(long)]
+    pub(crate) linked: bool,
+    /// What it is about, for people.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) label: String,
+    /// The file; it must not exist. By default <first event>.mdna-proof.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// `verify …`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Another database than --store names, or an export.
-    #[arg(value_name = "STORE|FILE", value_hint = ValueHint::FilePath)]
+    /// Another database than --store names, an export, a bundle, a proof, or the
+    /// folder of an auditor's kit.
+    #[arg(value_name = "STORE|FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub(crate) target: Option<String>,
     /// Fingerprint of a log key to trust, 64 hex digits; may be repeated.
     #[arg(long, value_name = "FINGERPRINT")]
     pub(crate) key: Vec<String>,
-    /// File with one fingerprint a line; `#` begins a comment.
+    /// File that says whom to trust: C2SP tlog-policy, or one fingerprint a line.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
+    /// For a bundle: a checkpoint that was kept, which it must not contradict; may
+    /// be repeated.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) kept: Vec<PathBuf>,
+    /// For a bundle: print each event that was asked for, with its content where
+    /// that is disclosed.
+    #[arg(long)]
+    pub(crate) events: bool,
     /// Read no private body: headers, chains, trees and signatures only. What
     /// was not read is counted, and an altered body is not found.
     #[arg(long)]

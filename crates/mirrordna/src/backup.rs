@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::import::Progress;
 use crate::verify::{Finding, REPORT_EVERY, Scope, VerifyReport};
 use mirrordna_core::timeline::Tree;
+use mirrordna_core::verify::Policy;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
 use mirrordna_core::verify::leaf;
 use mirrordna_core::{Code, Error, Hash, Leaf, Result, limits};
@@ -384,7 +385,7 @@ fn restore(store: &dyn Store, input: &mut dyn Read, builder: &Builder) -> Result
         return Err(damage);
     }
     let keyring = crate::file::keyring(store, builder)?;
-    let report = crate::verify::database(store, keyring.as_ref(), &[], None, Scope::Everything, &mut |_, _| {})?;
+    let report = crate::verify::database(store, keyring.as_ref(), &Policy::default(), None, Scope::Everything, &mut |_, _| {})?;
     match report.problems.first() {
         Some(first) => {
             let message = format!("the export was altered: {} at {}: {}", first.code, first.place, first.message);

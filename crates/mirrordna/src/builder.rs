@@ -7,7 +7,8 @@ use crate::keyring::{Keys, passphrase_from_env};
 use crate::url::StoreUrl;
 use crate::verify::{Scope, VerifyReport};
 use crate::witness::Witness;
-use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Result};
+use mirrordna_core::verify::Policy;
+use mirrordna_core::{Clock, Code, Entropy, Error, Result};
 use mirrordna_storage::MemoryStore;
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +58,7 @@ pub struct Builder {
     pub(crate) url: String,
     pub(crate) keys: Keys,
     pub(crate) witness: Witness,
-    pub(crate) trusted: Vec<Hash>,
+    pub(crate) policy: Policy,
     pub(crate) scope: Scope,
     pub(crate) passphrase: Option<Zeroizing<String>>,
     pub(crate) create: bool,
@@ -94,7 +95,16 @@ impl Builder {
     /// (SHA-256 of the key), which was learned by another way than the database.
     #[must_use]
     pub fn trust(mut self, fingerprint: Fingerprint) -> Self {
-        self.trusted.push(fingerprint.0);
+        self.policy = self.policy.and(fingerprint.0);
+        self
+    }
+
+    /// For [`Builder::verify`]: trusts the log keys that a policy names, and those
+    /// that [`Builder::trust`] is told after it. Witnesses count for bundles
+    /// ([`crate::proof::judge`]) only.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 

@@ -166,7 +166,7 @@ pub(crate) fn verify_store(store: &dyn Store, path: &Path, builder: &Builder, pr
     let keyring = keyring(store, builder)?;
     let folder = builder.witness.folder();
     let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(store, keyring.as_ref(), &builder.trusted, witness, builder.scope, progress)
+    crate::verify::database(store, keyring.as_ref(), &builder.policy, witness, builder.scope, progress)
 }
 
 /// The keyring of the database in a store, where it is here and opens.

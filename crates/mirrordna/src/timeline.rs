@@ -175,7 +175,7 @@ impl Timeline {
     }
 }
 
-fn describe(event: &Event, actor: String) -> TimelineEvent {
+pub(crate) fn describe(event: &Event, actor: String) -> TimelineEvent {
     let (state, body) = match &event.content {
         Content::None => ("none", None),
         Content::Public(_) => ("clear", None),

@@ -1,6 +1,7 @@
 //! `export` and `restore` of a whole database.
 
 use super::{count, open_to_read, write_new};
+use crate::args::Export;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Unit};
 use mirrordna::{Code, Error, Result};
@@ -8,7 +9,12 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-pub(crate) fn export(settings: &Settings, file: &Path, out: &mut Output) -> Result<u8> {
+pub(crate) fn export(settings: &Settings, args: &Export, out: &mut Output) -> Result<u8> {
+    let file = match (&args.audit, &args.file) {
+        (Some(folder), _) => return super::audit::audit(settings, args, folder, out),
+        (None, Some(file)) => file,
+        (None, None) => return Err(Error::new(Code::InputInvalid, "an export needs a file, or --audit a folder")),
+    };
     let engine = open_to_read(settings, out)?;
     let mut progress = Progress::new("exporting", Unit::Events, out);
     let moved = write_new(file, |target| engine.export_with(target, &mut |done, of| progress.update(done, of)))?;
@@ -17,10 +23,16 @@ pub(crate) fn export(settings: &Settings, file: &Path, out: &mut Output) -> Resu
 }
 
 /// A reader that tells how much was read.
-struct Counted<'a, R> {
+pub(super) struct Counted<'a, R> {
     inner: R,
     done: u64,
     tell: &'a mut dyn FnMut(u64),
+}
+
+impl<'a, R> Counted<'a, R> {
+    pub(super) fn new(inner: R, tell: &'a mut dyn FnMut(u64)) -> Self {
+        Self { inner, done: 0, tell }
+    }
 }
 
 impl<R: Read> Read for Counted<'_, R> {
@@ -37,7 +49,8 @@ pub(crate) fn restore(settings: &Settings, file: &Path, out: &mut Output) -> Res
     let source = File::open(file).map_err(failed)?;
     let total = source.metadata().map_err(failed)?.len();
     let mut progress = Progress::new("restoring", Unit::Bytes, out);
-    let source = Counted { inner: source, done: 0, tell: &mut |done| progress.update(done, total) };
+    let mut tell = |done| progress.update(done, total);
+    let source = Counted::new(source, &mut tell);
     let moved = settings.builder_to_write()?.restore(&mut BufReader::with_capacity(1 << 20, source))?;
     drop(progress);
     show_moved("restored", &moved, out)

@@ -62,7 +62,7 @@ pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
             }
         }
     }
-    Ok(exit_status(&report))
+    Ok(exit_status(report.verdict))
 }
 
 /// Whether the keyring lies in the folder of the database.

@@ -1,6 +1,8 @@
 //! What each command does, a file per subject.
 
+mod audit;
 mod backup;
+mod bundle;
 mod citation;
 mod config;
 mod doctor;
@@ -11,6 +13,7 @@ mod init;
 mod keys;
 mod memory;
 mod pages;
+mod prove;
 mod session;
 mod snapshot;
 mod timeline;
@@ -27,6 +30,7 @@ pub(crate) use init::{describe_new, init};
 pub(crate) use keys::keys;
 pub(crate) use memory::{memory, recall, remember};
 pub(crate) use pages::{completions, man};
+pub(crate) use prove::prove;
 pub(crate) use session::session;
 pub(crate) use snapshot::snapshot;
 pub(crate) use timeline::timeline;

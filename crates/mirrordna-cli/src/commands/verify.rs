@@ -1,37 +1,48 @@
 //! `verify` and its report.
 
-use super::count;
+use super::{bundle, count};
 use crate::args::Verify;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
+use mirrordna::proof::Policy;
 use mirrordna::{Builder, Code, Error, Finding, Fingerprint, Result, VerifyReport};
 
 /// Problems that are shown; `--json` lists more.
 const SHOWN: usize = 20;
 
 pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Result<u8> {
-    let mut keys = args.key.iter().map(|k| k.parse()).collect::<Result<Vec<Fingerprint>>>()?;
-    if let Some(policy) = &args.policy {
-        let text = std::fs::read_to_string(policy)
-            .map_err(|e| Error::new(Code::ConfigInvalid, format!("cannot read the policy {}", policy.display())).caused_by(e))?;
-        for (n, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if !line.is_empty() {
-                let bad = |e: Error| Error::new(Code::ConfigInvalid, format!("{} line {}: {}", policy.display(), n + 1, e.message()));
-                keys.push(line.parse().map_err(bad)?);
-            }
-        }
+    let policy = policy(&args)?;
+    if let Some(bundle) = args.target.as_deref().and_then(bundle::find) {
+        return bundle::verify(&bundle, &args, policy, out);
+    }
+    if !args.kept.is_empty() || args.events {
+        return Err(Error::new(Code::InputInvalid, "--kept and --events are for bundles; this is none")
+            .with_hint("Make one with `mirrordna prove` or `mirrordna export --audit DIR`."));
     }
     let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
-    let builder = keys.iter().fold(target.builder(), |builder, key| builder.trust(*key));
+    let builder = target.builder().policy(policy);
     let report = verify_store(if args.headers { builder.headers_only() } else { builder }, out)?;
     show_report(&report, out)?;
-    Ok(exit_status(&report))
+    Ok(exit_status(report.verdict))
+}
+
+/// Whom the arguments say to trust.
+fn policy(args: &Verify) -> Result<Policy> {
+    let mut policy = Policy::default();
+    if let Some(file) = &args.policy {
+        let failed = |e| Error::new(Code::PolicyInvalid, format!("cannot read the policy {}", file.display())).caused_by(e);
+        let text = std::fs::read_to_string(file).map_err(failed)?;
+        policy = Policy::parse(&text).map_err(|e| Error::new(Code::PolicyInvalid, format!("{}: {e}", file.display())))?;
+    }
+    for key in &args.key {
+        policy = policy.and(*key.parse::<Fingerprint>()?.as_bytes());
+    }
+    Ok(policy)
 }
 
 /// The exit status that tells a verdict.
-pub(crate) fn exit_status(report: &VerifyReport) -> u8 {
-    match report.verdict {
+pub(crate) fn exit_status(verdict: &str) -> u8 {
+    match verdict {
         "intact" => 0,
         "altered" => 1,
         _ => 3,
@@ -77,18 +88,24 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
     if b.unread.is_some() {
         out.line("         Headers, chains, trees and signatures only: whether the bodies that were\n         not read are what was written is unknown. Without --headers they are read.");
     }
-    if !report.problems.is_empty() {
-        out.line("");
-        for p in report.problems.iter().take(SHOWN) {
-            show_problem(p, out);
-        }
-        let more = report.problems.len().saturating_sub(SHOWN) as u64 + report.unlisted;
-        if more > 0 {
-            out.line(format!("… and {more} more; --json lists up to {}", report.problems.len()));
-        }
-    }
+    show_problems(&report.problems, report.unlisted, out);
     advise(report, out);
     Ok(())
+}
+
+/// The problems of a report, or the first of them.
+pub(super) fn show_problems(problems: &[Finding], unlisted: u64, out: &mut Output) {
+    if problems.is_empty() {
+        return;
+    }
+    out.line("");
+    for p in problems.iter().take(SHOWN) {
+        show_problem(p, out);
+    }
+    let more = problems.len().saturating_sub(SHOWN) as u64 + unlisted;
+    if more > 0 {
+        out.line(format!("… and {more} more; --json lists up to {}", problems.len()));
+    }
 }
 
 /// A problem by name and place, and what was found. For people it has two

@@ -15,6 +15,7 @@ use crate::verify::{Scope, VerifyReport};
 use crate::view::View;
 use crate::witness::Witness;
 use mirrordna_core::body::Body;
+use mirrordna_core::verify::Policy;
 use mirrordna_core::{Code, Entropy, Error, Hash, Kind, Result};
 use mirrordna_storage::ReadTx;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ impl Engine {
             url: url.as_ref().to_owned(),
             keys: Keys::Default,
             witness: Witness::Default,
-            trusted: Vec::new(),
+            policy: Policy::default(),
             scope: Scope::Everything,
             passphrase: None,
             create: true,
@@ -130,7 +131,14 @@ impl Engine {
     /// report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let witness = self.inner.witness.as_ref().map(|(folder, place)| (folder.as_path(), *place));
-        crate::verify::database(&*self.inner.store, self.inner.keyring.as_ref(), &[], witness, Scope::Everything, &mut |_, _| {})
+        crate::verify::database(
+            &*self.inner.store,
+            self.inner.keyring.as_ref(),
+            &Policy::default(),
+            witness,
+            Scope::Everything,
+            &mut |_, _| {},
+        )
     }
 
     /// Id of the database, 32 hex digits; it names the keyring file.

@@ -25,11 +25,15 @@
 //! ```
 
 mod part;
+mod read;
+mod report;
 mod whole;
 
 pub use mirrordna_core::verify::bundle::{Bounds, Event, Freshness, Judgement, LogJudgement, MAGIC, Scope, Times};
 pub use mirrordna_core::verify::policy::Policy;
 pub use part::Prove;
+pub use read::Reader;
+pub use report::{BundleReport, MissingLinkReport, SectionBodies, SectionReport, TimeBound, TimesReport};
 pub use whole::Bodies;
 
 use crate::engine::Engine;

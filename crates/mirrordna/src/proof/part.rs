@@ -48,6 +48,42 @@ impl Tenant {
 }
 
 impl Prove {
+    /// Also everything that was ever said of a record: of a memory, a session, an
+    /// identity's profile, by its id.
+    ///
+    /// # Errors
+    /// `record.not_found` for an id that nothing has; `store.*`, `log.altered`.
+    pub fn record(mut self, id: &str) -> Result<Self> {
+        let found = self.tenant.view(|view, tx| view.history(tx, &self.tenant.log, id))?;
+        if found.is_empty() {
+            return Err(Error::new(Code::NotFound, format!("nothing has the id {id}")));
+        }
+        self.positions.extend(found);
+        Ok(self)
+    }
+
+    /// Also every event of a session.
+    ///
+    /// # Errors
+    /// `record.not_found` for a session without events, `limit.exceeded` for one
+    /// of too many; `store.*`, `log.altered`.
+    pub fn session(mut self, id: &str) -> Result<Self> {
+        let (log, tag) = (&self.tenant.log, self.tenant.log.session_tag(id)?);
+        let found = self.tenant.view(|view, tx| {
+            let mut found = Vec::new();
+            view.events(tx, log, (Some(tag), None), 0, &mut |event| {
+                found.push(event.index);
+                Ok(found.len() <= limits::PROVEN)
+            })?;
+            Ok(found)
+        })?;
+        if found.is_empty() {
+            return Err(Error::new(Code::NotFound, format!("no event is of session {id}")));
+        }
+        self.positions.extend(found);
+        Ok(self)
+    }
+
     /// Also hands out the secrets of these events, so that whoever has the
     /// bundle reads them. Nothing else becomes readable by that.
     pub const fn disclose(mut self) -> Self {

@@ -14,7 +14,7 @@ use crate::import::Progress;
 use crate::keyring::{Keyring, hex};
 use crate::witness::{self, Freshness, Remembered};
 use mirrordna_core::verify::body::Adopted;
-use mirrordna_core::verify::{Problem, Verdict};
+use mirrordna_core::verify::{Policy, Problem, Verdict};
 use mirrordna_core::{Hash, Result};
 use mirrordna_storage::Store;
 use std::collections::{HashMap, HashSet};
@@ -36,13 +36,13 @@ pub(crate) enum Scope {
     Headers,
 }
 
-/// Verifies the database in a store. `fingerprints` are log keys that the
+/// Verifies the database in a store. `policy` names log keys that the
 /// caller accepts besides those of the keyring; `witness` is the folder of the
 /// head witness and the place of the database; `progress` is told of events.
 pub(crate) fn database(
     store: &dyn Store,
     keyring: Option<&Keyring>,
-    fingerprints: &[Hash],
+    policy: &Policy,
     witness: Option<(&Path, [u8; 16])>,
     scope: Scope,
     progress: Progress<'_>,
@@ -84,7 +84,7 @@ pub(crate) fn database(
         let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
         for row in &logs {
             let seen = seen.get(&row.id).cloned();
-            let walk = LogWalk::new(row, keyring, &subjects, fingerprints, seen);
+            let walk = LogWalk::new(row, keyring, &subjects, policy, seen);
             walk.run(tx, scope, &mut totals, &mut |done| progress(done, total))?;
         }
         totals.conclude();
@@ -109,7 +109,7 @@ pub(crate) fn database(
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
         logs: totals.reports,
-        problems: findings.into_iter().map(|p| Finding { code: p.code.to_owned(), place: p.place, message: p.message }).collect(),
+        problems: findings.iter().map(Finding::from).collect(),
         unlisted: totals.unlisted,
     })
 }

@@ -1,10 +1,11 @@
 //! What a verification says.
 
-use mirrordna_core::verify::Verdict;
+use mirrordna_core::verify::{Problem, Verdict};
 use serde::Serialize;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// Stable dotted name.
     pub code: String,
@@ -13,6 +14,12 @@ pub struct Finding {
     pub place: String,
     /// What was found.
     pub message: String,
+}
+
+impl From<&Problem> for Finding {
+    fn from(p: &Problem) -> Self {
+        Self { code: p.code.to_owned(), place: p.place.clone(), message: p.message.clone() }
+    }
 }
 
 /// Accounting of bodies.

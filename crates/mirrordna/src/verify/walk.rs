@@ -7,8 +7,8 @@ use crate::witness::{Freshness, Remembered};
 use mirrordna_core::cipher::{self, Secret, Wrapped};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::ledger::Stored;
-use mirrordna_core::verify::note::{Checkpoint, Note};
-use mirrordna_core::verify::{Ledger, Problem, Trust, leaf, merkle};
+use mirrordna_core::verify::note::{self, Checkpoint, Note};
+use mirrordna_core::verify::{Ledger, Policy, Problem, Trust, leaf, merkle};
 use mirrordna_core::{Hash, Kind, Result};
 use mirrordna_storage::{LogRow, Outlined, ReadTx};
 use std::collections::{HashMap, HashSet};
@@ -66,6 +66,7 @@ struct Closed {
 pub(super) struct LogWalk<'a> {
     row: &'a LogRow,
     subjects: &'a Subjects,
+    policy: &'a Policy,
     ledger: Ledger,
     /// Per level, the hashes of the tile that is filling up.
     tiles: Vec<Vec<Hash>>,
@@ -87,16 +88,17 @@ impl<'a> LogWalk<'a> {
         row: &'a LogRow,
         keyring: Option<&Keyring>,
         subjects: &'a Subjects,
-        fingerprints: &[Hash],
+        policy: &'a Policy,
         seen: Option<(Remembered, [u8; 16])>,
     ) -> Self {
         let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id)).ok()?).map(|k| k.public().fingerprint());
         let pinned = seen.as_ref().and_then(|(seen, _)| seen.head()).map(|head| head.key.fingerprint());
-        let trust = fingerprints.iter().copied().chain(own).chain(pinned).fold(Trust::none(), Trust::and);
+        let trust = own.into_iter().chain(pinned).fold(Trust::none(), Trust::and);
         let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };
         Self {
             row,
             subjects,
+            policy,
             ledger: Ledger::new(trust),
             tiles: Vec::new(),
             locked: 0,
@@ -362,7 +364,11 @@ impl<'a> LogWalk<'a> {
             Remembered::Ended(left) => Some(left.successor),
             Remembered::Head(_) => None,
         });
-        let report = self.ledger.finish();
+        let mut ledger = self.ledger;
+        if ledger.log_key().is_some_and(|key| self.policy.trusts(&note::origin(&self.row.id), key)) {
+            ledger.vouch();
+        }
+        let report = ledger.finish();
         totals.events += report.size;
         if !forked {
             totals.identities += report.identities.saturating_sub(1);

@@ -1,0 +1,155 @@
+//! `verify` of a bundle.
+
+use super::backup::Counted;
+use super::count;
+use super::verify::{exit_status, show_problems};
+use crate::args::Verify;
+use crate::output::{Output, Progress, Tone, Unit, cut, one_line};
+use mirrordna::proof::{self, BundleReport, Policy, SectionReport};
+use mirrordna::{Code, Error, Result, TimelineEvent};
+use serde_json::json;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// The bundle that a target names: a file that begins like one, or the one in
+/// the folder of an auditor's kit.
+pub(super) fn find(target: &str) -> Option<PathBuf> {
+    let path = Path::new(target);
+    let begins = |path: &Path| {
+        let mut start = vec![0; proof::MAGIC.len()];
+        // Not before it is known to be a plain file: a pipe would wait.
+        path.is_file() && File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == proof::MAGIC
+    };
+    let named = |path: &Path| path.extension().is_some_and(|end| end == "mdna-bundle" || end == "mdna-proof");
+    if path.is_dir() {
+        let mut found = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        return found.find(|path| named(path));
+    }
+    (begins(path) || named(path)).then(|| path.to_owned())
+}
+
+pub(super) fn verify(file: &Path, args: &Verify, policy: Policy, out: &mut Output) -> Result<u8> {
+    let failed = |path: &Path| {
+        let message = format!("cannot read {}", path.display());
+        move |e| Error::new(Code::ImportUnreadable, message).caused_by(e)
+    };
+    let kept = args.kept.iter().map(|path| std::fs::read(path).map_err(failed(path))).collect::<Result<Vec<_>>>()?;
+    let source = File::open(file).map_err(failed(file))?;
+    let total = source.metadata().map_err(failed(file))?.len();
+    let mut events = Vec::new();
+    let mut reader = proof::Reader::default();
+    let judged = {
+        let mut progress = Progress::new("verifying", Unit::Bytes, out);
+        let mut tell = |done| progress.update(done, total);
+        let mut source = Counted::new(source, &mut tell);
+        let judged = proof::judge(&mut BufReader::with_capacity(1 << 20, &mut source), policy, &kept, &mut |event| {
+            let read = reader.event(event);
+            if args.events && event.asked {
+                events.extend(read);
+            }
+        });
+        judged.map_err(|e| match e.code() {
+            Code::BundleUnknown => Error::new(Code::BundleUnknown, format!("{} is no bundle", file.display())).caused_by(e),
+            _ => e,
+        })?
+    };
+    let report = BundleReport::from(&judged);
+    if out.json {
+        let mut value = json!(report);
+        if args.events {
+            value["events"] = json!(events);
+        }
+        out.value(&value)?;
+    } else {
+        show(&report, &events, out);
+    }
+    Ok(exit_status(report.verdict))
+}
+
+fn show(report: &BundleReport, events: &[TimelineEvent], out: &mut Output) {
+    let tone = match report.verdict {
+        "intact" => Tone::Good,
+        "altered" => Tone::Bad,
+        _ => Tone::Notice,
+    };
+    let verdict = out.tone(tone, report.verdict);
+    let of = |f: &dyn Fn(&SectionReport) -> u64| report.logs.iter().map(f).sum::<u64>();
+    let (logs, events_in) = (count(report.logs.len() as u64, "log", "logs"), count(of(&|l| l.events), "event", "events"));
+    out.line(format!("{verdict}   {events_in} of {logs}"));
+    let mut parts = vec![format!("{} here", count(of(&|l| l.bodies.present), "body", "bodies"))];
+    for (n, what) in [
+        (of(&|l| l.bodies.disclosed), "readable"),
+        (of(&|l| l.bodies.withheld), "withheld"),
+        (of(&|l| l.bodies.erased), "erased"),
+        (of(&|l| l.bodies.missing), "missing"),
+        (of(&|l| l.unsigned), "events unsigned"),
+        (of(&|l| l.unattributed), "events of unknown signers"),
+    ] {
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    }
+    out.line(format!("         {}", parts.join(" · ")));
+    for log in &report.logs {
+        let head = log.head.get(..8).unwrap_or_default();
+        let scope = if log.scope == "whole" { "whole log" } else { "part of log" };
+        let short = log.log.get(..8).unwrap_or_default();
+        let mut line = format!("{} {scope} {short}…  {} leaves · head {head}… · freshness {}", log.verdict, log.size, log.freshness);
+        if let Some(quorum) = log.quorum {
+            line.push_str(if quorum { " · witnessed" } else { " · not witnessed" });
+        }
+        out.line(line);
+        if !log.label.is_empty() {
+            out.line(format!("         its maker calls it: {}", one_line(&log.label)));
+        }
+        for missing in &log.missing_links {
+            let actor = missing.actor.get(..8).unwrap_or_default();
+            out.line(format!("         left out: events {} to {} of actor {actor}…", missing.from, missing.to));
+        }
+        for (bound, word) in [(log.times.not_before.last(), "from leaf"), (log.times.not_after.first(), "below leaf")] {
+            if let Some(bound) = bound {
+                let than = if word == "from leaf" { "not older than" } else { "not younger than" };
+                out.line(format!("         {word} {}: {than} {}", bound.leaf, bound.time));
+            }
+        }
+    }
+    show_problems(&report.problems, report.unlisted, out);
+    if !events.is_empty() {
+        out.line("");
+    }
+    for event in events {
+        let name = event.event_type.as_deref().unwrap_or(&event.kind);
+        let payload = event.payload.as_deref().map(|p| cut(&one_line(p), 100)).unwrap_or_default();
+        let actor: String = event.actor.chars().take(17).collect();
+        out.line(format!("{}  {}  {actor}  {name}  {payload}", event.leaf, event.time));
+    }
+    advise(report, out);
+}
+
+/// What to do next.
+fn advise(report: &BundleReport, out: &mut Output) {
+    if report.verdict == "altered" {
+        out.line("");
+        out.line("This is not what was signed. Keep the file as it is, and ask for another.");
+        return;
+    }
+    let strangers: Vec<&SectionReport> = report.logs.iter().filter(|log| log.verdict == "unproven").collect();
+    if let Some(log) = strangers.iter().find(|log| log.quorum == Some(false)) {
+        out.line("");
+        out.line(format!(
+            "The witnesses that the policy asks for have not signed the checkpoint of log {}….",
+            log.log.get(..8).unwrap_or_default()
+        ));
+    } else if !strangers.is_empty() {
+        out.line("");
+        out.line("Nothing is wrong in itself, but nobody that is trusted here vouches for it.");
+        for log in strangers {
+            out.line(format!("  log {}…  key {}", log.log.get(..8).unwrap_or_default(), log.log_key.as_deref().unwrap_or("(none)")));
+        }
+        out.line("Compare the key with what the owner told you by another way, then pass it with --key.");
+    } else if report.logs.iter().all(|log| log.freshness == "unproven") {
+        out.line("");
+        out.line("Whether newer events exist is not proven: compare with a checkpoint that you kept (--kept).");
+    }
+}
