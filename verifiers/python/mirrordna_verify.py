@@ -606,6 +606,21 @@ def read_identity(data, known=None):
     return identity
 
 
+# The three digests of a version, over its text as it stands (2.3, 2.4).
+
+def scid_of(text, root, scid):
+    unsigned = json_without(text, root, "proof", ("versionId", '"{SCID}"'))
+    return multihash(sha256(unsigned.replace(scid.encode(), b"{SCID}")))
+
+
+def entry_hash(text, root, before):
+    return multihash(sha256(json_without(text, root, "proof", ("versionId", '"%s"' % before))))
+
+
+def proof_message(text, root, proof):
+    return sha256(json_without(text, proof, "proofValue")) + sha256(json_without(text, root, "proof"))
+
+
 def read_version(identity, line):
     """Add one line of a DID log to what the lines before it say."""
     first = not identity.lines
@@ -653,14 +668,9 @@ def read_version(identity, line):
     if not next_hashes:
         raise Refused("nextKeyHashes is empty")
 
-    # SCID and entry hash are over the text without its proof (2.3).
-    if first:
-        unsigned = json_without(text, root, "proof", ("versionId", '"{SCID}"'))
-        if multihash(sha256(unsigned.replace(scid.encode(), b"{SCID}"))) != scid:
-            raise Refused("the SCID is not that of the first version")
-    before = scid if first else identity.version_id
-    entry = multihash(sha256(json_without(text, root, "proof", ("versionId", '"%s"' % before))))
-    if version_id != "%d-%s" % (len(identity.lines) + 1, entry):
+    if first and scid_of(text, root, scid) != scid:
+        raise Refused("the SCID is not that of the first version")
+    if version_id != "%d-%s" % (len(identity.lines) + 1, entry_hash(text, root, scid if first else identity.version_id)):
         raise Refused("versionId has another number or entry hash")
 
     proofs = json_items(members["proof"])
@@ -680,8 +690,7 @@ def read_version(identity, line):
     value = plain_string(proof.get("proofValue"))
     if value[:1] != "z":
         raise Refused("proofValue is not of base58")
-    message = sha256(json_without(text, proofs[0], "proofValue")) + sha256(json_without(text, root, "proof"))
-    if not register(update_keys[signer]).verify(message, base58_decode(value[1:], 64)):
+    if not register(update_keys[signer]).verify(proof_message(text, root, proofs[0]), base58_decode(value[1:], 64)):
         raise Refused("the proof's signature is wrong")
 
     identity.scid, identity.label, identity.digest = scid, label, digest
