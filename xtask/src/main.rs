@@ -1,6 +1,7 @@
 //! One entry for local work and CI alike: `cargo xtask <task>`.
 
 mod coverage;
+mod foreign;
 mod fuzz;
 
 use std::process::{Command, ExitCode};
@@ -12,6 +13,7 @@ const HELP: &str = "cargo xtask TASK
   weight    prove that the smallest builds need no C compiler, and that no build or test here needs tokio
   schemas   write the JSON Schemas of spec/schemas anew, from the Rust types
   vectors   write spec/vectors/ anew
+  foreign   examinations by programs of others, in Python, Go and JavaScript; installs what is missing
   interop   checks by other implementations, and under tokio, that are too heavy for every build
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
   deep      what is too long for every commit: each byte of a file changed once, power lost and writes
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
             run("cargo", &args, &[("MIRRORDNA_VECTORS", "write")])
         }
         "interop" => cargo(&["test", "--locked", "--manifest-path", "testing/interop/Cargo.toml", "--target-dir", "target/interop"]),
+        "foreign" => foreign::examine(),
         "fuzz" => {
             let args: Vec<String> = std::env::args().skip(2).collect();
             let (seconds, named) = match args.split_first() {
