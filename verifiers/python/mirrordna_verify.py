@@ -40,7 +40,9 @@ MAX_NOTE_LINES = 16
 MAX_JSON_DEPTH = 128
 MAX_PROOF = 63
 MAX_LABEL = 512
+MAX_PATH = 126
 MAX_POLICY = 65_536
+MAX_POLICY_LINES = 1_024
 # Findings of a log beyond these are counted, not listed (9.2).
 MAX_LISTED = 256
 
@@ -893,7 +895,7 @@ def consistency_holds(first, second, path, first_root, second_root):
 
 def hashes(data):
     """A proof's bytes as a list of hashes, or None if they are none."""
-    if len(data) % 32 or len(data) > 32 * MAX_PROOF:
+    if len(data) % 32:
         return None
     return [data[i:i + 32] for i in range(0, len(data), 32)]
 
@@ -1071,7 +1073,7 @@ def read_policy(data):
         return name
 
     try:
-        if len(data) > MAX_POLICY:
+        if len(data) > MAX_POLICY or data[:-1].count(b"\n") >= MAX_POLICY_LINES:
             raise Refused("the policy is too long")
         try:
             text = data.decode("utf-8")
@@ -1123,7 +1125,7 @@ class Actor:
     """The chain of one actor as far as it was seen."""
 
     __slots__ = ("identity", "aseq", "last", "signers", "pending",
-                 "asked", "gaps", "starts", "ends", "back", "bringers")
+                 "asked", "gaps", "starts", "ends", "back", "bringers", "unproven")
 
     def __init__(self):
         self.identity = None
@@ -1136,6 +1138,7 @@ class Actor:
         self.gaps = []
         self.starts, self.ends, self.back = [], [], set()
         self.bringers = set()
+        self.unproven = None  # index of the last event, where it came without a path
 
     def shown(self, aseq):
         at = bisect.bisect_right(self.starts, aseq) - 1
@@ -1152,9 +1155,9 @@ class Section:
         self.name = "log " + log.hex()
         self.kept = [note for note in kept if note.origin == origin_of(log)]
         self.problems, self.found = [], 0
-        self.note = self.parse(checkpoint)
+        self.note = checkpoint
         self.further = []       # (note, proof)
-        self.ascends = 0        # size of the last further checkpoint
+        self.ascends = -1       # size of the last further checkpoint
         self.own_valid = False
         self.confirmed = {}     # size -> root of checkpoints that hold
         self.times = {}         # size -> not after, ms, of the checkpoints that are cosigned
@@ -1179,13 +1182,6 @@ class Section:
         if len(self.problems) < MAX_LISTED:
             where = self.name if index is None else "%s leaf %d" % (self.name, index)
             self.problems.append({"code": code, "where": where, "message": message})
-
-    def parse(self, text):
-        try:
-            return read_checkpoint(text)
-        except Refused as reason:
-            self.unread = str(reason)
-            return None
 
     def valid(self, note):
         """Whether a checkpoint names this log and is signed by its key; a finding if not."""
@@ -1220,8 +1216,11 @@ class Section:
 
     # -- bodies: steps 5 and 6 of 9.1, with 16.2
 
-    def body(self, index, leaf, value, body, secret):
-        """Account for a body. The fields of a public one that was read, else None."""
+    def body(self, index, leaf, value, body, secret, asked=True):
+        """Account for a body. The fields of a public one that was read, else None.
+
+        Of an event that only supports others nothing is said about a private body that is not there.
+        """
         public = leaf.kind < FIRST_PRIVATE
         length = leaf.length if public else leaf.length + 48
         fields, held = None, False
@@ -1237,7 +1236,7 @@ class Section:
             if public:
                 self.missing += 1
                 self.problem("body.missing", "The public body of this %s is not there." % kind_name(leaf.kind), index)
-            else:
+            elif asked:
                 self.absent.setdefault(value, []).append(index)
         elif leaf.kind == SEAL or len(body) != length or commitment(leaf.kind, body) != leaf.body:
             self.problem("body.altered", "The stored body is not the one that the event commits to.", index)
@@ -1369,6 +1368,9 @@ class Section:
         if note.origin != origin_of(self.log) or note.size > index or root not in (None, note.root):
             self.problem("anchor.invalid", "The anchor's checkpoint is not one of the tree before it.", index)
             return
+        if (fields[0], bool(fields[2])) not in ((1, False), (2, True)):
+            self.problem("anchor.invalid", "An anchor of another kind, or with another token than its kind has.", index)
+            return
         cosignatures = self.cosigned(note, index)
         earliest = self.policy.not_before(cosignatures)
         if root is not None and earliest is not None:
@@ -1411,11 +1413,8 @@ class Section:
         for actor in self.actors.values():
             for aseq in list(actor.pending):
                 self.settle(actor, aseq)
-        if self.key is None and not self.cut and not self.skipped():
+        if self.key is None and not self.cut:
             self.problem("log.genesis", "The log has no genesis that names a checkpoint key.")
-
-    def skipped(self):
-        return False
 
     def account(self, erased):
         """Bodies that are not there: erased, or missing (8)."""
@@ -1486,12 +1485,7 @@ class Whole(Section):
         self.reached()
 
     def offer(self):
-        if self.note is None:
-            self.problem("checkpoint.invalid", "The checkpoint is malformed: %s." % self.unread)
-        for note, _ in self.further + ([(self.note, None)] if self.note else []):
-            if note is None:
-                self.problem("checkpoint.invalid", "A further checkpoint is malformed.")
-                continue
+        for note, _ in self.further + [(self.note, None)]:
             self.weigh(note)
             if self.valid(note):
                 if note.size < self.tree.size:
@@ -1568,20 +1562,12 @@ class Part(Section):
     def __init__(self, *args):
         super().__init__(*args)
         self.index = -1
-        if self.note is None:
-            self.problem("checkpoint.invalid", "The checkpoint is malformed: %s." % self.unread)
-
-    def skipped(self):
-        """A part without a readable checkpoint is judged no further (16.3)."""
-        return self.note is None
 
     def extent(self):
-        return (self.note.size, self.note.root) if self.note else (0, None)
+        return self.note.size, self.note.root
 
     def event(self, index, role, data, body, secret, path):
         self.events += 1
-        if self.skipped():
-            return
         asked = role == 0
         if index <= self.index or index >= self.note.size:
             self.problem("bundle.order", "The event is out of order, or beyond the checkpoint.", index)
@@ -1592,13 +1578,17 @@ class Part(Section):
         except Refused as reason:
             self.problem("leaf.malformed", "The leaf is malformed: %s." % reason, index)
         else:
-            if not inclusion_holds(index, self.note.size, value, path, self.note.root):
+            if path is None and leaf.kind in WITH_KEY:
+                self.problem("proof.invalid", "An event that brings a key is here without a proof.", index)
+            elif path is not None and not inclusion_holds(index, self.note.size, value, path, self.note.root):
                 self.problem("proof.invalid", "The proof does not lead to the root that was signed.", index)
             self.check(index, leaf)
-            fields = self.body(index, leaf, value, body, secret)
+            fields = self.body(index, leaf, value, body, secret, asked)
             if index == 0 and leaf.kind == GENESIS and not isinstance(body, bytes):
                 self.problem("log.genesis", "The genesis is here without its body.", index)
             self.follow(index, leaf, value, fields, asked)
+            if path is None and leaf.kind not in WITH_KEY:
+                self.actors[leaf.actor].unproven = index
             if fields:
                 self.state(index, leaf, fields)
         if self.events == 1:
@@ -1608,9 +1598,6 @@ class Part(Section):
 
     def offer(self):
         for note, proof in self.further:
-            if note is None:
-                self.problem("checkpoint.invalid", "A further checkpoint is malformed.")
-                continue
             self.weigh(note)
             if self.valid(note):
                 if consistency_holds(note.size, self.note.size, proof, note.root, self.note.root):
@@ -1647,8 +1634,17 @@ class Part(Section):
         if finding:
             self.problem(finding[0], finding[1], index)
 
+    def unfixed(self, actor):
+        """An event without a path that the next one of its actor does not fix (16.3 step 3)."""
+        if actor.unproven is not None:
+            self.problem("proof.invalid", "The event has no proof, and no event after it stands for one.", actor.unproven)
+            actor.unproven = None
+
     def place(self, actor, index, leaf, value, asked):
         before, broken = actor.aseq, False
+        if before is not None and (leaf.aseq, leaf.prev) == (before + 1, actor.last):
+            actor.unproven = None
+        self.unfixed(actor)
         if before is not None and leaf.aseq <= before:
             broken = True
             actor.back.add(leaf.aseq)
@@ -1697,7 +1693,9 @@ class Part(Section):
 
     def finish(self):
         super().finish()
-        if not self.cut and not self.skipped():
+        if not self.cut:
+            for actor in self.actors.values():
+                self.unfixed(actor)
             self.compare_kept(self.note.size, self.confirmed)
 
 
@@ -1827,9 +1825,16 @@ class Judge:
         if log in self.logs or log in self.named:
             raise Malformed("a section stands twice, or after one that goes on from it")
         kind = Part if scope else Whole
-        section = kind(log, checkpoint.encode("utf-8"), label, self.policy, self.kept)
+        section = kind(log, self.checkpoint(checkpoint), label, self.policy, self.kept)
         self.logs[log] = section
         self.sections.append(section)
+
+    @staticmethod
+    def checkpoint(text):
+        try:
+            return read_checkpoint(text.encode("utf-8"))
+        except Refused as reason:
+            raise Malformed("a checkpoint that is none: %s" % reason) from None
 
     def take_checkpoint(self, section, text, proof):
         if section.events:
@@ -1839,14 +1844,10 @@ class Judge:
         path = None if proof is None else hashes(proof)
         if proof is not None and path is None:
             raise Malformed("a proof that is no list of hashes")
-        try:
-            note = read_checkpoint(text.encode("utf-8"))
-        except Refused:
-            note = None
-        else:
-            if note.size <= section.ascends or section.note is not None and note.size >= section.note.size:
-                raise Malformed("checkpoints out of their order")
-            section.ascends = note.size
+        note = self.checkpoint(text)
+        if not section.ascends < note.size < section.note.size:
+            raise Malformed("checkpoints out of their order")
+        section.ascends = note.size
         section.further.append((note, path))
 
     def take_event(self, section, index, role, leaf, body, secret, path):
@@ -1854,11 +1855,12 @@ class Judge:
             if index != section.events or role != 0 or path is not None:
                 raise Malformed("an event out of its order, or not of a whole section")
         else:
-            if role > 1 or path is None:
+            if role > 1 or path is None and role == 0:
                 raise Malformed("an event with another role, or without a proof")
-            path = hashes(path)
-            if path is None:
-                raise Malformed("a proof that is no list of hashes")
+            if path is not None:
+                path = hashes(path)
+                if path is None or len(path) > MAX_PATH:
+                    raise Malformed("a proof that is no list of hashes")
         self.events += 1
         section.event(index, role, leaf, body, secret, path)
 
@@ -1894,8 +1896,6 @@ class Judge:
     def compare(before, section, again):
         """Hold a log against what the one that goes on from it says (9.4)."""
         _, size, root = section.adopted
-        if before.skipped():
-            return
         if again:
             before.problem("log.adopted", "Two logs go on from this one.")
         elif before.extent() != (size, root):
