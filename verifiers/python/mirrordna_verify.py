@@ -1174,7 +1174,6 @@ class Section:
         self.unsigned = self.unattributed = 0
         self.links, self.disputed = [], []
         self.freshness = "unproven"
-        self.cut = False        # the file is malformed from somewhere in this section on
         self.verdict = None
 
     def problem(self, code, message, index=None):
@@ -1413,7 +1412,7 @@ class Section:
         for actor in self.actors.values():
             for aseq in list(actor.pending):
                 self.settle(actor, aseq)
-        if self.key is None and not self.cut:
+        if self.key is None:
             self.problem("log.genesis", "The log has no genesis that names a checkpoint key.")
 
     def account(self, erased):
@@ -1421,7 +1420,7 @@ class Section:
         for value, indexes in self.absent.items():
             if any(value in refs for refs in erased):
                 self.erased += len(indexes)
-            elif not self.cut:
+            else:
                 self.missing += len(indexes)
                 for index in indexes:
                     self.problem("body.missing", "A body is not there, and no erase event names it.", index)
@@ -1459,7 +1458,6 @@ class Whole(Section):
         self.tree = Tree()
         self.expected = {}  # size -> checkpoint
         self.roots = {note.size: None for note in self.kept}
-        self.covered = None  # size of the section's own checkpoint, once it proved to be one
 
     def extent(self):
         return self.tree.size, self.tree.root()
@@ -1492,8 +1490,6 @@ class Whole(Section):
                     self.problem("checkpoint.invalid", "A checkpoint covers no leaf.")
                 else:
                     self.expected[note.size] = note
-                    if note is self.note:
-                        self.covered = note.size
         self.further = []
 
     def reached(self):
@@ -1509,7 +1505,7 @@ class Whole(Section):
                     self.own_valid = True
             elif note is not None:
                 self.problem("log.forked", "The tree of %d leaves is not the one that was signed." % size)
-        if self.covered is not None and size == self.covered + 1:
+        if size == self.note.size + 1:
             self.problem("bundle.tail", "Leaves follow that the checkpoint does not cover.", size - 1)
 
     def chain(self, leaf, value, fields):
@@ -1547,8 +1543,6 @@ class Whole(Section):
 
     def finish(self):
         super().finish()
-        if self.cut:
-            return
         for note in self.expected.values():
             self.problem("log.truncated", "A checkpoint covers %d leaves, %d are here." % (note.size, self.tree.size))
         self.compare_kept(self.tree.size, {k: r for k, r in self.roots.items() if r is not None})
@@ -1642,7 +1636,8 @@ class Part(Section):
 
     def place(self, actor, index, leaf, value, asked):
         before, broken = actor.aseq, False
-        if before is not None and (leaf.aseq, leaf.prev) == (before + 1, actor.last):
+        if before is not None and leaf.aseq <= before + 1:
+            # It fixes the one before it, or the finding is that the chain is broken.
             actor.unproven = None
         self.unfixed(actor)
         if before is not None and leaf.aseq <= before:
@@ -1693,10 +1688,9 @@ class Part(Section):
 
     def finish(self):
         super().finish()
-        if not self.cut:
-            for actor in self.actors.values():
-                self.unfixed(actor)
-            self.compare_kept(self.note.size, self.confirmed)
+        for actor in self.actors.values():
+            self.unfixed(actor)
+        self.compare_kept(self.note.size, self.confirmed)
 
 
 # --- judging a bundle (16) ----------------------------------------------------------------
@@ -1766,6 +1760,7 @@ class Judge:
     def __init__(self, policy, kept=()):
         self.policy, self.kept = policy, list(kept)
         self.sections, self.problems = [], []
+        self.current = None
         self.logs, self.named = {}, set()
         self.events = 0
 
@@ -1792,18 +1787,18 @@ class Judge:
             if stream.read(1):
                 self.problem("bundle.trailing", "Bytes follow the last frame.")
         except Malformed as reason:
+            # The section that it was in ends here too, with what it lacks.
             self.problem("bundle.malformed", "The file is malformed after %d events: %s." % (self.events, reason))
-            if self.sections:
-                self.sections[-1].cut = True
-                self.close()
+            self.close()
         except Truncated:
             self.problem("bundle.truncated", "The file ends before its last frame.")
             self.close()
         self.conclude()
 
     def close(self):
-        if self.sections:
-            section = self.sections[-1]
+        """End the section that is read, if there is one."""
+        section, self.current = self.current, None
+        if section:
             section.finish()
             if section.adopted:
                 self.named.add(section.adopted[0])
@@ -1811,12 +1806,12 @@ class Judge:
     def take(self, tag, items):
         if tag == 0:
             self.open(*items)
-        elif not self.sections:
+        elif self.current is None:
             raise Malformed("something stands before the first section")
         elif tag == 2:
-            self.take_checkpoint(self.sections[-1], *items)
+            self.take_checkpoint(self.current, *items)
         else:
-            self.take_event(self.sections[-1], *items)
+            self.take_event(self.current, *items)
 
     def open(self, log, scope, checkpoint, label):
         if scope > 1 or len(label.encode("utf-8")) > MAX_LABEL:
@@ -1826,7 +1821,7 @@ class Judge:
             raise Malformed("a section stands twice, or after one that goes on from it")
         kind = Part if scope else Whole
         section = kind(log, self.checkpoint(checkpoint), label, self.policy, self.kept)
-        self.logs[log] = section
+        self.current = self.logs[log] = section
         self.sections.append(section)
 
     @staticmethod
