@@ -193,6 +193,8 @@ struct Section {
     events: u64,
     /// Size and root of checkpoints of this log that were kept elsewhere.
     kept: Vec<(u64, Hash)>,
+    /// Such a one is signed by another key than this log's.
+    strange: bool,
     times: Times,
 }
 
@@ -329,6 +331,9 @@ impl Judge {
         let place = format!("frame after {} events", self.events);
         self.problem("bundle.malformed", &place, e.why.to_owned());
         self.state = State::Lost;
+        if let Some(section) = self.sections.last_mut() {
+            section.ledger.abandon();
+        }
     }
 
     fn frame(&mut self, frame: &[u8], each: &mut dyn FnMut(&Event<'_>)) -> Result<(), Malformed> {
@@ -376,8 +381,8 @@ impl Judge {
         }
         let own = Named::read(&self.policy, checkpoint, None)?;
         let ledger = match scope {
-            Scope::Whole => Ledger::new(Trust::none()),
-            Scope::Part => Ledger::part(Trust::none(), own.size, own.root),
+            Scope::Whole => Ledger::new(Trust::none()).of(log),
+            Scope::Part => Ledger::part(Trust::none(), own.size, own.root).of(log),
         };
         self.sections.push(Section {
             log,
@@ -387,6 +392,7 @@ impl Judge {
             ledger,
             events: 0,
             kept: Vec::new(),
+            strange: false,
             times: Times::default(),
         });
         Ok(())
@@ -511,9 +517,9 @@ impl Section {
         let origin = note::origin(&self.log);
         let own = self.size();
         for kept in kept.iter().filter(|k| k.origin == origin) {
-            // What another key has signed says nothing about this log.
             let signed = |key| Note::parse(kept.text.as_bytes()).is_ok_and(|n| n.signed_by(&origin, key));
             if !self.ledger.log_key().is_some_and(signed) {
+                self.strange = true;
                 continue;
             }
             self.kept.push((kept.size, kept.root));
@@ -545,6 +551,10 @@ impl Section {
     /// Whether the section is as new as what was kept.
     fn freshness(&mut self) -> Freshness {
         let own = self.size();
+        if self.strange {
+            self.ledger.problem("log.forked", "checkpoint".to_owned(), "another key has signed the checkpoint that was kept".to_owned());
+            return Freshness::Forked;
+        }
         if let Some(longest) = self.kept.iter().map(|(size, _)| *size).max().filter(|size| *size > own) {
             let message = format!("ends at {own}, and a checkpoint of {longest} was kept");
             self.ledger.problem("log.rolled_back", "checkpoint".to_owned(), message);
@@ -574,9 +584,6 @@ impl Section {
         let origin = note::origin(&self.log);
         let size = self.size();
         let Self { log, label, scope, checkpoints, mut ledger, events, mut times, .. } = self;
-        if ledger.log().is_some_and(|id| id != log) {
-            ledger.problem("leaf.wrong_log", "section".to_owned(), "its leaves are of another log than it says".to_owned());
-        }
         if scope == Scope::Whole && events > size {
             ledger.problem("bundle.tail", format!("leaf {size}"), "stands after what the checkpoint covers".to_owned());
         }

@@ -131,13 +131,14 @@ pub struct Report {
     /// Fingerprint (SHA-256) of the log key that the genesis names: what a
     /// stranger compares with what the owner told them by another way.
     pub log_key: Option<Hash>,
-    /// Number of actors with a chain.
+    /// Number of actors with a chain, without the log's own.
     pub identities: u64,
     /// Accounting of bodies.
     pub bodies: Bodies,
     /// Events no later signature of their own signer covers.
     pub unsigned: u64,
-    /// Events of a part that were asked for, and whose signer's key it lacks.
+    /// Events of a part that were asked for and that nothing in it shows to be
+    /// their actor's: it lacks the key, or the signature.
     pub unattributed: u64,
     /// What a part leaves out between events that were asked for.
     pub missing_links: Vec<MissingLink>,
@@ -245,8 +246,11 @@ impl Actor {
 pub struct Ledger {
     trust: Trust,
     vouched: bool,
+    abandoned: bool,
     log: Option<[u8; 16]>,
     log_key: Option<PublicKey>,
+    /// The actor of the genesis.
+    system: Option<Hash>,
     frontier: Frontier,
     part: Option<Part>,
     /// Index of the leaf that is looked at, or of the next one.
@@ -274,8 +278,10 @@ impl Ledger {
         Self {
             trust,
             vouched: false,
+            abandoned: false,
             log: None,
             log_key: None,
+            system: None,
             frontier: Frontier::new(),
             part: None,
             here: 0,
@@ -300,6 +306,14 @@ impl Ledger {
     pub fn part(trust: Trust, size: u64, root: Hash) -> Self {
         let part = Part { size, root, next: 0, chained: false, taken: 0, unattributed: 0, missing_links: Vec::new() };
         Self { part: Some(part), confirmed: BTreeMap::from([(size, root)]), ..Self::new(trust) }
+    }
+
+    /// The same walk, over a log whose id is known beforehand: leaves of another
+    /// one are findings from the first on.
+    #[must_use]
+    pub const fn of(mut self, log: [u8; 16]) -> Self {
+        self.log = Some(log);
+        self
     }
 
     /// Number of leaves: those taken so far, or those of the tree that a part is
@@ -358,6 +372,12 @@ impl Ledger {
     #[must_use]
     pub const fn erased(&self) -> &BTreeSet<Hash> {
         &self.erased
+    }
+
+    /// The caller cannot go on, and says so itself: what only the end of the log
+    /// would have shown is no finding.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     /// Counts leaves as erased that a log which goes on from this one names.
@@ -491,7 +511,8 @@ impl Ledger {
         if !in_order {
             let p = self.at("bundle.order", "is not above the one before it, or not below the size of the checkpoint");
             self.note_problem(p);
-        } else if proven == Some(false) || (proven.is_none() && asked) {
+        }
+        if proven == Some(false) || (proven.is_none() && asked) {
             let p = self.at("proof.invalid", "its proof does not lead to the root of the checkpoint");
             self.note_problem(p);
         }
@@ -543,6 +564,7 @@ impl Ledger {
             self.note_problem(p);
         }
         if let Some(PublicBody::Genesis { log_key, .. }) = &public {
+            self.system = Some(header.actor);
             match PublicKey::new(log_key) {
                 Some(key) => self.log_key = Some(key),
                 None => {
@@ -804,6 +826,12 @@ impl Ledger {
     /// Ends the walk.
     #[must_use]
     pub fn finish(mut self) -> Report {
+        if self.abandoned {
+            let erased = &self.erased;
+            self.absent.retain(|hash, _| erased.contains(hash));
+            self.expected.clear();
+            self.actors.values_mut().for_each(|actor| actor.part.chained = None);
+        }
         for (hash, index) in core::mem::take(&mut self.absent) {
             if self.erased.contains(&hash) {
                 self.bodies.erased += 1;
@@ -823,12 +851,13 @@ impl Ledger {
                 "the log is shorter than a checkpoint it signed".to_owned(),
             );
         }
-        if self.log_key.is_none() {
+        if self.log_key.is_none() && !self.abandoned {
             self.problem("log.genesis", "leaf 0".to_owned(), "the log has no readable genesis".to_owned());
         }
         let trusted = self.vouched || self.log_key.as_ref().is_some_and(|k| self.trust.accepts(k));
         let part = self.part.as_ref();
-        let unattributed = part.map_or(0, |p| p.unattributed);
+        let unsigned: u64 = self.actors.values().map(|a| a.part.unsigned + a.signers.values().map(|s| s.unsigned).sum::<u64>()).sum();
+        let unattributed = part.map_or(0, |p| p.unattributed + unsigned);
         let verdict = if !self.problems.is_empty() {
             Verdict::Altered
         } else if trusted && self.checkpoint.is_some() && unattributed == 0 {
@@ -843,9 +872,10 @@ impl Ledger {
             taken: part.map_or(self.frontier.size(), |p| p.taken),
             root: part.map_or_else(|| self.frontier.root(), |p| p.root),
             log_key: self.log_key.as_ref().map(PublicKey::fingerprint),
-            identities: self.actors.len() as u64,
+            identities: self.actors.iter().filter(|(digest, actor)| actor.did.is_some() && Some(*digest) != self.system.as_ref()).count()
+                as u64,
             bodies: self.bodies,
-            unsigned: self.actors.values().map(|a| a.part.unsigned + a.signers.values().map(|s| s.unsigned).sum::<u64>()).sum(),
+            unsigned,
             unattributed,
             missing_links: self.part.map(|p| p.missing_links).unwrap_or_default(),
             checkpoint: self.checkpoint,

@@ -84,7 +84,7 @@ fn show(report: &BundleReport, events: &[TimelineEvent], out: &mut Output) {
         (of(&|l| l.bodies.erased), "erased"),
         (of(&|l| l.bodies.missing), "missing"),
         (of(&|l| l.unsigned), "events unsigned"),
-        (of(&|l| l.unattributed), "events of unknown signers"),
+        (of(&|l| l.unattributed), "events not shown to be their actor's"),
     ] {
         if n > 0 {
             parts.push(format!("{n} {what}"));

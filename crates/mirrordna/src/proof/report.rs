@@ -47,7 +47,8 @@ pub struct SectionReport {
     pub bodies: SectionBodies,
     /// Events that no later signature of their own signer covers.
     pub unsigned: u64,
-    /// Events that were asked for, and whose signer's key the section lacks.
+    /// Events of a part that were asked for and that nothing in it shows to be
+    /// their actor's: it lacks the key, or the signature.
     pub unattributed: u64,
     /// Whether nothing was left out between the events that were asked for.
     pub chain_complete: bool,
@@ -147,7 +148,7 @@ impl From<&LogJudgement> for SectionReport {
             events: report.taken,
             head: hex(&report.root),
             log_key: report.log_key.as_ref().map(|key| hex(key)),
-            identities: report.identities.saturating_sub(1),
+            identities: report.identities,
             bodies: SectionBodies {
                 present: report.bodies.present,
                 disclosed: report.bodies.disclosed,

@@ -371,7 +371,7 @@ impl<'a> LogWalk<'a> {
         let report = ledger.finish();
         totals.events += report.size;
         if !forked {
-            totals.identities += report.identities.saturating_sub(1);
+            totals.identities += report.identities;
         }
         totals.bodies.present += report.bodies.present.saturating_sub(self.locked);
         totals.bodies.locked += self.locked;
