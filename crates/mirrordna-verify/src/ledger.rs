@@ -583,11 +583,11 @@ impl Ledger {
                 self.note_problem(p);
             }
         }
-        if let Some(PublicBody::Anchor { kind, note, token }) = &public {
-            if let Err(why) = self.anchor(*kind, note, token) {
-                let p = self.at("anchor.invalid", &why);
-                self.note_problem(p);
-            }
+        if let Some(PublicBody::Anchor { kind, note, token }) = &public
+            && let Err(why) = self.anchor(*kind, note, token)
+        {
+            let p = self.at("anchor.invalid", &why);
+            self.note_problem(p);
         }
         if let Some(PublicBody::Erase { count, .. }) = &public {
             if *count != header.refs.len() as u64 {
