@@ -1277,7 +1277,7 @@ class Section:
     def certify(self, actor, leaf, fields):
         """The finding, if any, about an epoch.open of an actor whose identity is known."""
         key, version, limit, certificate, _ = fields
-        message = (b"\x86\x6dmdna.v1.epoch\x50" + self.log + b"\x58\x20" + leaf.actor + b"\x58\x20" + key
+        message = (b"\x86\x6dmdna.v1.epoch\x50" + leaf.log + b"\x58\x20" + leaf.actor + b"\x58\x20" + key
                    + cbor_uint(version) + cbor_uint(limit))
         if version != len(actor.identity.lines):
             return "epoch.uncertified", "The certificate is not by the newest version of the identity."
@@ -1341,7 +1341,7 @@ class Section:
         if leaf.kind == GENESIS:
             if register(fields[1]) is None:
                 self.problem("log.genesis", "The checkpoint key is no acceptable Ed25519 key.", index)
-            elif index == 0:
+            elif self.key is None:
                 self.key, self.system = fields[1], leaf.actor
                 self.database, self.tenant = fields[2], fields[3]
         elif leaf.kind == ERASE:
@@ -1435,7 +1435,7 @@ class Section:
     def report(self):
         size, head = self.extent()
         return {
-            "log": self.log.hex(), "scope": self.scope, "verdict": self.verdict, "size": size, "events": self.events,
+            "log": self.log.hex(), "scope": self.scope, "label": self.label, "verdict": self.verdict, "size": size, "events": self.events,
             "head": head.hex() if head is not None else None,
             "log_key": hashlib.sha256(self.key).hexdigest() if self.key is not None else None,
             "identities": self.identities(),
@@ -1445,6 +1445,9 @@ class Section:
             "chain_complete": not self.links, "missing_links": self.links,
             "freshness": self.freshness, "quorum": self.quorum,
             "adopted": self.adopted[0].hex() if self.adopted else None, "disputed": self.disputed,
+            # Leaves from `leaf` on are not before, leaves below it not after `time`.
+            "times": {name: [{"leaf": leaf, "time": moment(ms)} for leaf, ms in sorted(bounds)]
+                      for name, bounds in (("not_before", self.before), ("not_after", self.after))},
         }
 
 

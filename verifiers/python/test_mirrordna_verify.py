@@ -1067,6 +1067,10 @@ class Witnesses(Case):
         self.assertEqual(self.bounds(log.whole(note=last, further=[first]), policy), [
             (0, None, (t + 5) * 1000), (1, None, (t + 5) * 1000), (2, None, (t + 5) * 1000),
             (3, (t + 8) * 1000, (t + 20) * 1000), (4, (t + 8) * 1000, (t + 20) * 1000)])
+        times = judge(pack(log.whole(note=last, further=[first])), policy)["logs"][0]["times"]
+        self.assertEqual(times, {
+            "not_before": [{"leaf": 3, "time": "2026-02-02T02:40:08.000Z"}],
+            "not_after": [{"leaf": 3, "time": "2026-02-02T02:40:05.000Z"}, {"leaf": 5, "time": "2026-02-02T02:40:20.000Z"}]})
         # Where the anchor's checkpoint is not given, it proves nothing.
         self.assertEqual(self.bounds(log.whole(note=last), policy)[3], (3, None, (t + 20) * 1000))
         # A quorum of two is reached by the first checkpoint only, and later.
@@ -1598,8 +1602,8 @@ class Command(unittest.TestCase):
         report = json.loads(self.run_it("--json", path).stdout)
         self.assertEqual(set(report), {"verdict", "logs", "problems", "unlisted"})
         self.assertEqual(set(report["logs"][0]), {
-            "log", "scope", "verdict", "size", "events", "head", "log_key", "identities", "bodies", "unsigned",
-            "unattributed", "chain_complete", "missing_links", "freshness", "quorum", "adopted", "disputed"})
+            "log", "scope", "label", "verdict", "size", "events", "head", "log_key", "identities", "bodies", "unsigned",
+            "unattributed", "chain_complete", "missing_links", "freshness", "quorum", "adopted", "disputed", "times"})
         events = json.loads(self.run_it("--json", "--show", path).stdout)["events"]
         self.assertEqual(len(events), 12)
         self.assertEqual(events[3]["unreadable"], "the row does not open")
