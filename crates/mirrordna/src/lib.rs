@@ -77,6 +77,7 @@ mod records;
 mod sessions;
 mod snapshots;
 mod system;
+pub mod tiles;
 mod timeline;
 mod url;
 mod verify;
