@@ -15,6 +15,7 @@ pub mod cipher;
 pub mod error;
 pub mod id;
 pub mod identity;
+pub mod jcs;
 pub mod keys;
 pub mod limits;
 pub mod memory;
