@@ -44,6 +44,10 @@ pub mod schema {
     pub const OTHER: u64 = 15;
     /// A piece of a large payload.
     pub const PART: u64 = 16;
+    /// A call of a tool: requested, or completed.
+    pub const TOOL_CALL: u64 = 20;
+    /// A statement that calls belong together.
+    pub const EVIDENCE: u64 = 21;
 }
 
 /// Field numbers that mean the same in every schema.

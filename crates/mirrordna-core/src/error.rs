@@ -110,6 +110,22 @@ codes! {
     Entropy = 4011, "system.entropy", true, "The operating system gave no randomness; nothing was created.";
     /// The engine was closed.
     StoreClosed = 4012, "store.closed", false, "Open the database again; a closed engine does nothing more.";
+    /// A call id is taken by another call.
+    ToolExists = 5020, "tool.exists", false, "Give each call an id of its own; the same call again returns the first result.";
+    /// A call has another outcome already.
+    ToolCompleted = 5021, "tool.completed", false, "A call completes once: record another attempt as a call of its own, with attempt_of.";
+    /// A call has not completed.
+    ToolIncomplete = 5022, "tool.incomplete", false, "Record its outcome first; `mirrordna tool list --open` shows the calls that have none.";
+    /// A citation names a call that is not in this tenant's log.
+    CitationUnknown = 5023, "citation.unknown", false, "Do not use the answer: nothing records the call that it cites.";
+    /// A citation says other things of a call than the log.
+    CitationForged = 5024, "citation.forged", false, "Do not use the answer: what it cites was changed.";
+    /// A citation is of a call that served another request.
+    CitationOtherRequest = 5025, "citation.other_request", false, "Do not use the answer: cite calls that were made for this request.";
+    /// A citation names another log than this tenant's.
+    CitationOtherTenant = 5026, "citation.other_tenant", false, "Do not use the answer: a citation holds in the log of its own tenant only.";
+    /// A citation names a repeated event of a call instead of its own.
+    CitationReplayed = 5027, "citation.replayed", false, "Do not use the answer: somebody recorded an outcome of the call a second time.";
     /// A file to import cannot be read.
     ImportUnreadable = 7001, "import.unreadable", false, "Check the path and its permissions.";
     /// A file to import has a format that is not recognised.

@@ -24,6 +24,7 @@ pub mod record;
 pub mod session;
 pub mod time;
 pub mod timeline;
+pub mod tool;
 
 pub use error::{Code, Error, Result};
 pub use mirrordna_verify as verify;

@@ -32,6 +32,9 @@ pub const IMPORT_CONVERSATION: usize = 32 << 20;
 pub const RESULTS: usize = 10_000;
 /// Most sessions in a chain of parents.
 pub const LINEAGE: usize = 10_000;
+/// Most calls that one statement of evidence names: it refers to both events of
+/// each.
+pub const EVIDENCE_CALLS: usize = REFS / 2;
 /// Most logs that go on from each other: a view stands on one of each.
 pub const FORKS: usize = 256;
 /// Most events that one proof is asked for.

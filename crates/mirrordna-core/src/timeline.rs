@@ -56,19 +56,21 @@ pub struct Draft {
     pub body: DraftBody,
     /// Leaf hashes it refers to.
     pub refs: Vec<Hash>,
+    /// It is signed itself, whatever its kind asks for.
+    pub signed: bool,
 }
 
 impl Draft {
     /// An event with a public body.
     #[must_use]
     pub fn public(body: &PublicBody<'_>) -> Self {
-        Self { kind: body.kind(), session: [0; 16], body: DraftBody::Public(body.encode()), refs: Vec::new() }
+        Self { kind: body.kind(), session: [0; 16], body: DraftBody::Public(body.encode()), refs: Vec::new(), signed: false }
     }
 
     /// An event without a body.
     #[must_use]
     pub const fn empty(kind: Kind) -> Self {
-        Self { kind, session: [0; 16], body: DraftBody::None, refs: Vec::new() }
+        Self { kind, session: [0; 16], body: DraftBody::None, refs: Vec::new(), signed: false }
     }
 
     /// An event with a private body, which is encrypted here.
@@ -81,7 +83,7 @@ impl Draft {
         let row = cipher::seal(&secret, Binding { log, actor, kind }, &plain)?;
         let commitment = hash::private_body(&row);
         let sealed = Sealed { row, commitment, length: plain.len() as u64, secret, subject };
-        Ok(Self { kind, session: [0; 16], body: DraftBody::Private(Box::new(sealed)), refs: Vec::new() })
+        Ok(Self { kind, session: [0; 16], body: DraftBody::Private(Box::new(sealed)), refs: Vec::new(), signed: false })
     }
 
     /// The same, in a session.
@@ -101,6 +103,13 @@ impl Draft {
         }
         self.refs = refs;
         Ok(self)
+    }
+
+    /// The same, signed at once instead of by a later event of its chain.
+    #[must_use]
+    pub const fn signed(mut self) -> Self {
+        self.signed = true;
+        self
     }
 
     /// The bytes stored beside the leaf, if any.
@@ -258,10 +267,11 @@ impl NewEvent {
     }
 }
 
-/// The type of an application event's body.
+/// The type of an event's body: an application's own, a call of a tool, a
+/// statement of evidence.
 #[must_use]
 pub fn event_type(body: &Body) -> Option<&str> {
-    (body.schema == schema::EVENT).then(|| body.text(TYPE)).flatten()
+    matches!(body.schema, schema::EVENT | schema::TOOL_CALL | schema::EVIDENCE).then(|| body.text(TYPE)).flatten()
 }
 
 #[cfg(test)]

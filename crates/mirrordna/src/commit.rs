@@ -412,6 +412,7 @@ impl<'a> Staged<'a> {
         let header = item.draft.place(&place);
         let sign = self.sign_all
             || header.kind.must_be_signed()
+            || item.draft.signed
             || !matches!(item.speaker, Speaker::Epoch(_))
             || aseq % SIGN_EVERY == SIGN_EVERY - 1;
         let data = leaf_data(&header, sign.then_some(key));

@@ -34,6 +34,7 @@
 //! | choose keys, passphrase, durability, a head witness | [`Builder`] |
 //! | remember, find, correct and archive | [`Memories`] |
 //! | say what an agent did, and follow it | [`Timeline`], [`Follow`] |
+//! | record calls of tools, and check what cites them | [`Tools`], [`ToolCitation`], [`Evidence`] |
 //! | keep conversations apart, and continue them | [`Sessions`] |
 //! | go back to a state | [`Snapshots`] |
 //! | know whether anything was altered | [`Engine::verify`], [`VerifyReport`] |
@@ -79,6 +80,7 @@ mod snapshots;
 mod system;
 pub mod tiles;
 mod timeline;
+mod tools;
 mod url;
 mod verify;
 mod view;
@@ -97,6 +99,7 @@ pub use memories::{Add, Hit, Memories, Search, Step, Written};
 pub use mirrordna_core::identity::IdentityType;
 pub use mirrordna_core::memory::{Content, Memory, MemoryPatch, NewMemory, Tier};
 pub use mirrordna_core::session::{NewSession, Session};
+pub use mirrordna_core::tool::{ContentHash, HashForm, Missing, MissingLink, NewCall, Outcome, Status, ToolCall, ToolCitation};
 pub use mirrordna_core::{Clock, Code, Entropy, Error, Result, limits, time};
 #[cfg(feature = "compat")]
 pub use mirrordna_upstream::entities;
@@ -106,6 +109,7 @@ pub use sessions::{SessionHandle, Sessions};
 pub use snapshots::{Comparison, Restored, Snapshot, Snapshots};
 pub use system::{SystemClock, SystemEntropy};
 pub use timeline::{Timeline, TimelineEvent};
+pub use tools::{Call, CallListing, Evidence, EvidenceChain, Tools};
 pub use url::{StoreUrl, default_store};
 pub use verify::{BodyCounts, Finding, LogReport, VerifyReport};
 pub use witness::Witness;

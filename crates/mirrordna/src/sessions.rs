@@ -5,6 +5,7 @@ use crate::identities::{Identities, Identity};
 use crate::listing::{Listing, Of};
 use crate::memories::Memories;
 use crate::timeline::Timeline;
+use crate::tools::Tools;
 use mirrordna_core::body::schema;
 use mirrordna_core::identity::IdentityType;
 use mirrordna_core::session::{NewSession, PREFIX, Session, end_body};
@@ -213,6 +214,18 @@ impl SessionHandle {
     #[must_use]
     pub fn timeline(&self) -> Timeline {
         Timeline { tenant: self.tenant.clone(), actor: Some(self.agent), session: Some(self.id.clone()), subject: self.subject.clone() }
+    }
+
+    /// Calls of tools in this session.
+    #[must_use]
+    pub fn tools(&self) -> Tools {
+        Tools {
+            tenant: self.tenant.clone(),
+            actor: Some(self.agent),
+            session: Some(self.id.clone()),
+            subject: self.subject.clone(),
+            user: self.user.clone(),
+        }
     }
 
     /// Ends the session.

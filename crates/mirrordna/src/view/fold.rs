@@ -7,6 +7,7 @@ use crate::log::Log;
 use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::identity::IdentityType;
 use mirrordna_core::timeline::TILE;
+use mirrordna_core::tool;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::verify::hash;
@@ -153,6 +154,17 @@ impl View {
         Ok(short(&digest))
     }
 
+    /// Notes a call of a tool where records are noted, and under its request.
+    fn called(&mut self, log: &Log, event: &Event, request: &str) -> Result<u16> {
+        let (leaf, schema) = (event.index, schema::TOOL_CALL as u16);
+        self.index.put(Key::new(space::SCHEMA).schema(schema).number(leaf), []);
+        self.index.put(Key::new(space::RECORD_OF_ACTOR).bytes(&short(&event.header.actor)).schema(schema).number(leaf), []);
+        if log.tags.is_some() {
+            self.index.put(Key::new(space::REQUEST).bytes(&log.once_tag(&["tool.request", request])?).number(leaf), []);
+        }
+        Ok(schema)
+    }
+
     /// Returns the schema of the record that the event created, if it did.
     fn apply_private(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
         let leaf = event.index;
@@ -163,6 +175,9 @@ impl View {
             }
         }
         let kind = event.header.kind;
+        if let Some(request) = tool::request_id(body).filter(|_| kind == Kind::EVENT) {
+            return self.called(log, event, request).map(Some);
+        }
         if !matches!(kind, Kind::RECORD_PUT | Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) {
             return Ok(None);
         }

@@ -26,7 +26,7 @@ pub(super) const LARGEST: u64 = FREEZE * FANOUT as u64;
 /// Blocks that one transaction writes.
 const STEP: usize = 1_024;
 /// Version of keys, values, segments and manifest together.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Where the manifest is: segment and block.
 const MANIFEST: (u32, u32) = (0, 0);
 /// What the manifest's MAC is for.
@@ -54,6 +54,8 @@ pub(super) mod space {
     pub(crate) const NAME: u8 = b'N';
     /// `tag 16` -> leaf 8: events by their idempotency tag.
     pub(crate) const ONCE: u8 = b'O';
+    /// `tag 16, leaf 8`: calls of tools by the keyed tag of their request.
+    pub(crate) const REQUEST: u8 = b'Q';
     /// `record 8` -> schema 2, flags 1, actor 16, session 16.
     pub(crate) const RECORD: u8 = b'R';
     /// `session 16, leaf 8` -> schema of the record it created, if it did.
@@ -68,7 +70,7 @@ pub(super) mod space {
 fn part(key: &[u8]) -> Option<&[u8]> {
     match key.first()? {
         &space::ID | &space::ONCE | &space::ACTOR | &space::IMPORT | &space::RECORD | &space::TILE => Some(key),
-        &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME => key.get(..17),
+        &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::REQUEST => key.get(..17),
         &space::RECORD_OF_ACTOR => key.get(..19),
         _ => None,
     }

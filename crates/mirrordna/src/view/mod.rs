@@ -408,6 +408,25 @@ impl View {
         Ok(out)
     }
 
+    /// Leaves of the calls of tools of a request, a session or an actor, from one
+    /// on, until `each` returns false.
+    pub(crate) fn calls(&self, tx: &dyn ReadTx, log: &Log, of: Calls, start: u64, each: &mut dyn FnMut(u64) -> Result<bool>) -> Result<()> {
+        let schema = schema::TOOL_CALL as u16;
+        let prefix = match of {
+            Calls::OfRequest(tag) => Key::new(space::REQUEST).bytes(&tag),
+            Calls::OfSession(session) => Key::new(space::EVENT_OF_SESSION).bytes(&session),
+            Calls::OfActor(actor) => Key::new(space::RECORD_OF_ACTOR).bytes(&short(&actor)).schema(schema),
+            Calls::All => Key::new(space::SCHEMA).schema(schema),
+        };
+        let mixed = matches!(of, Calls::OfSession(_));
+        self.scan(tx, log, prefix, start, &mut |key, value| {
+            if mixed && *value != schema.to_be_bytes() {
+                return Ok(true);
+            }
+            each(last_number(key))
+        })
+    }
+
     /// Number of records of a schema.
     pub(crate) fn count(&self, schema: u64) -> u64 {
         let before = self.before.as_ref().map_or(0, |view| view.count(schema));
@@ -642,6 +661,18 @@ impl Saving {
     fn of_before(self) -> Self {
         Self { depth: self.depth + 1, ..self }
     }
+}
+
+/// Which calls of tools are listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Calls {
+    /// By the keyed tag of their request.
+    OfRequest(Short),
+    /// By the tag of their session.
+    OfSession(Short),
+    /// By the actor of their first event.
+    OfActor(Hash),
+    All,
 }
 
 /// Which records a listing returns.

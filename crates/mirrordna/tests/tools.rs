@@ -1,0 +1,364 @@
+//! The ledger of tool calls: what is recorded, what may be cited, what is
+//! refused, and what evidence says of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use common::Place;
+use mirrordna::{
+    Code, ContentHash, Engine, HashForm, Identity, IdentityType, Missing, MissingLink, NewCall, Outcome, Status, ToolCall, ToolCitation,
+};
+use std::sync::Barrier;
+
+fn engine() -> (Engine, Identity) {
+    let engine = Engine::open("memory:").unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    (engine, agent)
+}
+
+fn done(agent: &Identity, id: &str, request: &str) -> ToolCall {
+    let call = agent.tools().requested(NewCall::new("risk/findings", request).id(id).args(id)).unwrap();
+    call.completed(Outcome::success("three findings").latency_ms(12)).unwrap()
+}
+
+fn ids(calls: &[ToolCall]) -> Vec<&str> {
+    calls.iter().map(|c| c.call_id.as_str()).collect()
+}
+
+#[test]
+fn a_call_is_two_events_that_say_all_of_it() {
+    let (engine, agent) = engine();
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    let new = NewCall {
+        tenant_id: Some("acme".into()),
+        occurred_at: Some(1_772_000_000_123),
+        ..NewCall::new("platform/risk", "req-1").args(b"\x00bytes\xff").redacted(r#"{"finding": "***"}"#)
+    };
+    let call = session.tools().requested(new).unwrap();
+    let open = engine.tools().get(call.id()).unwrap();
+    assert_eq!((open.response_status, open.completed_leaf, open.latency_ms), (None, None, None));
+    assert!(call.id().starts_with("call_") && call.id().len() == 31, "{}", call.id());
+
+    let ended = call.completed(Outcome::error(r#"{"error":"denied"}"#).summary(r#"{"total": 0}"#)).unwrap();
+    assert_eq!(ended, engine.tools().get(call.id()).unwrap());
+    assert_eq!((ended.endpoint.as_str(), ended.request_id.as_str()), ("platform/risk", "req-1"));
+    assert_eq!((ended.tenant_id.as_deref(), ended.user_id.as_deref(), ended.agent.as_str()), (Some("acme"), Some(user.id()), agent.id()));
+    assert_eq!((ended.session.as_deref(), ended.subject.as_deref()), (Some(session.id()), Some(user.id())));
+    assert_eq!(ended.timestamp, "2026-02-25T06:13:20.123Z");
+    assert_eq!(ended.args_hash, ContentHash::of(b"\x00bytes\xff").to_string());
+    assert_eq!(ended.args_redacted.as_deref(), Some(r#"{"finding": "***"}"#));
+    assert_eq!(ended.response_hash, Some(ContentHash::of(r#"{"error":"denied"}"#).to_string()));
+    assert_eq!((ended.response_status, ended.response_summary.as_deref()), (Some(Status::Error), Some(r#"{"total": 0}"#)));
+    assert!(ended.latency_ms.is_some(), "the engine measures what nobody says");
+    assert_eq!((ended.hash_form, ended.args_checked), (HashForm::Bytes, None));
+
+    // Ordinary events of the timeline, encrypted, the second bound to the first.
+    let events = session.timeline().list(0, 100).unwrap();
+    let of: Vec<_> = events.iter().filter_map(|e| e.event_type.as_deref().map(|t| (t, e.leaf, e.body))).collect();
+    assert_eq!(of, [("tool.requested", ended.leaf, "readable"), ("tool.completed", ended.completed_leaf.unwrap(), "readable")]);
+    assert_eq!(engine.timeline().get(ended.leaf).unwrap().hash, ended.hash);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn digests_are_over_the_bytes_or_over_canonical_json() {
+    // SHA-256 of "abc", FIPS 180-4.
+    assert_eq!(ContentHash::of("abc").to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    let of = |json: &str| ContentHash::of_json(json).unwrap();
+    assert_eq!(of(r#"{"b": 1.0, "a": [true, "\u00e9"]}"#), of(r#"{"a":[true,"é"],"b":1}"#));
+    assert_eq!(of(r#"{"b": 1.0, "a": [true, "\u00e9"]}"#), ContentHash::of(r#"{"a":[true,"é"],"b":1}"#));
+    assert_ne!(ContentHash::of(r#"{"b": 1}"#), of(r#"{"b": 1}"#));
+    assert_eq!(ContentHash::of_json(r#"{"a":1,"a":2}"#).unwrap_err().code(), Code::JsonInvalid);
+    let digest = ContentHash::of("abc");
+    assert_eq!(digest.to_string().parse::<ContentHash>().unwrap(), digest);
+    for wrong in ["", "ab", &"g".repeat(64), &"a".repeat(66), "éé"] {
+        assert_eq!(wrong.parse::<ContentHash>().unwrap_err().code(), Code::InputInvalid, "{wrong}");
+    }
+}
+
+#[test]
+fn an_id_is_used_once_and_a_call_ends_once() {
+    let (engine, agent) = engine();
+    let other = engine.identities().create(IdentityType::Agent).unwrap();
+    let new = || NewCall::new("platform/risk", "req-1").id("c1").args("a");
+    let first = agent.tools().requested(new()).unwrap();
+    let again = agent.tools().requested(new()).unwrap();
+    assert_eq!((again.event().index, again.event().existed), (first.event().index, true));
+    for wrong in [new().args("b"), NewCall { request_id: "req-2".into(), ..new() }, new().redacted("1"), new().user("u")] {
+        assert_eq!(agent.tools().requested(wrong).unwrap_err().code(), Code::ToolExists);
+    }
+    assert_eq!(other.tools().requested(new()).unwrap_err().code(), Code::ToolExists, "of another agent");
+
+    let before = engine.timeline().len().unwrap();
+    let ended = first.completed(Outcome::success("x")).unwrap();
+    // The latency was measured: a retry of the same record is the same.
+    assert_eq!(again.completed(Outcome::success("x")).unwrap(), ended);
+    assert_eq!(engine.tools().call("c1").unwrap().completed(Outcome::success("x")).unwrap(), ended);
+    for wrong in [Outcome::success("y"), Outcome::error("x"), Outcome::timeout(), Outcome::success("x").summary("1")] {
+        assert_eq!(first.completed(wrong).unwrap_err().code(), Code::ToolCompleted);
+    }
+    let measured = ended.latency_ms.unwrap();
+    assert_eq!(first.completed(Outcome::success("x").latency_ms(measured + 1)).unwrap_err().code(), Code::ToolCompleted);
+    assert_eq!(first.completed(Outcome::success("x").latency_ms(measured)).unwrap(), ended);
+    assert_eq!(engine.timeline().len().unwrap(), before + 1);
+
+    assert_eq!(engine.tools().requested(new()).unwrap_err().code(), Code::InputInvalid, "nobody calls");
+    assert_eq!(engine.tools().get("c2").unwrap_err().code(), Code::NotFound);
+    assert_eq!(engine.tools().call("c2").unwrap_err().code(), Code::NotFound);
+    for (wrong, code) in [
+        (NewCall::new("", "r"), Code::InputInvalid),
+        (NewCall::new("e", ""), Code::InputInvalid),
+        (NewCall::new("e", "r").id("a\nb"), Code::InputInvalid),
+        (NewCall::new("e", "r").id("x".repeat(513)), Code::LimitExceeded),
+        (NewCall::new("e", "r").redacted("{"), Code::JsonInvalid),
+        (NewCall::new("e", "r").redacted(format!("\"{}\"", "x".repeat(70_000))), Code::LimitExceeded),
+    ] {
+        assert_eq!(agent.tools().requested(wrong).unwrap_err().code(), code);
+    }
+    assert_eq!(engine.timeline().len().unwrap(), before + 1);
+}
+
+#[test]
+fn attempts_name_the_one_before() {
+    let (engine, agent) = engine();
+    let first = agent.tools().requested(NewCall::new("platform/risk", "req-1").args("a").redacted("{}").user("sam")).unwrap();
+    first.timed_out().unwrap();
+    let second = first.retry().unwrap();
+    second.failed("busy").unwrap();
+    let third = second.retry().unwrap();
+    third.completed(Outcome::success("ok")).unwrap();
+    let calls = engine.tools().listing().request("req-1").run().unwrap().items;
+    assert_eq!(calls.iter().map(|c| c.attempt_of.as_deref()).collect::<Vec<_>>(), [None, Some(first.id()), Some(second.id())]);
+    assert_eq!(calls.iter().map(|c| c.response_status.unwrap()).collect::<Vec<_>>(), [Status::Timeout, Status::Error, Status::Success]);
+    assert!(calls.iter().all(|c| c.args_hash == calls[0].args_hash && c.user_id.as_deref() == Some("sam") && c.args_redacted.is_some()));
+    assert_eq!((calls[0].response_hash.as_deref(), engine.tools().citation(first.id()).unwrap().status), (None, Status::Timeout));
+    let tools = agent.tools();
+    assert_eq!(tools.requested(NewCall::new("e", "req-1").attempt_of("nobody")).unwrap_err().code(), Code::NotFound);
+    assert_eq!(tools.requested(NewCall::new("e", "req-2").attempt_of(first.id())).unwrap_err().code(), Code::InputInvalid);
+}
+
+#[test]
+fn calls_are_listed_by_request_session_agent_and_range() {
+    let (engine, agent) = engine();
+    let other = engine.identities().create(IdentityType::Agent).unwrap();
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    done(&agent, "a1", "req-1");
+    session.timeline().append("between", &serde_json::json!({})).unwrap();
+    session.tools().requested(NewCall::new("e", "req-1").id("s1")).unwrap();
+    done(&other, "o1", "req-1");
+    session.tools().requested(NewCall::new("e", "req-2").id("s2")).unwrap().timed_out().unwrap();
+    done(&agent, "a2", "req-2");
+    let listed = |listing: mirrordna::CallListing| listing.run().unwrap().items;
+    let all = engine.tools();
+    assert_eq!(ids(&listed(all.listing())), ["a1", "s1", "o1", "s2", "a2"]);
+    assert_eq!(ids(&listed(all.listing().request("req-1"))), ["a1", "s1", "o1"]);
+    assert_eq!(ids(&listed(all.listing().open())), ["s1"]);
+    assert_eq!(ids(&listed(agent.tools().listing())), ["a1", "s1", "s2", "a2"]);
+    assert_eq!(ids(&listed(agent.tools().listing().request("req-1"))), ["a1", "s1"]);
+    assert_eq!(ids(&listed(session.tools().listing())), ["s1", "s2"]);
+    assert_eq!(ids(&listed(session.tools().listing().request("req-2"))), ["s2"]);
+    assert!(listed(all.listing().request("req-3")).is_empty());
+    let leaf = |id: &str| all.get(id).unwrap().leaf;
+    assert_eq!(ids(&listed(all.listing().leaves(leaf("s1")..leaf("s2")))), ["s1", "o1"]);
+    let mut pages = Vec::new();
+    let mut listing = all.listing().limit(2);
+    loop {
+        let page = listing.clone().run().unwrap();
+        pages.push(ids(&page.items).join(" "));
+        match page.next {
+            Some(next) => listing = all.listing().limit(2).after(next),
+            None => break,
+        }
+    }
+    assert_eq!(pages, ["a1 s1", "o1 s2", "a2"]);
+    assert_eq!(all.listing().after("nobody").run().unwrap_err().code(), Code::NotFound);
+    // An ended session keeps its open calls: there they are found.
+    let id = session.id().to_owned();
+    session.end().unwrap();
+    assert_eq!(listed(all.listing().open())[0].session.as_deref(), Some(id.as_str()));
+}
+
+/// A citation with one member changed.
+fn changed(citation: &ToolCitation, change: impl FnOnce(&mut ToolCitation)) -> ToolCitation {
+    let mut changed = citation.clone();
+    change(&mut changed);
+    assert_ne!(&changed, citation);
+    changed
+}
+
+#[test]
+fn what_is_cited_holds_for_its_call_its_request_and_its_tenant_only() {
+    let (engine, agent) = engine();
+    let call = done(&agent, "c1", "req-1");
+    done(&agent, "c2", "req-1");
+    let tools = engine.tools();
+    let citation = tools.citation("c1").unwrap();
+    assert_eq!((citation.leaf, Some(&citation.leaf_hash)), (call.completed_leaf.unwrap(), call.completed_hash.as_ref()));
+    assert_eq!(tools.verify_citation(&citation, "req-1").unwrap(), call);
+    // As text and back.
+    let text = serde_json::to_string(&citation).unwrap();
+    let read: ToolCitation = serde_json::from_str(&text).unwrap();
+    assert_eq!(tools.verify_citation(&read, "req-1").unwrap(), call);
+    let names = serde_json::to_value(&citation).unwrap();
+    let names: Vec<&String> = names.as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 10, "every member is tried below: {names:?}");
+
+    let refused = |citation: &ToolCitation, request: &str| tools.verify_citation(citation, request).unwrap_err().code();
+    assert_eq!(refused(&citation, "req-2"), Code::CitationOtherRequest);
+    assert_eq!(refused(&citation, ""), Code::CitationOtherRequest);
+    assert_eq!(refused(&changed(&citation, |c| c.call_id = "c3".into()), "req-1"), Code::CitationUnknown);
+    let forged: [fn(&mut ToolCitation); 9] = [
+        |c| c.call_id = "c2".into(),
+        |c| c.endpoint.push('x'),
+        |c| c.timestamp = "2026-01-01T00:00:00.000Z".into(),
+        |c| c.args_hash = ContentHash::of("other").to_string(),
+        |c| c.response_hash = None,
+        |c| c.status = Status::Error,
+        |c| c.latency_ms = Some(13),
+        |c| c.leaf += 1,
+        |c| c.leaf_hash = ContentHash::of("other").to_string(),
+    ];
+    for forge in forged {
+        let forged = changed(&citation, forge);
+        assert_eq!(refused(&forged, "req-1"), Code::CitationForged, "{forged:?}");
+        assert_eq!(refused(&forged, "req-2"), Code::CitationForged, "{forged:?}");
+    }
+    assert_eq!(refused(&changed(&citation, |c| c.leaf_hash = "no hash".into()), "req-1"), Code::CitationForged);
+    assert_eq!(refused(&changed(&citation, |c| c.leaf = u64::MAX), "req-1"), Code::CitationForged);
+
+    // What has not come back cannot be cited, nor can its request be passed off.
+    let open = agent.tools().requested(NewCall::new("e", "req-1").id("c4")).unwrap();
+    assert_eq!(tools.citation("c4").unwrap_err().code(), Code::ToolIncomplete);
+    let early = changed(&citation, |c| (c.call_id, c.leaf) = ("c4".into(), open.event().index));
+    assert_eq!(refused(&early, "req-1"), Code::CitationForged);
+
+    // Another tenant: the same ids, another log.
+    let acme = engine.tenant("acme").unwrap();
+    let stranger = acme.identities().create(IdentityType::Agent).unwrap();
+    done(&stranger, "c1", "req-1");
+    let elsewhere = |c: &ToolCitation| acme.tools().verify_citation(c, "req-1").unwrap_err();
+    assert_eq!(elsewhere(&citation).code(), Code::CitationOtherTenant);
+    // Whether the call exists there or not makes no difference to the answer.
+    let nothing = changed(&citation, |c| (c.call_id, c.leaf) = ("nobody".into(), 3));
+    assert_eq!(elsewhere(&nothing).to_string(), elsewhere(&citation).to_string());
+    let own_log = acme.tools().citation("c1").unwrap().log;
+    assert_eq!(elsewhere(&changed(&citation, |c| c.log = own_log.clone())).code(), Code::CitationForged);
+    assert_eq!(elsewhere(&changed(&citation, |c| (c.log, c.call_id) = (own_log.clone(), "c2".into()))).code(), Code::CitationUnknown);
+    assert_eq!(elsewhere(&changed(&citation, |c| c.log = "no log".into())).code(), Code::CitationOtherTenant);
+}
+
+#[test]
+fn of_callers_that_use_one_id_at_once_exactly_one_wins() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    for round in 0..8 {
+        let barrier = Barrier::new(6);
+        let outcomes: Vec<_> = std::thread::scope(|s| {
+            let call = |n: usize| {
+                let (agent, barrier) = (&agent, &barrier);
+                s.spawn(move || {
+                    let new = NewCall::new("e", "r").id(format!("c{round}")).args(n.to_string());
+                    barrier.wait();
+                    agent.tools().requested(new).map(|call| (n, call))
+                })
+            };
+            let threads: Vec<_> = (0..6).map(call).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 5));
+        assert!(lost.into_iter().all(|e| e.unwrap_err().code() == Code::ToolExists));
+        let (n, call) = won.into_iter().next().unwrap().unwrap();
+        assert_eq!(engine.tools().get(call.id()).unwrap().args_hash, ContentHash::of(n.to_string()).to_string());
+        // And of outcomes.
+        let ended: Vec<_> = std::thread::scope(|s| {
+            let threads: Vec<_> = (0..4)
+                .map(|n| {
+                    s.spawn({
+                        let call = &call;
+                        move || call.completed(Outcome::success(n.to_string()))
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(ended.iter().filter(|e| e.is_ok()).count(), 1);
+        assert!(ended.iter().filter_map(|e| e.as_ref().err()).all(|e| e.code() == Code::ToolCompleted));
+    }
+    drop(agent);
+    engine.close().unwrap();
+    assert!(place.verify().is_intact());
+}
+
+#[test]
+fn the_ledger_is_there_again_after_the_database_was_opened_anew() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let call = done(&agent, "c1", "req-1");
+    agent.tools().requested(NewCall::new("e", "req-2").id("c2")).unwrap();
+    let citation = engine.tools().citation("c1").unwrap();
+    drop(agent);
+    engine.close().unwrap();
+
+    let engine = place.open();
+    assert_eq!(engine.tools().verify_citation(&citation, "req-1").unwrap(), call);
+    assert_eq!(ids(&engine.tools().listing().request("req-2").open().run().unwrap().items), ["c2"]);
+    // Another process than the one that called says how it ended.
+    assert_eq!(engine.tools().call("c2").unwrap().failed("gone").unwrap().response_status, Some(Status::Error));
+    engine.close().unwrap();
+
+    // Without the keys nothing of it can be read, and nothing else is said.
+    let reader = place.builder().keys(mirrordna::Keys::Folder(place.dir.path().join("none"))).read_only().open().unwrap();
+    assert_eq!(reader.tools().get("c1").unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(reader.tools().listing().run().unwrap_err().code(), Code::KeyMissing);
+    assert_eq!(reader.tools().verify_citation(&citation, "req-1").unwrap_err().code(), Code::KeyMissing);
+}
+
+#[test]
+fn evidence_names_what_is_missing_and_is_signed() {
+    let (engine, agent) = engine();
+    let (one, two) = (done(&agent, "c1", "req-1"), done(&agent, "c2", "req-2"));
+    agent.tools().requested(NewCall::new("e", "req-1").id("c3")).unwrap();
+    let complete = agent.evidence().event("ev-1").finding("f-1").correlation("corr-1").calls(["c2", "c1", "c2"]).build().unwrap();
+    assert!(complete.chain_complete && complete.missing_links.is_empty());
+    assert_eq!(complete.call_ids, ["c2", "c1"], "one that is named twice counts once");
+    assert_eq!(complete.requests.iter().collect::<Vec<_>>(), ["req-1", "req-2"]);
+    let leaves = [one.leaf, one.completed_leaf.unwrap(), two.leaf, two.completed_leaf.unwrap(), complete.statement.unwrap()];
+    assert_eq!(complete.leaves, leaves);
+    let statement = engine.timeline().get(complete.statement.unwrap()).unwrap();
+    assert_eq!((statement.event_type.as_deref(), statement.signed), (Some("evidence"), true));
+    assert_eq!(complete.statement_hash, Some(statement.hash));
+
+    let broken = agent.evidence().calls(["c1", "c3", "nobody"]).build().unwrap();
+    let link = |id: &str, why| MissingLink { call_id: id.into(), why };
+    assert_eq!(broken.missing_links, [link("c3", Missing::NotCompleted), link("nobody", Missing::Unknown)]);
+    assert!(!broken.chain_complete);
+    assert_eq!(broken.leaves.len(), 4, "what there is of them, and the statement");
+
+    // Only an agent states it; anybody of the tenant may look.
+    assert_eq!(engine.evidence().call("c1").build().unwrap_err().code(), Code::InputInvalid);
+    let before = engine.timeline().len().unwrap();
+    let looked = engine.evidence().call("c1").check().unwrap();
+    assert_eq!((looked.chain_complete, looked.statement, looked.leaves.len()), (true, None, 2));
+    assert!(!engine.tenant("acme").unwrap().evidence().call("c1").check().unwrap().chain_complete);
+    assert_eq!(agent.evidence().build().unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(agent.evidence().calls((0..513).map(|n| n.to_string())).build().unwrap_err().code(), Code::LimitExceeded);
+    assert_eq!(agent.evidence().call("a\u{7}").check().unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(engine.timeline().len().unwrap(), before);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn an_irreversible_call_is_signed_at_once() {
+    let (engine, agent) = engine();
+    let reversible = agent.tools().requested(NewCall::new("mail/draft", "r")).unwrap();
+    let irreversible = agent.tools().requested(NewCall::new("mail/send", "r").irreversible()).unwrap();
+    let signed = |leaf| engine.timeline().get(leaf).unwrap().signed;
+    assert!(signed(irreversible.event().index) && !signed(reversible.event().index));
+    assert!(engine.verify().unwrap().is_intact());
+}
