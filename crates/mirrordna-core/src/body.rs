@@ -44,10 +44,53 @@ pub mod schema {
     pub const OTHER: u64 = 15;
     /// A piece of a large payload.
     pub const PART: u64 = 16;
+    /// A legal hold: what it names is not erased while it stands.
+    pub const HOLD: u64 = 17;
+    /// A retention policy: how old some kind of record may become.
+    pub const RETENTION: u64 = 18;
+    /// A consent that somebody gave, or withdrew.
+    pub const CONSENT: u64 = 19;
     /// A call of a tool: requested, or completed.
     pub const TOOL_CALL: u64 = 20;
     /// A statement that calls belong together.
     pub const EVIDENCE: u64 = 21;
+
+    const NAMES: [&str; 21] = [
+        "identity.profile",
+        "session",
+        "memory",
+        "event",
+        "snapshot",
+        "citation",
+        "vault.config",
+        "agent.dna",
+        "reflection",
+        "glyphtrail.entry",
+        "agent.link",
+        "vault.entry",
+        "config",
+        "standard.document",
+        "other",
+        "part",
+        "hold",
+        "retention",
+        "consent",
+        "tool.call",
+        "evidence",
+    ];
+
+    /// The name of a schema, as `spec/bodies.yaml` has it; `None` for a number
+    /// that this version does not know.
+    #[must_use]
+    pub fn name(number: u64) -> Option<&'static str> {
+        NAMES.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
+    }
+
+    /// The number of a schema with a name.
+    #[must_use]
+    pub fn number(name: &str) -> Option<u64> {
+        NAMES.iter().position(|known| *known == name).map(|at| at as u64 + 1)
+    }
 }
 
 /// Field numbers that mean the same in every schema.
@@ -220,6 +263,13 @@ impl Body {
     pub fn payload_text(&self) -> Option<&str> {
         let payload = self.payload.as_ref().filter(|p| matches!(p.media, Media::TEXT | Media::JSON))?;
         std::str::from_utf8(&payload.bytes).ok()
+    }
+
+    /// Whose data this is: the subject that it names, else its session, else the
+    /// record itself.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.text(field::SUBJECT).or_else(|| self.text(field::SESSION)).unwrap_or_else(|| self.id())
     }
 
     /// Metadata JSON, verbatim.

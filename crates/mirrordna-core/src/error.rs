@@ -110,6 +110,10 @@ codes! {
     Entropy = 4011, "system.entropy", true, "The operating system gave no randomness; nothing was created.";
     /// The engine was closed.
     StoreClosed = 4012, "store.closed", false, "Open the database again; a closed engine does nothing more.";
+    /// A legal hold forbids the erasure.
+    ErasureHeld = 5001, "erasure.held", false, "Nothing was erased. Release the hold first, if its reason is over: `mirrordna hold list`.";
+    /// A receipt of an erasure does not hold, or is of another log.
+    ReceiptInvalid = 5002, "erasure.receipt", false, "Use the receipt as it was written, with a database that holds the log it names.";
     /// A call id is taken by another call.
     ToolExists = 5020, "tool.exists", false, "Give each call an id of its own; the same call again returns the first result.";
     /// A call has another outcome already.

@@ -6,12 +6,13 @@
 //! and entropy come in through [`Clock`] and [`Entropy`].
 //!
 //! Modules are nouns: [`identity`], [`session`], [`memory`], [`timeline`],
-//! [`record`] (the fold), [`cipher`] and [`keys`] (secrets), [`canon`]
+//! [`erasure`], [`record`] (the fold), [`cipher`] and [`keys`] (secrets), [`canon`]
 //! (canonical forms), [`error`], [`limits`].
 
 pub mod body;
 pub mod canon;
 pub mod cipher;
+pub mod erasure;
 pub mod error;
 pub mod id;
 pub mod identity;

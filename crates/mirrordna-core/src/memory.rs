@@ -43,8 +43,16 @@ impl Tier {
 
     const ALL: [Self; 3] = [Self::ShortTerm, Self::LongTerm, Self::Episodic];
 
-    fn number(self) -> i64 {
+    /// The number in bodies.
+    #[must_use]
+    pub fn number(self) -> i64 {
         Self::ALL.iter().position(|t| *t == self).map_or(2, |n| n as i64)
+    }
+
+    /// The tier with a number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
     }
 }
 
@@ -210,7 +218,7 @@ impl Memory {
     pub fn from_record(record: &Record, agent: &str) -> Self {
         let b = &record.body;
         let text = |n| b.text(n).map(str::to_owned);
-        let tier = b.int(TIER).and_then(|n| Tier::ALL.get(usize::try_from(n).ok()?).copied());
+        let tier = b.int(TIER).and_then(Tier::from_number);
         let tags = match b.get(TAGS) {
             Some(Value::List(items)) => items.iter().filter_map(Value::as_text).map(str::to_owned).collect(),
             _ => Vec::new(),

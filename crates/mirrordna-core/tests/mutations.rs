@@ -144,7 +144,8 @@ fn public_bodies() -> Vec<(Kind, Vec<u8>)> {
     let bodies = [
         PublicBody::Genesis { did_log: b"line\n", log_key: [1; 32], database: [2; 16], tenant: [3; 32] },
         PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 1 << 40, certificate: [4; 64], ends: vec![3, 300] },
-        PublicBody::Erase { reason: 1, count: 24 },
+        PublicBody::Erase { reason: 1, count: 24, positions: vec![1, 300], records: &[1; 16], once: &[2; 32] },
+        PublicBody::EraseDone { count: 24, positions: vec![2] },
         PublicBody::Import { source: [1; 32], kept: 256, repaired: 1, refused: 0, events: 257 },
     ];
     bodies.map(|b| (b.kind(), b.encode())).into()

@@ -66,6 +66,22 @@ pub enum PublicBody<'a> {
         reason: u64,
         /// How many events lost their content; the header's refs name them.
         count: u64,
+        /// Their positions, in the order of the refs: they spare a reader the
+        /// search. What decides is the leaf hash.
+        positions: Vec<u64>,
+        /// Keyed tags of the ids of records that are gone with them, 16 bytes
+        /// each: whoever asks for one by its id is told that it was erased.
+        records: &'a [u8],
+        /// Their idempotency tags, 16 bytes each: a second append, or import,
+        /// under one of them is told that the first was erased.
+        once: &'a [u8],
+    },
+    /// `erase.done`
+    EraseDone {
+        /// How many `erase` events it speaks of; the header's refs name them.
+        count: u64,
+        /// Their positions, in the order of the refs.
+        positions: Vec<u64>,
     },
     /// `import.open`
     ImportOpen {
@@ -136,6 +152,7 @@ impl<'a> PublicBody<'a> {
             Self::EpochOpen { .. } => Kind::EPOCH_OPEN,
             Self::EpochClose => Kind::EPOCH_CLOSE,
             Self::Erase { .. } => Kind::ERASE,
+            Self::EraseDone { .. } => Kind::ERASE_DONE,
             Self::ImportOpen { .. } => Kind::IMPORT_OPEN,
             Self::Import { .. } => Kind::IMPORT,
         }
@@ -168,15 +185,20 @@ impl<'a> PublicBody<'a> {
             Self::EpochOpen { key, version, not_after, certificate, ends } => {
                 start(&mut w, 5);
                 w.uint(1).bytes(key).uint(2).uint(*version).uint(3).uint(*not_after).uint(4).bytes(certificate);
-                w.uint(5).array(ends.len());
-                ends.iter().for_each(|e| {
-                    w.uint(*e);
-                });
+                w.uint(5);
+                put_list(&mut w, ends);
             }
             Self::EpochClose => start(&mut w, 0),
-            Self::Erase { reason, count } => {
+            Self::Erase { reason, count, positions, records, once } => {
+                start(&mut w, 5);
+                w.uint(1).uint(*reason).uint(2).uint(*count).uint(3);
+                put_list(&mut w, positions);
+                w.uint(4).bytes(records).uint(5).bytes(once);
+            }
+            Self::EraseDone { count, positions } => {
                 start(&mut w, 2);
-                w.uint(1).uint(*reason).uint(2).uint(*count);
+                w.uint(1).uint(*count).uint(2);
+                put_list(&mut w, positions);
             }
             Self::ImportOpen { source, bytes, format } => {
                 start(&mut w, 3);
@@ -222,14 +244,17 @@ impl<'a> PublicBody<'a> {
                 version: r.field(2)?.uint()?,
                 not_after: r.field(3)?.uint()?,
                 certificate: r.field(4)?.array_of()?,
-                ends: {
-                    let list = r.field(5)?;
-                    let n = list.array()?;
-                    (0..n).map(|_| list.uint()).collect::<Result<_, _>>()?
-                },
+                ends: r.list(5)?,
             },
             Kind::EPOCH_CLOSE => Self::EpochClose,
-            Kind::ERASE => Self::Erase { reason: r.field(1)?.uint()?, count: r.field(2)?.uint()? },
+            Kind::ERASE => Self::Erase {
+                reason: r.field(1)?.uint()?,
+                count: r.field(2)?.uint()?,
+                positions: r.list(3)?,
+                records: r.tags(4)?,
+                once: r.tags(5)?,
+            },
+            Kind::ERASE_DONE => Self::EraseDone { count: r.field(1)?.uint()?, positions: r.list(2)? },
             Kind::IMPORT_OPEN => {
                 Self::ImportOpen { source: r.field(1)?.array_of()?, bytes: r.field(2)?.uint()?, format: r.field(3)?.uint()? }
             }
@@ -265,6 +290,24 @@ impl<'a> Fields<'a> {
         self.left -= 1;
         Ok(&mut self.reader)
     }
+
+    fn list(&mut self, number: u64) -> Result<Vec<u64>, Malformed> {
+        let list = self.field(number)?;
+        let n = list.array()?;
+        (0..n).map(|_| list.uint()).collect()
+    }
+
+    fn tags(&mut self, number: u64) -> Result<&'a [u8], Malformed> {
+        let bytes = self.field(number)?.bytes()?;
+        if bytes.len().is_multiple_of(16) { Ok(bytes) } else { Err(bad("holds a tag that is not 16 bytes")) }
+    }
+}
+
+fn put_list(w: &mut Writer, numbers: &[u64]) {
+    w.array(numbers.len());
+    numbers.iter().for_each(|n| {
+        w.uint(*n);
+    });
 }
 
 #[cfg(test)]
@@ -281,7 +324,8 @@ mod tests {
             PublicBody::Adopt(Adopted { log: [5; 16], size: 7, root: [6; 32], cause: Adopted::ROLLED_BACK }),
             PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 9, certificate: [4; 64], ends: alloc::vec![3, 9] },
             PublicBody::EpochClose,
-            PublicBody::Erase { reason: 1, count: 2 },
+            PublicBody::Erase { reason: 1, count: 2, positions: alloc::vec![3, 70_000], records: &[8; 32], once: &[9; 16] },
+            PublicBody::EraseDone { count: 1, positions: alloc::vec![5] },
             PublicBody::ImportOpen { source: [7; 32], bytes: 10, format: 1 },
             PublicBody::Import { source: [7; 32], kept: 1, repaired: 2, refused: 3, events: 4 },
         ];

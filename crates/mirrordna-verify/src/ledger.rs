@@ -589,11 +589,14 @@ impl Ledger {
             let p = self.at("anchor.invalid", &why);
             self.note_problem(p);
         }
-        if let Some(PublicBody::Erase { count, .. }) = &public {
-            if *count != header.refs.len() as u64 {
+        if let Some(PublicBody::Erase { count, positions, .. } | PublicBody::EraseDone { count, positions }) = &public {
+            let named = header.refs.len();
+            if *count != named as u64 || positions.len() != named {
                 let p = self.at("erase.count", "counts other events than it refers to");
                 self.note_problem(p);
             }
+        }
+        if header.kind == Kind::ERASE && public.is_some() {
             self.erased.extend(header.refs.iter().copied());
         }
     }
@@ -821,6 +824,17 @@ impl Ledger {
         actor.signers.insert(header.aseq, signer);
         actor.did = Some(did);
         Ok(())
+    }
+
+    /// Whether bodies are absent that no erase event of this log speaks of.
+    #[must_use]
+    pub fn lacks_bodies(&self) -> bool {
+        self.absent.keys().any(|leaf| !self.erased.contains(leaf))
+    }
+
+    /// Takes what an erase event in a log that goes on from this one refers to.
+    pub fn erased_later(&mut self, refs: &[Hash]) {
+        self.erased.extend(refs.iter().copied());
     }
 
     /// Ends the walk.
