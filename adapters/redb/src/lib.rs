@@ -9,9 +9,9 @@
 //! it lacks, in this order of weight:
 //! - **One process per database.** A second one, readers included, gets
 //!   `store.in_use` while it is open.
-//! - **No secure deletion.** redb writes changed pages elsewhere; what was
-//!   erased stays in free pages of the file until they are used again.
-//!   Forgetting rests on destroying keys.
+//! - **Deletion takes longer.** redb writes changed pages elsewhere; what was
+//!   erased stays in free pages of the file until they are used again. So an
+//!   erasure is followed by writing over all of them.
 //! - **Opening reads the whole file**, because redb may panic on pages that
 //!   were damaged since; every page's checksum is verified first.
 //! - **One durability.** redb's cheaper one does not survive the end of the
@@ -29,12 +29,14 @@ use mirrordna_storage::files::{FileId, absolute, from_io, prepare};
 use mirrordna_storage::{LogNumber, ReadTx, Store, WriteTx};
 use overlay::Overlay;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, Durability, MultimapTableHandle, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
+use redb::{
+    Builder, Database, Durability, MultimapTableHandle, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableHandle,
+};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The store format.
 pub const FORMAT: u64 = 1;
@@ -43,6 +45,12 @@ pub const FORMAT: u64 = 1;
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Memory for pages, bytes; redb's own default is 1 GiB.
 const CACHE: usize = 64 << 20;
+/// Length of a page, redb's own default.
+const PAGE: u64 = 4_096;
+/// Pages that are written over in one transaction.
+const FILL: u64 = 4_096;
+/// What free pages are written over with, for as long as that takes.
+const FILLER: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("cache_filler");
 /// How far a repair is when it finds that the last commit does not verify.
 const LAST_COMMIT_BROKEN: f64 = 0.3;
 
@@ -53,6 +61,8 @@ pub struct RedbStore {
     writable: bool,
     file: Option<FileId>,
     poisoned: AtomicBool,
+    /// Read transactions that are open: they keep pages that were freed since.
+    readers: AtomicUsize,
     /// Sizes of the logs at opening: a writer here is always alone.
     left_behind: Vec<(LogNumber, u64)>,
 }
@@ -87,7 +97,15 @@ impl RedbStore {
         };
         check_format(path, &db)?;
         let (writable, file) = (mode != Mode::Read, FileId::of(path));
-        let mut store = Self { path: path.to_owned(), db, writable, file, poisoned: AtomicBool::new(false), left_behind: Vec::new() };
+        let mut store = Self {
+            path: path.to_owned(),
+            db,
+            writable,
+            file,
+            poisoned: AtomicBool::new(false),
+            readers: AtomicUsize::new(0),
+            left_behind: Vec::new(),
+        };
         if writable {
             let mut logs = Vec::new();
             store.read(&mut |tx| {
@@ -123,6 +141,42 @@ impl RedbStore {
     fn replaced(&self) -> Error {
         let what = format!("the database at {} was deleted or replaced while it was open", self.path.display());
         Error::new(Code::StoreReplaced, what)
+    }
+
+    /// Fills all pages of the file that are free, and frees them again.
+    fn overwrite_free_pages(&self) -> Result<()> {
+        let err = |e: redb::Error| self.err("cannot write to", e);
+        let begin = || {
+            let mut tx = self.db.begin_write().map_err(|e| err(e.into()))?;
+            tx.set_durability(Durability::Immediate).map_err(|e| err(e.into()))?;
+            Ok::<_, Error>(tx)
+        };
+        let failed = |e: redb::CommitError| {
+            self.poisoned.store(true, Ordering::Release);
+            err(e.into())
+        };
+        let length = std::fs::metadata(&self.path).map_err(|e| from_io(&self.path, "cannot look at", e))?.len();
+        let tx = begin()?;
+        let used = tx.stats().map_err(|e| err(e.into()))?.allocated_pages();
+        tx.abort().map_err(|e| err(e.into()))?;
+        let mut free = (length / PAGE).saturating_sub(used);
+        let mut at = 0u64;
+        while free > 0 {
+            let tx = begin()?;
+            {
+                let mut table = tx.open_table(FILLER).map_err(|e| err(e.into()))?;
+                for _ in 0..free.min(FILL) {
+                    // One row fills a page: two do not fit into one.
+                    table.insert(at, &[0u8; PAGE as usize * 3 / 4][..]).map_err(|e| err(e.into()))?;
+                    at += 1;
+                }
+            }
+            free = free.saturating_sub(FILL);
+            tx.commit().map_err(failed)?;
+        }
+        let tx = begin()?;
+        tx.delete_table(FILLER).map_err(|e| err(e.into()))?;
+        tx.commit().map_err(failed)
     }
 
     /// Tables that are not those of the format, and a derived one that does
@@ -234,8 +288,13 @@ impl Store for RedbStore {
         if FileId::of(&self.path) != self.file {
             return Err(self.replaced());
         }
-        let tx = self.db.begin_read().map_err(|e| self.err("cannot read", e))?;
-        work(&tx::reading(&self.path, &tx)?)
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        let done = (|| {
+            let tx = self.db.begin_read().map_err(|e| self.err("cannot read", e))?;
+            work(&tx::reading(&self.path, &tx)?)
+        })();
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+        done
     }
 
     fn write(&self, work: &mut dyn FnMut(&mut dyn WriteTx) -> Result<()>) -> Result<()> {
@@ -286,6 +345,23 @@ impl Store for RedbStore {
     /// again by the next ones.
     fn maintain(&self) -> Result<bool> {
         Ok(self.writable && !self.poisoned.load(Ordering::Acquire))
+    }
+
+    /// redb writes changed pages elsewhere, and what was free before a commit is
+    /// free for the next but one. So after two commits all free pages are used
+    /// once, for nothing.
+    fn purge(&self) -> Result<bool> {
+        if !self.writable {
+            return Err(Error::new(Code::StoreReadOnly, format!("{} is open for reading only", self.path.display())));
+        }
+        if self.readers.load(Ordering::Acquire) > 0 {
+            return Ok(false);
+        }
+        for _ in 0..2 {
+            self.write(&mut |_| Ok(()))?;
+        }
+        self.overwrite_free_pages()?;
+        Ok(true)
     }
 
     fn left_behind(&self) -> Vec<(LogNumber, u64)> {
@@ -376,6 +452,7 @@ mod tests {
                 writable: true,
                 file: FileId::of(&path),
                 poisoned: AtomicBool::new(false),
+                readers: AtomicUsize::new(0),
                 left_behind: Vec::new(),
             };
             let put = |i: u64| store.write(&mut |tx| tx.put_event(1, i, &i.to_be_bytes(), None, None));

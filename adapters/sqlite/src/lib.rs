@@ -46,6 +46,11 @@ pub const FORMAT: i32 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Idle read connections that are kept.
 const POOL: usize = 4;
+/// How long a statement waits for another process.
+const BUSY: Duration = Duration::from_secs(5);
+/// How long a purge waits for readers of older states; what it cannot do then
+/// is tried again later.
+const PURGE_WAIT: Duration = Duration::from_millis(250);
 /// How much longer than at its last fold the WAL may become before a commit
 /// folds it back itself, should nobody else.
 const WAL_LIMIT: u64 = 64 << 20;
@@ -213,6 +218,9 @@ impl SqliteStore {
                 // Read while nobody else can be here. Damage is reported where
                 // the rows are used.
                 let logs = Tx::new(&connection, path).logs().unwrap_or_default();
+                // What a crash left of an erasure goes now. A failure is one of
+                // the next commit too, which tells of it.
+                let _told_by_the_next_write = if store.wal_len() > 0 { store.empty_wal(&connection) } else { Ok(true) };
                 store.left_behind = logs.into_iter().map(|row| (row.number, row.size)).collect();
             }
             store.writer = Some(Mutex::new(connection));
@@ -246,7 +254,7 @@ impl SqliteStore {
         };
         let connection = opened.map_err(|e| self.err("cannot open", e))?;
         let set = || -> rusqlite::Result<()> {
-            connection.busy_timeout(Duration::from_secs(5))?;
+            connection.busy_timeout(BUSY)?;
             connection.set_prepared_statement_cache_capacity(64);
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -409,6 +417,41 @@ impl SqliteStore {
         long
     }
 
+    /// Folds all of the write-ahead log back and empties it; returns whether
+    /// that was possible. A reader of an older state, here or in another
+    /// process, stands in the way.
+    fn empty_wal(&self, connection: &Connection) -> Result<bool> {
+        let wait = |time| connection.busy_timeout(time).map_err(|e| self.err("cannot set up", e));
+        wait(PURGE_WAIT)?;
+        let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0).map(|busy| busy == 0));
+        wait(BUSY)?;
+        match emptied.map_err(|e| self.err("cannot fold the write-ahead log into", e)) {
+            Err(e) if e.code() == Code::StoreInUse => Ok(false),
+            Err(e) => {
+                // It may have been a sync that failed.
+                if e.code() == Code::StoreIo {
+                    self.poisoned.store(true, Ordering::Release);
+                }
+                Err(e)
+            }
+            emptied => emptied,
+        }
+    }
+
+    /// Gives an emptied write-ahead log the blocks back that it had, so that the
+    /// next commits do not pay for them. SQLite's write lock is held meanwhile,
+    /// as [`Self::warm_wal`] asks.
+    fn rewarm_wal(&self, connection: &Connection, before: u64) {
+        if before < WAL_WARM || self.in_place().is_err() || connection.execute_batch("BEGIN IMMEDIATE").is_err() {
+            return;
+        }
+        if self.wal_len() == 0 && lengthen(&self.wal_path(), *locked(&self.wal), WAL_STEP).is_err() {
+            self.warming.store(false, Ordering::Relaxed);
+        }
+        // If even the rollback fails, the next BEGIN does, and says why.
+        let _reported_by_next_begin = connection.execute_batch("ROLLBACK");
+    }
+
     fn wal_len(&self) -> u64 {
         std::fs::metadata(self.wal_path()).map_or(0, |m| m.len())
     }
@@ -491,6 +534,27 @@ impl Store for SqliteStore {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Rows are overwritten where they are deleted (`secure_delete`), but frames
+    /// of the write-ahead log keep what they held until the log is emptied.
+    fn purge(&self) -> Result<bool> {
+        let Some(writer) = &self.writer else {
+            return Err(Error::new(Code::StoreReadOnly, format!("{} is open for reading only", self.path.display())));
+        };
+        let connection = locked(writer);
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::new(Code::StorePoisoned, format!("{} refuses writes after an earlier failure", self.path.display())));
+        }
+        let before = self.in_place()?;
+        if before == 0 {
+            return Ok(true);
+        }
+        let emptied = self.empty_wal(&connection)?;
+        if emptied {
+            self.rewarm_wal(&connection, before);
+        }
+        Ok(emptied)
     }
 
     fn left_behind(&self) -> Vec<(LogNumber, u64)> {

@@ -308,6 +308,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// When the store cannot be written.
     fn maintain(&self) -> Result<bool>;
 
+    /// Destroys what was erased wherever the store still keeps it besides its
+    /// rows: in a write-ahead log, in pages that are free. Returns whether all
+    /// of it is gone; where somebody reads an older state just now, it is not.
+    /// A store that keeps no such copies has nothing to do.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn purge(&self) -> Result<bool>;
+
     /// The sizes that logs had when this store was opened, if nobody else had
     /// it open then: whoever wrote what is below them is gone. Empty otherwise.
     fn left_behind(&self) -> Vec<(LogNumber, u64)>;

@@ -75,6 +75,11 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    /// What was taken out of a map is gone with it.
+    fn purge(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     fn left_behind(&self) -> Vec<(LogNumber, u64)> {
         Vec::new()
     }
