@@ -117,6 +117,17 @@ impl Index {
         }
     }
 
+    /// The same for some, and their terms do not stay in memory either. Every
+    /// term there is is looked at once.
+    pub fn forget(&mut self, docs: &HashSet<u32>) {
+        self.lengths.retain(|doc, _| !docs.contains(doc));
+        self.removed.retain(|doc| !docs.contains(doc));
+        self.postings.retain(|_, list| {
+            list.retain(|(doc, _)| !docs.contains(doc));
+            !list.is_empty()
+        });
+    }
+
     /// The best `limit` documents among those in scope; ties by number.
     #[must_use]
     pub fn search(&self, query: &str, limit: usize, in_scope: &dyn Fn(u32) -> bool) -> Vec<Hit> {
@@ -182,5 +193,17 @@ mod tests {
         assert_eq!(i.search("red fox", 9, &|d| d < 2), before);
         i.remove(0);
         assert_eq!(i.search("red", 9, &|d| d < 2), []);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_term() {
+        let mut i = index(&["a secret word", "an open word", "another secret"]);
+        i.forget(&HashSet::from([0, 2]));
+        assert_eq!(i.search("word", 9, &|_| true).iter().map(|h| h.doc).collect::<Vec<_>>(), [1]);
+        let mut left: Vec<&str> = i.postings.keys().map(String::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["open", "word"]);
+        i.add(3, "a secret again");
+        assert_eq!(i.search("secret", 9, &|_| true).len(), 1);
     }
 }

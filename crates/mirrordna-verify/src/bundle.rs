@@ -485,10 +485,9 @@ impl Judge {
         let mut erased: Vec<([u8; 16], BTreeSet<Hash>)> = Vec::new();
         for mut section in sections.into_iter().rev() {
             let heir = adopted.iter().position(|(a, _)| a.log == section.log).map(|at| adopted.swap_remove(at));
-            let named: BTreeSet<Hash> = erased.iter().filter(|(log, _)| *log == section.log).flat_map(|(_, e)| e.iter().copied()).collect();
-            section.ledger.erased_elsewhere(&named);
+            erased.iter().filter(|(log, _)| *log == section.log).for_each(|(_, refs)| section.ledger.erased_later(refs));
             if let Some(before) = section.ledger.adopted() {
-                erased.push((before.log, section.ledger.erased().union(&named).copied().collect()));
+                erased.push((before.log, section.ledger.erased().clone()));
             }
             let judged = section.judge(&policy, heir, &mut all);
             if let Some(before) = judged.report.adopted {

@@ -380,30 +380,6 @@ impl Ledger {
         self.abandoned = true;
     }
 
-    /// Counts leaves as erased that a log which goes on from this one names.
-    pub fn erased_elsewhere(&mut self, hashes: &BTreeSet<Hash>) {
-        let named = self.absent.keys().filter(|hash| hashes.contains(*hash)).copied();
-        let named: Vec<Hash> = named.collect();
-        self.erased.extend(named);
-    }
-
-    /// The log that this one goes on from, once its second leaf was read.
-    #[must_use]
-    pub const fn adopted(&self) -> Option<&Adopted> {
-        self.adopted.as_ref()
-    }
-
-    /// All actors seen so far.
-    pub fn actors(&self) -> impl Iterator<Item = &Hash> {
-        self.actors.keys()
-    }
-
-    /// Claimed time of the last leaf, milliseconds.
-    #[must_use]
-    pub const fn time(&self) -> u64 {
-        self.time
-    }
-
     /// Records a finding of the caller, so that it counts for the verdict.
     pub fn problem(&mut self, code: &'static str, place: String, message: String) {
         if self.problems.len() < MAX_PROBLEMS {
@@ -833,8 +809,8 @@ impl Ledger {
     }
 
     /// Takes what an erase event in a log that goes on from this one refers to.
-    pub fn erased_later(&mut self, refs: &[Hash]) {
-        self.erased.extend(refs.iter().copied());
+    pub fn erased_later<'a>(&mut self, refs: impl IntoIterator<Item = &'a Hash>) {
+        self.erased.extend(refs);
     }
 
     /// Ends the walk.

@@ -7,13 +7,15 @@
 
 use crate::keyring::hex;
 use crate::log::{Edge, Epoch, Head, Log, State, lock};
+use crate::view::{Plan, Target, View};
 use mirrordna_core::cipher::{Secret, Wrapped};
+use mirrordna_core::erasure::Reason;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{Draft, DraftBody, Place, TILE, leaf_data};
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::{leaf, merkle};
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Leaf, Result, limits};
-use mirrordna_storage::{LogRow, Store, SubjectRow, WriteTx};
+use mirrordna_storage::{LogRow, ReadTx, Store, SubjectRow, WriteTx};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -68,6 +70,9 @@ pub(crate) struct Job {
 }
 
 type Outcome = Result<Vec<Appended>>;
+
+/// Finds what is to be erased.
+pub(crate) type Planning<'a> = &'a mut dyn FnMut(&mut View, &dyn ReadTx) -> Result<Plan>;
 
 /// A job and its outcome. The job goes back to whoever made it: to free the
 /// memory of another thread is to wait for that thread's allocations.
@@ -217,6 +222,49 @@ impl Committer {
         }
     }
 
+    /// Erases what `plan` finds in the state that it is shown: the bodies and
+    /// their secrets, the keys of subjects of whom nothing is left, and the
+    /// `erase` events that say so, in one transaction. `epoch` speaks for the
+    /// log's own actor. The plan is made inside the transaction, so that no
+    /// process can add what would be missed, or erase the same.
+    pub(crate) fn erase(&self, log: &Arc<Log>, epoch: &Arc<Epoch>, reason: Reason, plan: Planning<'_>) -> Result<(Plan, Vec<Appended>)> {
+        let mut state = lock(&log.state);
+        let mut done = None;
+        self.store.write(&mut |tx| {
+            if log.poisoned.load(Ordering::Acquire) {
+                let message = format!("log {} refuses writes: its evidence was altered while it was open", log.number);
+                return Err(Error::new(Code::Altered, message));
+            }
+            let row = log.refresh(tx, &mut state)?;
+            let plan = {
+                let mut view = lock(&log.view);
+                view.catch_up(tx, log)?;
+                view.surely(tx, log, &mut |view| plan(view, tx))?
+            };
+            let mut staged = Staged::new(log, row, &state, self.clock.now_ms(), self.sign_all);
+            log.destroy(tx, &plan)?;
+            let mut placed = Vec::new();
+            for some in plan.targets.chunks(limits::REFS) {
+                let item =
+                    Item { actor: epoch.actor, speaker: Speaker::Epoch(epoch.clone()), draft: erase_draft(reason, some)?, once: None };
+                placed.push(staged.append(tx, &state, &item, &*self.entropy)?);
+            }
+            if !placed.is_empty() {
+                staged.write_row(tx)?;
+            }
+            done = Some((staged, plan, placed));
+            Ok(())
+        })?;
+        let Some((staged, plan, placed)) = done else { return Err(Error::new(Code::Bug, "a write returned nothing")) };
+        if !placed.is_empty() {
+            staged.install(&mut state);
+            // Keys of subjects that are gone must not be used again.
+            state.subjects.clear();
+            lock(&log.subjects).clear();
+        }
+        Ok((plan, placed))
+    }
+
     fn transact(&self, jobs: &[&Job]) -> Result<Vec<Vec<Appended>>> {
         if let Some(job) = jobs.iter().find(|j| j.log.poisoned.load(Ordering::Acquire)) {
             return Err(Error::new(
@@ -261,6 +309,16 @@ impl Committer {
         }
         Ok(outcomes)
     }
+}
+
+/// The event that says what was erased.
+fn erase_draft(reason: Reason, targets: &[Target]) -> Result<Draft> {
+    let records: Vec<u8> = targets.iter().flat_map(|t| &t.records).flatten().copied().collect();
+    let once: Vec<u8> = targets.iter().filter_map(|t| t.once).flatten().collect();
+    let positions = targets.iter().map(|t| t.position).collect();
+    let count = targets.len() as u64;
+    let body = PublicBody::Erase { reason: reason.number(), count, positions, records: &records, once: &once };
+    Draft::public(&body).referring_to(targets.iter().map(|t| t.leaf).collect())
 }
 
 /// One line per event at level debug; the request id is the event's own name.

@@ -6,7 +6,7 @@
 //! between is hashed onto the own right edge, never taken from the row.
 
 use crate::keyring::{Keyring, Role, owner};
-use crate::view::View;
+use crate::view::{Plan, View};
 use crate::witness::Freshness;
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
@@ -16,7 +16,7 @@ use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
 use mirrordna_core::verify::{did::DidLog, leaf};
 use mirrordna_core::{Code, Error, Hash, Kind, Leaf, PublicKey, Result};
-use mirrordna_storage::{LogNumber, LogRow, ReadTx};
+use mirrordna_storage::{LogNumber, LogRow, ReadTx, WriteTx};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -445,6 +445,31 @@ impl Log {
                     return Err(Error::new(Code::Altered, format!("log {}: leaf {index} is not what this process wrote", self.number)));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The log that has the event at a position, and its index there.
+    pub(crate) fn at(&self, position: u64) -> (&Self, u64) {
+        match &self.before {
+            Some(before) if position < self.base => before.at(position),
+            _ => (self, position - self.base.min(position)),
+        }
+    }
+
+    /// Destroys bodies and secrets, first of all the keys of subjects that go
+    /// as a whole, in this log and in those before it.
+    pub(crate) fn destroy(&self, tx: &mut dyn WriteTx, plan: &Plan) -> Result<()> {
+        for log in std::iter::successors(Some(self), |log| log.before.as_deref()) {
+            for tag in &plan.subjects {
+                if let Some(subject) = tx.subject(log.number, tag)? {
+                    tx.delete_subject(subject.number)?;
+                }
+            }
+        }
+        for target in &plan.targets {
+            let (log, index) = self.at(target.position);
+            tx.erase_body(log.number, index)?;
         }
         Ok(())
     }

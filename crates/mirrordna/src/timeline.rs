@@ -96,7 +96,8 @@ impl Timeline {
     /// returns the first result.
     ///
     /// # Errors
-    /// As [`Timeline::append`], and `json.invalid`.
+    /// As [`Timeline::append`], and `json.invalid`; `body.erased` where the first
+    /// result of the key was erased.
     pub fn append_json(&self, event_type: &str, payload: Option<&str>, idempotency_key: Option<&str>) -> Result<Appended> {
         let actor = self.actor.ok_or_else(|| {
             Error::new(Code::InputInvalid, "an event belongs to an actor")
@@ -115,7 +116,20 @@ impl Timeline {
         if let Some(tag) = once {
             body.set(field::DEDUPE, Value::Bytes(tag.to_vec()));
         }
-        self.tenant.append_with(&actor, Kind::EVENT, &body, once, &entropy)
+        let placed = self.tenant.append_with(&actor, Kind::EVENT, &body, once, &entropy)?;
+        if placed.existed {
+            self.still_there(placed.index)?;
+        }
+        Ok(placed)
+    }
+
+    /// `body.erased` where the first result of an idempotency key was erased.
+    fn still_there(&self, position: u64) -> Result<()> {
+        let found = self.tenant.view(|view, tx| view.bare_event(tx, &self.tenant.log, position))?;
+        match found.map(|event| event.content) {
+            Some(Content::Private(_) | Content::Locked) => Ok(()),
+            _ => Err(Error::new(Code::Erased, "the first result of this idempotency key was erased")),
+        }
     }
 
     /// Number of events in the log, whatever the scope of this handle.

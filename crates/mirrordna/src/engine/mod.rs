@@ -70,6 +70,9 @@ pub(crate) struct Inner {
     stop: Arc<(Mutex<bool>, Condvar)>,
     service: Mutex<Option<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Something of an erasure may be left: in the logs whose events were not
+    /// read yet, or where a reader stood in the way.
+    pub(crate) unpurged: AtomicBool,
 }
 
 impl fmt::Debug for Inner {
@@ -162,6 +165,7 @@ impl Inner {
             stop: Arc::default(),
             service: Mutex::default(),
             closed: AtomicBool::new(false),
+            unpurged: AtomicBool::new(!read_only),
         }));
         let is_new = created.is_some();
         let log = match created {
@@ -265,7 +269,7 @@ impl Inner {
 
     /// The same with randomness that was drawn for it: see [`Inner::draw`].
     pub(crate) fn draft_with(&self, log: &Arc<Log>, actor: &Hash, kind: Kind, body: &Body, entropy: &dyn Entropy) -> Result<Draft> {
-        let subject = body.text(field::SUBJECT).or_else(|| body.text(field::SESSION)).unwrap_or_else(|| body.id());
+        let subject = body.subject();
         let tag = log.subject_tag(subject)?;
         if body.is_large() {
             let mut named = body.clone();
@@ -316,6 +320,11 @@ impl Inner {
     fn fresh_epoch(&self, log: &Log, actor: &Hash) -> bool {
         let now = self.time(log);
         lock(&log.epochs).get(actor).is_some_and(|e| now.saturating_add(3_600_000) < e.not_after)
+    }
+
+    /// The logs that this process has opened.
+    pub(crate) fn open_logs(&self) -> Vec<Arc<Log>> {
+        lock(&self.logs).values().cloned().collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -86,6 +86,7 @@ impl Inner {
             }
         }
         self.save_views(&logs)?;
+        self.settle_all(&logs)?;
         self.release(&logs)
     }
 

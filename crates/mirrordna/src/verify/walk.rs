@@ -9,7 +9,7 @@ use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
 use mirrordna_core::verify::{Ledger, Policy, Problem, Trust, leaf, merkle};
-use mirrordna_core::{Hash, Kind, Result};
+use mirrordna_core::{Hash, Kind, Leaf, Result};
 use mirrordna_storage::{LogRow, Outlined, ReadTx};
 use std::collections::{HashMap, HashSet};
 
@@ -150,6 +150,10 @@ impl<'a> LogWalk<'a> {
         }
         self.row_matches();
         self.heads(tx)?;
+        // Whoever goes on from a log may erase what stands in it.
+        if self.row.successor.is_some() && self.ledger.lacks_bodies() {
+            self.erased_later(tx)?;
+        }
         // What was left is held against what its successor says, not against
         // what had been seen before.
         if self.row.successor.is_none() {
@@ -158,6 +162,23 @@ impl<'a> LogWalk<'a> {
         let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
         let owner = forked.then(|| crate::log::genesis(tx, self.row).ok()).flatten().map(|g| (g.database, g.tenant));
         self.finish(owner, totals);
+        Ok(())
+    }
+
+    /// Takes the erasures of the logs that go on from this one.
+    fn erased_later(&mut self, tx: &dyn ReadTx) -> Result<()> {
+        let (mut next, mut passed) = (self.row.successor, HashSet::from([self.row.number]));
+        while let Some(number) = next.filter(|number| passed.insert(*number)) {
+            tx.outline(number, 0..u64::MAX, &mut |event| {
+                if let Ok(leaf) = Leaf::decode(event.leaf)
+                    && leaf.header.kind == Kind::ERASE
+                {
+                    self.ledger.erased_later(&leaf.header.refs);
+                }
+                Ok(())
+            })?;
+            next = tx.log(number)?.and_then(|row| row.successor);
+        }
         Ok(())
     }
 

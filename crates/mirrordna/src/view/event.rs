@@ -39,7 +39,7 @@ pub(crate) enum Content {
 impl View {
     /// Leaf hash of the event at a position, as the fold saw it; `None` beyond
     /// the end.
-    pub(super) fn leaf_hash(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Hash>> {
+    pub(crate) fn leaf_hash(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Hash>> {
         if let Some((view, log)) = self.before(log, index) {
             return view.leaf_hash(tx, log, index);
         }

@@ -21,6 +21,11 @@ const NAMES: [u64; 2] = [7, field::SOURCE_NS];
 /// Prefixes of ids under which an imported record is also found.
 const ALIASES: [&str; 9] = ["mem_", "sess_", "mc_", "vault_", "entry_", "dna_", "refl_", "glyph_", "link_"];
 
+/// Whether an imported record is found by the id that it had.
+pub(super) fn is_alias(id: &str) -> bool {
+    ALIASES.iter().any(|prefix| id.starts_with(prefix))
+}
+
 const ASSERTED: u8 = 0x80;
 
 /// Value of an actor's entry: type, leaf where it appeared, digest.
@@ -130,6 +135,10 @@ impl View {
             }
             Some(PublicBody::ImportOpen { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [0]),
             Some(PublicBody::Import { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [1]),
+            Some(PublicBody::Erase { positions, records, once, .. }) => self.apply_erase(tx, log, event, &positions, records, once)?,
+            Some(PublicBody::EraseDone { positions, .. }) => {
+                positions.iter().for_each(|at| self.index.put(Key::new(space::ERASURE).number(*at), [1]));
+            }
             _ => {}
         }
         Ok(())
@@ -148,7 +157,7 @@ impl View {
 
     /// Notes an identity that is only asserted; returns what stands for it.
     fn asserted(&mut self, tx: &dyn ReadTx, log: &Log, leaf: u64, nth: u8, id: &str) -> Result<Short> {
-        let digest = asserted_digest(id);
+        let digest = asserted_digest(log, id)?;
         let kind = id.get(5..8).and_then(IdentityType::from_label).unwrap_or(IdentityType::Agent);
         self.appears(tx, log, (leaf, nth), kind, &digest, true)?;
         Ok(short(&digest))
@@ -174,6 +183,12 @@ impl View {
                 self.index.put(key(), leaf.to_be_bytes());
             }
         }
+        if let Some(subject) = body.text(field::SUBJECT) {
+            self.index.put(Key::new(space::SUBJECT).bytes(&short(&log.subject_tag(subject)?)).number(leaf), []);
+        }
+        for part in body.parts()?.unwrap_or_default() {
+            self.index.put(Key::new(space::PART).number(part.index).number(leaf), []);
+        }
         let kind = event.header.kind;
         if let Some(request) = tool::request_id(body).filter(|_| kind == Kind::EVENT) {
             return self.called(log, event, request).map(Some);
@@ -184,32 +199,35 @@ impl View {
         if body.schema == schema::PROFILE && body.int(field::CONTROL) == Some(1) {
             self.asserted(tx, log, leaf, 0, body.id())?;
         }
-        let id = || Key::new(space::ID).bytes(&key_of(body.id()));
+        let id = key_of(log, body.id())?;
+        let id = || Key::new(space::ID).bytes(&id);
         let known = self.get(tx, log, id())?.as_deref().and_then(super::first_number);
-        let (record, created) = match known {
-            Some(record) => {
-                let key = || Key::new(space::RECORD).number(record);
-                let old = self.get(tx, log, key())?.and_then(|bytes| Entry::from_bytes(&bytes));
-                if let Some(mut entry) = old {
-                    entry.changed = true;
-                    entry.archived = kind == Kind::RECORD_ARCHIVE || (entry.archived && kind == Kind::RECORD_PATCH);
-                    self.index.put(key(), entry.to_bytes());
-                }
+        let entry = known.map(|record| self.entry(tx, log, record)).transpose()?.flatten();
+        // What was erased is not there to be changed.
+        let (record, created) = match known.zip(entry.filter(|e| !e.erased)) {
+            Some((record, mut entry)) => {
+                entry.changed = true;
+                entry.archived = kind == Kind::RECORD_ARCHIVE || (entry.archived && kind == Kind::RECORD_PATCH);
+                self.index.put(Key::new(space::RECORD).number(record), entry.to_bytes());
                 self.index.put(Key::new(space::CHANGE).number(record).number(leaf), []);
+                self.index.put(Key::new(space::CHANGED).number(leaf), record.to_be_bytes());
                 (record, None)
             }
+            // A change of something whose beginning was erased.
+            None if kind != Kind::RECORD_PUT => return Ok(None),
             None => {
                 let actor = match body.text(field::AGENT) {
                     Some(agent) => self.asserted(tx, log, leaf, 1, agent)?,
                     None => short(&event.header.actor),
                 };
                 let schema = u16::try_from(body.schema).unwrap_or(u16::MAX);
-                let entry = Entry { schema, archived: false, changed: false, actor, session: event.header.session };
+                let entry = Entry { schema, archived: false, changed: false, erased: false, actor, session: event.header.session };
                 self.index.put(id(), leaf.to_be_bytes());
                 // An imported record is also found by the id it had, unless two
                 // vaults used it: then the first one is.
-                if let Some(source) = body.text(field::SOURCE_ID).filter(|s| ALIASES.iter().any(|p| s.starts_with(p))) {
-                    let key = || Key::new(space::ID).bytes(&key_of(source));
+                if let Some(source) = body.text(field::SOURCE_ID).filter(|s| is_alias(s)) {
+                    let key = key_of(log, source)?;
+                    let key = || Key::new(space::ID).bytes(&key);
                     if self.get(tx, log, key())?.is_none() {
                         self.index.put(key(), leaf.to_be_bytes());
                     }

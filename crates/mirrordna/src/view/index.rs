@@ -41,10 +41,13 @@ pub(super) mod space {
     pub(crate) const ACTORS: u8 = b'B';
     /// `record 8, leaf 8`: later events of a record.
     pub(crate) const CHANGE: u8 = b'C';
+    /// `leaf 8` -> record 8: the record that an event changed.
+    pub(crate) const CHANGED: u8 = b'D';
     /// `actor 16, leaf 8` -> schema of the record it created, if it did:
     /// events by their header's actor.
     pub(crate) const EVENT_OF_ACTOR: u8 = b'E';
-    /// `id 16` -> record 8.
+    /// `tag 16` -> record 8, by the keyed tag of its id; of one that was erased
+    /// the leaf that says so, which is no record.
     pub(crate) const ID: u8 = b'I';
     /// `schema 2, record 8`.
     pub(crate) const SCHEMA: u8 = b'K';
@@ -52,10 +55,15 @@ pub(super) mod space {
     pub(crate) const IMPORT: u8 = b'M';
     /// `tag 16, record 8`: profiles by the keyed tag of a name.
     pub(crate) const NAME: u8 = b'N';
-    /// `tag 16` -> leaf 8: events by their idempotency tag.
+    /// `tag 16` -> leaf 8: events by their idempotency tag; where that was
+    /// erased, the leaf that says so.
     pub(crate) const ONCE: u8 = b'O';
+    /// `tag 16, leaf 8`: events by the keyed tag of the subject that they name.
+    pub(crate) const SUBJECT: u8 = b'P';
+    /// `leaf 8, leaf 8`: bodies by the part of their payload.
+    pub(crate) const PART: u8 = b'Q';
     /// `tag 16, leaf 8`: calls of tools by the keyed tag of their request.
-    pub(crate) const REQUEST: u8 = b'Q';
+    pub(crate) const REQUEST: u8 = b'Y';
     /// `record 8` -> schema 2, flags 1, actor 16, session 16.
     pub(crate) const RECORD: u8 = b'R';
     /// `session 16, leaf 8` -> schema of the record it created, if it did.
@@ -64,13 +72,16 @@ pub(super) mod space {
     pub(crate) const TILE: u8 = b'T';
     /// `actor 16, schema 2, record 8`: records by whom they are of.
     pub(crate) const RECORD_OF_ACTOR: u8 = b'W';
+    /// `leaf 8` -> whether nothing is left of what an erase event speaks of.
+    pub(crate) const ERASURE: u8 = b'X';
 }
 
 /// What the filters know of a key.
 fn part(key: &[u8]) -> Option<&[u8]> {
     match key.first()? {
-        &space::ID | &space::ONCE | &space::ACTOR | &space::IMPORT | &space::RECORD | &space::TILE => Some(key),
-        &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::REQUEST => key.get(..17),
+        &space::ID | &space::ONCE | &space::ACTOR | &space::IMPORT | &space::RECORD | &space::TILE | &space::CHANGED => Some(key),
+        &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::SUBJECT | &space::REQUEST => key.get(..17),
+        &space::PART => key.get(..9),
         &space::RECORD_OF_ACTOR => key.get(..19),
         _ => None,
     }
@@ -120,10 +131,11 @@ pub(super) struct Index {
     table: Table,
     /// Oldest first.
     segments: Vec<Segment>,
-    /// Records by schema.
-    pub(super) counts: BTreeMap<u16, u64>,
+    /// Records by schema. Of a log that goes on from another it can be less than
+    /// none: records of that one were erased.
+    pub(super) counts: BTreeMap<u16, i64>,
     /// The tree of the leaves that the segments cover, and the counts then.
-    frozen: (Frontier, BTreeMap<u16, u64>),
+    frozen: (Frontier, BTreeMap<u16, i64>),
     /// SHA-256 of the manifest that the segments in the store come from.
     manifest: Option<Hash>,
     /// How many leaves it covers.
@@ -348,7 +360,7 @@ impl Index {
         let mut w = Writer::with_capacity(1_024);
         w.array(5).uint(VERSION).uint(tree.size()).bytes(&tree.to_bytes()).array(counts.len() * 2);
         for (schema, count) in counts {
-            w.uint(u64::from(*schema)).uint(*count);
+            w.uint(u64::from(*schema)).int(*count);
         }
         w.array(self.segments.len() * 2);
         for segment in &self.segments {
@@ -382,7 +394,7 @@ impl Index {
         let size = r.uint()?;
         let tree = Frontier::from_bytes(size, r.bytes()?)?;
         for _ in 0..r.array()? / 2 {
-            index.counts.insert(u16::try_from(r.uint()?).unwrap_or(u16::MAX), r.uint()?);
+            index.counts.insert(u16::try_from(r.uint()?).unwrap_or(u16::MAX), r.int()?);
         }
         for _ in 0..r.array()? / 2 {
             let (number, expected) = (u32::try_from(r.uint()?).unwrap_or(0), r.array_of()?);

@@ -14,12 +14,14 @@
 //! positions count the events of the logs before it first, and what its own
 //! index does not know is looked up in theirs.
 
+mod erase;
 mod event;
 mod fold;
 mod index;
 mod recall;
 mod segment;
 
+pub(crate) use erase::{Plan, Target, What};
 pub(crate) use event::{Content, Event, secret_of};
 pub(crate) use recall::Scope;
 
@@ -31,7 +33,6 @@ use mirrordna_core::identity::{IdentityType, display_id};
 use mirrordna_core::record::{self, Change, Record};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::body::PublicBody;
-use mirrordna_core::verify::hash;
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::{Code, Error, Hash, Leaf, Result};
 use mirrordna_storage::{ReadTx, WriteTx};
@@ -50,14 +51,17 @@ fn short(hash: &[u8]) -> Short {
     out
 }
 
-fn key_of(id: &str) -> Short {
-    short(&hash::sha256(&[id.as_bytes()]))
+/// What stands for a record's id. It is keyed: nobody without the keyring can
+/// tell from the index whether there ever was a record with an id, also after
+/// that was erased.
+fn key_of(log: &Log, id: &str) -> Result<Short> {
+    log.once_tag(&["id", id])
 }
 
 /// Stands for the digest of an identity that is only asserted: it has no DID
-/// log, and no key ever speaks for it.
-fn asserted_digest(id: &str) -> Hash {
-    hash::sha256(&[b"mdna.v1.asserted", id.as_bytes()])
+/// log, and no key ever speaks for it. Keyed like the ids of records.
+fn asserted_digest(log: &Log, id: &str) -> Result<Hash> {
+    Ok(log.tag_key()?.tag("mdna.v1.asserted", &[id.as_bytes()]))
 }
 
 /// An actor of the log, or an identity that records speak of.
@@ -66,13 +70,15 @@ pub(crate) struct Actor {
     pub(crate) digest: Hash,
     pub(crate) id: String,
     pub(crate) kind: IdentityType,
+    /// Without a key: records speak of it.
+    asserted: bool,
 }
 
 impl Actor {
     /// Whether it is the engine's own actor of a log; an imported one may be of
     /// type system too.
     pub(crate) fn is_engine(&self) -> bool {
-        self.kind == IdentityType::System && self.digest != asserted_digest(&self.id)
+        self.kind == IdentityType::System && !self.asserted
     }
 }
 
@@ -83,13 +89,15 @@ struct Entry {
     archived: bool,
     /// It has events after the first.
     changed: bool,
+    /// Its first event was erased, and with it what it was.
+    erased: bool,
     actor: Short,
     session: Short,
 }
 
 impl Entry {
     fn to_bytes(self) -> Vec<u8> {
-        let flags = u8::from(self.archived) | u8::from(self.changed) << 1;
+        let flags = u8::from(self.archived) | u8::from(self.changed) << 1 | u8::from(self.erased) << 2;
         [&self.schema.to_be_bytes()[..], &[flags], &self.actor, &self.session].concat()
     }
 
@@ -97,8 +105,8 @@ impl Entry {
         let (schema, rest) = bytes.split_first_chunk()?;
         let ([flags], rest) = rest.split_first_chunk()?;
         let (actor, session) = rest.split_first_chunk()?;
-        let (archived, changed) = (flags & 1 != 0, flags & 2 != 0);
-        Some(Self { schema: u16::from_be_bytes(*schema), archived, changed, actor: *actor, session: session.try_into().ok()? })
+        let (archived, changed, erased) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        Some(Self { schema: u16::from_be_bytes(*schema), archived, changed, erased, actor: *actor, session: session.try_into().ok()? })
     }
 }
 
@@ -292,9 +300,20 @@ impl View {
     }
 
     /// The record with an id.
-    fn numbered(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<u64>> {
-        let found = self.get(tx, log, Key::new(space::ID).bytes(&key_of(id)))?;
-        Ok(found.as_deref().and_then(first_number))
+    ///
+    /// # Errors
+    /// `body.erased` where there was one.
+    fn numbered(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<(u64, Entry)>> {
+        // Without the key no content was ever read, so there are no records.
+        if log.tags.is_none() {
+            return Ok(None);
+        }
+        let found = self.get(tx, log, Key::new(space::ID).bytes(&key_of(log, id)?))?;
+        let Some(number) = found.as_deref().and_then(first_number) else { return Ok(None) };
+        match self.entry(tx, log, number)? {
+            Some(entry) if !entry.erased => Ok(Some((number, entry))),
+            _ => Err(Error::new(Code::Erased, format!("what {id} was is erased"))),
+        }
     }
 
     /// Leaves of the events of a record, oldest first.
@@ -351,16 +370,19 @@ impl View {
 
     /// A record of a schema by id, with the display id of its actor.
     pub(crate) fn record(&self, tx: &dyn ReadTx, log: &Log, schema: u64, id: &str) -> Result<Option<(Record, String)>> {
-        let Some(number) = self.numbered(tx, log, id)? else { return Ok(None) };
-        let Some(entry) = self.entry(tx, log, number)?.filter(|e| u64::from(e.schema) == schema) else { return Ok(None) };
+        let Some((number, entry)) = self.numbered(tx, log, id)? else { return Ok(None) };
+        if u64::from(entry.schema) != schema {
+            return Ok(None);
+        }
         let Some(record) = self.fold_record(tx, log, number, u64::MAX)? else { return Ok(None) };
-        Ok(Some((record, self.actor_id(tx, log, &entry.actor)?)))
+        let agent = self.agent_of(tx, log, &record, &entry.actor)?;
+        Ok(Some((record, agent)))
     }
 
     /// Leaves of the events of a record, oldest first.
     pub(crate) fn history(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Vec<u64>> {
         match self.numbered(tx, log, id)? {
-            Some(number) => self.leaves(tx, log, number, true),
+            Some((number, _)) => self.leaves(tx, log, number, true),
             None => Ok(Vec::new()),
         }
     }
@@ -391,7 +413,7 @@ impl View {
                 return Ok(true);
             }
             let Some(entry) = self.entry(tx, log, record)? else { return Ok(true) };
-            if actor.is_none_or(|a| a == entry.actor) && (query.archived || !entry.archived) {
+            if actor.is_none_or(|a| a == entry.actor) && (query.archived || !entry.archived) && !entry.erased {
                 match skip.checked_sub(1) {
                     Some(left) => skip = left,
                     None => wanted.push((record, entry.actor)),
@@ -402,10 +424,23 @@ impl View {
         let mut out = Vec::with_capacity(wanted.len());
         for (record, actor) in wanted {
             if let Some(record) = self.fold_record(tx, log, record, end)? {
-                out.push((record, self.actor_id(tx, log, &actor)?));
+                let agent = self.agent_of(tx, log, &record, &actor)?;
+                out.push((record, agent));
             }
         }
         Ok(out)
+    }
+
+    /// Gives `each` the records of a schema in order of creation, until it
+    /// returns false.
+    pub(crate) fn each_record(&self, tx: &dyn ReadTx, log: &Log, schema: u64, each: &mut dyn FnMut(Record) -> Result<bool>) -> Result<()> {
+        self.scan(tx, log, Key::new(space::SCHEMA).schema(schema as u16), 0, &mut |key, _| {
+            let number = last_number(key);
+            if self.entry(tx, log, number)?.is_none_or(|entry| entry.erased) {
+                return Ok(true);
+            }
+            self.fold_record(tx, log, number, u64::MAX)?.map_or(Ok(true), &mut *each)
+        })
     }
 
     /// Leaves of the calls of tools of a request, a session or an actor, from one
@@ -429,8 +464,9 @@ impl View {
 
     /// Number of records of a schema.
     pub(crate) fn count(&self, schema: u64) -> u64 {
-        let before = self.before.as_ref().map_or(0, |view| view.count(schema));
-        before + self.index.counts.get(&(schema as u16)).copied().unwrap_or(0)
+        let views = std::iter::successors(Some(self), |view| view.before.as_deref());
+        let counts = views.filter_map(|view| view.index.counts.get(&(schema as u16)));
+        u64::try_from(counts.sum::<i64>()).unwrap_or(0)
     }
 
     /// Events of a session or, without one, of an actor, from a leaf on.
@@ -482,7 +518,8 @@ impl View {
     /// An actor by its display id.
     pub(crate) fn actor_named(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<Actor>> {
         let own = id.rsplit('_').next().and_then(|hex| u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32));
-        for key in own.map(u128::to_be_bytes).into_iter().chain([short(&asserted_digest(id))]) {
+        let asserted = log.tags.as_ref().map(|_| asserted_digest(log, id)).transpose()?;
+        for key in own.map(u128::to_be_bytes).into_iter().chain(asserted.map(|digest| short(&digest))) {
             if let Some(actor) = self.actor_at(tx, log, &key)?.filter(|a| a.id == id) {
                 return Ok(Some(actor));
             }
@@ -496,9 +533,9 @@ impl View {
         }
         let found = self.get(tx, log, Key::new(space::ACTOR).bytes(key))?;
         let Some(value) = found else { return Ok(None) };
-        let (actor, asserted) = self.read_actor(tx, log, &value)?;
+        let actor = self.read_actor(tx, log, &value)?;
         // The id of one that is only asserted is content, which can be erased.
-        if !asserted {
+        if !actor.asserted {
             let mut actors = self.actors.borrow_mut();
             if actors.len() >= ACTORS {
                 actors.clear();
@@ -508,23 +545,28 @@ impl View {
         Ok(Some(actor))
     }
 
-    /// An actor from its entry, and whether it is only asserted.
-    fn read_actor(&self, tx: &dyn ReadTx, log: &Log, value: &[u8]) -> Result<(Actor, bool)> {
+    /// An actor from its entry.
+    fn read_actor(&self, tx: &dyn ReadTx, log: &Log, value: &[u8]) -> Result<Actor> {
         let actor = fold::actor_from(value).ok_or_else(|| Error::new(Code::Altered, "an actor's entry is malformed"))?;
         let (kind, asserted, leaf, digest) = actor;
         let id = if asserted {
             // Its id is content: it stands in the event that asserts it.
             match self.event(tx, log, leaf)?.map(|e| e.content) {
                 Some(Content::Private(body)) => {
-                    let names = [Some(body.id()), body.text(field::AGENT)];
-                    names.into_iter().flatten().find(|n| asserted_digest(n) == digest).unwrap_or_default().to_owned()
+                    let mut found = String::new();
+                    for name in [Some(body.id()), body.text(field::AGENT)].into_iter().flatten() {
+                        if asserted_digest(log, name)? == digest {
+                            name.clone_into(&mut found);
+                        }
+                    }
+                    found
                 }
                 _ => String::new(),
             }
         } else {
             display_id(kind, &digest)
         };
-        Ok((Actor { digest, id, kind }, asserted))
+        Ok(Actor { digest, id, kind, asserted })
     }
 
     /// The DID log of an actor, as its first event in any of the logs brought it.
@@ -536,6 +578,15 @@ impl View {
             Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => Some(did_log.to_vec()),
             _ => None,
         })
+    }
+
+    /// The display id of a record's agent: the record says it itself where the
+    /// agent is only asserted.
+    fn agent_of(&self, tx: &dyn ReadTx, log: &Log, record: &Record, key: &Short) -> Result<String> {
+        match record.body.text(field::AGENT) {
+            Some(agent) => Ok(agent.to_owned()),
+            None => self.actor_id(tx, log, key),
+        }
     }
 
     /// The display id of an actor; empty where it is not known.
@@ -563,7 +614,8 @@ impl View {
                 passed = Some(key) == after;
                 return Ok(true);
             }
-            self.actor_at(tx, log, &key)?.map_or(Ok(true), &mut *each)
+            // Of one that was only asserted, and erased, no id is left.
+            self.actor_at(tx, log, &key)?.filter(|actor| !actor.id.is_empty()).map_or(Ok(true), &mut *each)
         })
     }
 

@@ -8,7 +8,7 @@ use mirrordna_core::body::schema;
 use mirrordna_core::memory::Memory;
 use mirrordna_core::{Hash, Result};
 use mirrordna_storage::ReadTx;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone, Copy)]
 struct Doc {
@@ -27,6 +27,8 @@ pub(super) struct Recall {
     loaded: bool,
     /// Memories that changed since.
     changes: Vec<u64>,
+    /// Documents that were erased since.
+    gone: HashSet<u32>,
 }
 
 impl Recall {
@@ -35,6 +37,11 @@ impl Recall {
         if self.loaded {
             self.changes.push(record);
         }
+    }
+
+    /// Lets go of a memory that was erased: of its words too.
+    pub(super) fn forget(&mut self, record: u64) {
+        self.gone.extend(self.current.remove(&record));
     }
 }
 
@@ -61,12 +68,16 @@ impl View {
         changes.dedup();
         let mut current = Vec::with_capacity(changes.len());
         for record in changes {
-            let Some(entry) = self.entry(tx, log, record)? else { continue };
+            let Some(entry) = self.entry(tx, log, record)?.filter(|e| !e.erased) else { continue };
             let state = self.fold_record(tx, log, record, u64::MAX)?.filter(|r| !r.archived);
             current.push((record, entry, state));
         }
         let recall = &mut self.recall;
         recall.loaded = true;
+        let gone = std::mem::take(&mut recall.gone);
+        if !gone.is_empty() {
+            recall.index.forget(&gone);
+        }
         for (record, entry, state) in current {
             if let Some(old) = recall.current.remove(&record) {
                 recall.index.remove(old);
@@ -100,7 +111,7 @@ impl View {
         for hit in hits {
             let doc = docs[hit.doc as usize];
             if let Some(record) = self.fold_record(tx, log, doc.record, u64::MAX)? {
-                out.push((Memory::from_record(&record, &self.actor_id(tx, log, &doc.actor)?), hit.score));
+                out.push((Memory::from_record(&record, &self.agent_of(tx, log, &record, &doc.actor)?), hit.score));
             }
         }
         Ok(out)

@@ -1,0 +1,316 @@
+//! Erasure: content is destroyed, its events stay.
+//!
+//! This module **owns** what an erasure is asked for and what it answers;
+//! `view::erase` finds what it takes, `commit` destroys it, and the store purges
+//! what is left besides its rows. [`holds`] forbid it, [`retention`] asks for it
+//! by age, [`consents`] say what a person agreed to, and a [`Receipt`] shows
+//! what was done.
+
+mod consents;
+mod holds;
+mod receipt;
+mod retention;
+
+pub use consents::{Consent, Consents};
+pub use holds::{Hold, Holds, OnWhat};
+pub use receipt::Receipt;
+pub use retention::{Applied, Policy, Retention};
+
+use crate::commit::{Item, Job, Speaker};
+use crate::engine::{Engine, Inner, Tenant};
+use crate::log::{Log, lock};
+use crate::view::{Plan, Target, View, What};
+use mirrordna_core::body::schema;
+use mirrordna_core::erasure::Reason;
+use mirrordna_core::timeline::Draft;
+use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::{Code, Error, Hash, Result, limits};
+use mirrordna_storage::ReadTx;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An erasure about to run: of a subject, a session, a record, or several.
+///
+/// ```
+/// use mirrordna::{Code, Engine, IdentityType, Reason};
+///
+/// let engine = Engine::open("memory:")?; // or "./mirrordna.db"
+/// let agent = engine.identities().create(IdentityType::Agent)?;
+/// let id = agent.memories().add("Sam lives in Lyon").subject("Sam").send()?.id;
+///
+/// // What would go, without doing it.
+/// let would = engine.erase().subject("Sam").dry_run().run()?;
+/// assert_eq!((would.events, would.state), (1, None));
+///
+/// let done = engine.erase().subject("Sam").reason(Reason::Subject).run()?;
+/// assert_eq!(done.events, 1);
+/// assert_eq!(engine.memories().get(&id).unwrap_err().code(), Code::Erased);
+/// assert!(engine.memories().list(0, 10)?.is_empty());
+///
+/// // The history is as provable as before, and says what was erased.
+/// let report = engine.verify()?;
+/// assert!(report.is_intact());
+/// assert_eq!(report.bodies.erased, 1);
+/// # Ok::<(), mirrordna::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing is erased before `run`"]
+pub struct Erase {
+    tenant: Tenant,
+    what: Vec<What>,
+    actors: Vec<String>,
+    reason: Reason,
+    dry_run: bool,
+}
+
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ErasureState {
+    /// Nothing of it is left in any file of the store.
+    Done,
+    /// The rows are gone, and no read answers from them. Somebody who reads an
+    /// older state keeps remains in the write-ahead log; the service thread
+    /// tries again, and an `erase.done` event will say that they are gone.
+    Pending,
+}
+
+/// What an erasure took, or would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct Erasure {
+    /// `None` where nothing was to be erased any more, and of a dry run.
+    pub state: Option<ErasureState>,
+    /// Why.
+    pub reason: Reason,
+    /// Events whose content is destroyed: bodies and parts.
+    pub events: u64,
+    /// Bodies among them.
+    pub bodies: u64,
+    /// Parts of large payloads among them.
+    pub parts: u64,
+    /// Bytes of content, as padded before encryption.
+    pub bytes: u64,
+    /// Events that were asked for and had been erased before.
+    pub already: u64,
+    /// Subjects of whom nothing is left, so that their keys were destroyed.
+    pub subjects: u64,
+    /// Events by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// Events by what their bodies are.
+    pub schemas: BTreeMap<String, u64>,
+    /// The `erase` events that say so: leaf hashes, hex.
+    pub erase_events: Vec<String>,
+    /// What proves it to others.
+    #[serde(skip)]
+    pub receipt: Option<Receipt>,
+}
+
+impl Erasure {
+    fn of(plan: &Plan, reason: Reason) -> Self {
+        let mut out = Self { reason, already: plan.already, subjects: plan.subjects.len() as u64, ..Self::default() };
+        for target in &plan.targets {
+            out.events += 1;
+            out.bytes += target.bytes;
+            let part = target.schema == schema::PART;
+            *if part { &mut out.parts } else { &mut out.bodies } += 1;
+            let kind = target.kind.name().map_or_else(|| format!("kind-{}", target.kind.0), str::to_owned);
+            *out.kinds.entry(kind).or_default() += 1;
+            let schema = schema::name(target.schema).map_or_else(|| format!("schema-{}", target.schema), str::to_owned);
+            *out.schemas.entry(schema).or_default() += 1;
+        }
+        out
+    }
+}
+
+impl Erase {
+    /// All that is about a subject, whoever wrote it: the name or id that was
+    /// given as the subject of what was written; of what was written in a
+    /// session, its user.
+    pub fn subject(mut self, name: impl Into<String>) -> Self {
+        self.what.push(What::Subject(name.into()));
+        self
+    }
+
+    /// All that is about an identity of this tenant, its profile too. Its chain
+    /// stays, as does what it wrote about others.
+    pub fn actor(mut self, id: impl Into<String>) -> Self {
+        self.actors.push(id.into());
+        self
+    }
+
+    /// All events of a session, and its own record.
+    pub fn session(mut self, id: impl Into<String>) -> Self {
+        self.what.push(What::Session(id.into()));
+        self
+    }
+
+    /// All events of a record: what it is and was.
+    pub fn record(mut self, id: impl Into<String>) -> Self {
+        self.what.push(What::Record(id.into()));
+        self
+    }
+
+    /// Why; [`Reason::Caller`] if nothing is said.
+    pub const fn reason(mut self, reason: Reason) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// Erases nothing, and says what would go.
+    pub const fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
+    /// Erases it: first of all the key of a subject that goes as a whole, then
+    /// bodies and their secrets, in one transaction with the events that say so.
+    /// What was erased before is passed over and counted.
+    ///
+    /// # Errors
+    /// `record.not_found` where there is nothing of what was asked for, and
+    /// never was; `erasure.held` where a legal hold forbids it; `input.invalid`
+    /// where the subject is an identity and was not asked for as one;
+    /// `key.missing`, `store.*`. After an error nothing was erased.
+    pub fn run(self) -> Result<Erasure> {
+        let Self { tenant, mut what, actors, reason, dry_run } = self;
+        tenant.log.readable()?;
+        for named in &what {
+            match named {
+                What::Subject(name) if tenant.view(|view, tx| view.actor_named(tx, &tenant.log, name))?.is_some() => {
+                    return Err(Error::new(Code::InputInvalid, format!("'{name}' is an identity: its profile would go too"))
+                        .with_hint("Ask for it as one: erase().actor(ID), `mirrordna erase --actor ID`."));
+                }
+                _ => {}
+            }
+        }
+        for id in actors {
+            let known = tenant.view(|view, tx| view.actor_named(tx, &tenant.log, &id))?;
+            match known {
+                Some(actor) if !actor.is_engine() => what.push(What::Subject(id)),
+                _ => return Err(Error::new(Code::NotFound, format!("there is no identity {id}"))),
+            }
+        }
+        if what.is_empty() {
+            return Err(Error::new(Code::InputInvalid, "an erasure needs to know of what")
+                .with_hint("Name a subject, a session or a record: erase().subject(NAME).run()."));
+        }
+        tenant.erase_planned(reason, dry_run, &mut |view, tx| {
+            let plan = view.erasing(tx, &tenant.log, &what)?;
+            holds::refuse(view, tx, &tenant.log, &plan)?;
+            Ok(plan)
+        })
+    }
+
+    /// Erases again what a receipt says was erased: after an older copy of the
+    /// database was restored, which does not know of it. Leaves that this copy
+    /// never had are passed over.
+    ///
+    /// # Errors
+    /// `erasure.receipt` where the receipt does not hold or is of another
+    /// database; else as [`Erase::run`].
+    pub fn replay(self, receipt: &Receipt) -> Result<Erasure> {
+        let Self { tenant, dry_run, .. } = self;
+        let said = receipt.verify(&tenant.log)?;
+        let reason = said.reason;
+        tenant.erase_planned(reason, dry_run, &mut |view, tx| {
+            let mut here = Vec::new();
+            for (position, leaf) in &said.erased {
+                if view.leaf_hash(tx, &tenant.log, *position)? == Some(*leaf) {
+                    here.push(*position);
+                }
+            }
+            let plan = view.erasing(tx, &tenant.log, &[What::Events(here)])?;
+            holds::refuse(view, tx, &tenant.log, &plan)?;
+            Ok(plan)
+        })
+    }
+}
+
+/// Finds what is to be erased.
+type Planning<'a> = &'a mut dyn FnMut(&mut View, &dyn ReadTx) -> Result<Plan>;
+
+impl Tenant {
+    /// Erases content; the events stay, and say that it was erased.
+    pub fn erase(&self) -> Erase {
+        Erase { tenant: self.clone(), what: Vec::new(), actors: Vec::new(), reason: Reason::default(), dry_run: false }
+    }
+
+    fn erase_planned(&self, reason: Reason, dry_run: bool, planning: Planning<'_>) -> Result<Erasure> {
+        if dry_run {
+            return self.view(&mut *planning).map(|plan| Erasure::of(&plan, reason));
+        }
+        let Self { inner, log } = self;
+        // A long log is folded in steps before others have to wait for it.
+        self.view(|_, _| Ok(()))?;
+        let mut attempt = || inner.committer.erase(log, &inner.epoch(log, &log.system)?, reason, &mut *planning);
+        let (plan, placed) = match attempt() {
+            Err(e) if e.code() == Code::KeyExpired => attempt()?,
+            done => done?,
+        };
+        let mut done = Erasure::of(&plan, reason);
+        if placed.is_empty() {
+            return Ok(done);
+        }
+        drop(plan);
+        // It is committed: what fails from here on is tried again later.
+        let settled = inner.settle_erasures(log).unwrap_or_else(|e| {
+            tracing::warn!(log = log.number, error = %e, "what is left of an erasure could not be purged yet");
+            false
+        });
+        let state = if settled { ErasureState::Done } else { ErasureState::Pending };
+        done.state = Some(state);
+        done.erase_events = placed.iter().map(|event| crate::keyring::hex(&event.leaf)).collect();
+        let checkpoint = self.sign_head()?;
+        done.receipt = Some(Receipt::of(self, &checkpoint, &placed, &done)?);
+        Ok(done)
+    }
+}
+
+impl Engine {
+    /// Erases content of the default tenant.
+    pub fn erase(&self) -> Erase {
+        self.main().erase()
+    }
+}
+
+impl Inner {
+    /// Purges the store of what erasures left besides its rows, and says so in
+    /// the log; returns whether nothing is left.
+    pub(crate) fn settle_erasures(&self, log: &Arc<Log>) -> Result<bool> {
+        let pending = self.view(log, &mut |view, tx| view.pending_erasures(tx, log))?;
+        if pending.is_empty() {
+            return Ok(true);
+        }
+        if !self.store.purge()? {
+            self.unpurged.store(true, Ordering::Release);
+            return Ok(false);
+        }
+        let epoch = self.epoch(log, &log.system)?;
+        for some in pending.chunks(limits::REFS) {
+            let (positions, refs): (Vec<u64>, Vec<Hash>) = some.iter().copied().unzip();
+            let draft = Draft::public(&PublicBody::EraseDone { count: some.len() as u64, positions }).referring_to(refs)?;
+            let item = Item { actor: log.system, speaker: Speaker::Epoch(epoch.clone()), draft, once: None };
+            self.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: true })?;
+        }
+        Ok(true)
+    }
+
+    /// The same for all logs whose events this process has read, where something
+    /// may be left.
+    pub(crate) fn settle_all(&self, logs: &[Arc<Log>]) -> Result<()> {
+        if !self.unpurged.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        for log in logs {
+            let read = lock(&log.view).size() > 0;
+            if !read || !self.settle_erasures(log).inspect_err(|_| self.unpurged.store(true, Ordering::Release))? {
+                self.unpurged.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
