@@ -167,6 +167,13 @@ fn subject_row(number: u64, bytes: &[u8]) -> Result<SubjectRow> {
     })
 }
 
+/// What [`subject_row`] reads.
+fn subject_bytes(subject: &SubjectRow) -> Vec<u8> {
+    row(3, 92, |w| {
+        w.uint(u64::from(subject.log)).bytes(&subject.tag).bytes(&subject.key);
+    })
+}
+
 /// Leaf, body, and subject with secret: both there or both not.
 type EventParts<'a> = (&'a [u8], Option<&'a [u8]>, Option<(u64, &'a [u8])>);
 
@@ -407,13 +414,17 @@ impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
             n => n,
         };
         let key = number.to_be_bytes();
-        let bytes = row(3, 88, |w| {
-            w.uint(u64::from(subject.log)).bytes(&subject.tag).bytes(&subject.key);
-        });
+        let bytes = subject_bytes(subject);
         let taken = "a subject is there already";
         Self::add(self.path, &mut self.subject_tag, &tagged_key(subject.log, &subject.tag)?, &key, taken)?;
         Self::add(self.path, &mut self.subject, &key, &bytes, taken)?;
         Ok(number)
+    }
+
+    fn rewrap_subject(&mut self, number: u64, key: &[u8]) -> Result<()> {
+        let at = number.to_be_bytes();
+        let Some(row) = self.get(&self.subject, &at, |row| subject_row(number, row))? else { return Ok(()) };
+        Self::put(self.path, &mut self.subject, &at, &subject_bytes(&SubjectRow { key: key.to_vec(), ..row }))
     }
 
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {

@@ -338,6 +338,10 @@ impl WriteTx for Tx<'_> {
         unsigned(self.db.last_insert_rowid())
     }
 
+    fn rewrap_subject(&mut self, number: u64, key: &[u8]) -> Result<()> {
+        self.run("UPDATE subject SET key = ?2 WHERE n = ?1", params![number as i64, key])
+    }
+
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {
         self.run("INSERT INTO tile(id, data) VALUES(?1, ?2)", params![tile_id(log, level, number), hashes])
     }

@@ -20,6 +20,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
     logs_do_not_see_each_other(&*make());
     an_outline_is_of_the_rows_that_are_scanned(&*make());
     erasing_removes_body_and_secret(&*make());
+    a_subjects_key_is_wrapped_anew(&*make());
     strays_are_found(&*make());
     derived_data_is_kept_and_dropped(&*make());
     writers_exclude_each_other(&*make());
@@ -236,6 +237,46 @@ fn erasing_removes_body_and_secret(store: &dyn Store) {
     store.write(&mut |tx| tx.put_event(1, 4, &[1, 4], None, None)).unwrap();
     assert!(store.purge().unwrap());
     read(store, |tx| assert_eq!(tx.leaf(1, 4).unwrap().unwrap(), [1, 4]));
+}
+
+fn a_subjects_key_is_wrapped_anew(store: &dyn Store) {
+    store
+        .write(&mut |tx| {
+            fill(tx, 1, 3);
+            fill(tx, 2, 1);
+            Ok(())
+        })
+        .unwrap();
+    let all = |tx: &dyn ReadTx| {
+        let mut rows = Vec::new();
+        tx.subjects(&mut |row| {
+            rows.push(row);
+            Ok(())
+        })
+        .unwrap();
+        rows
+    };
+    let before = read(store, all);
+    let (first, events) = (before[0].number, |tx: &dyn ReadTx| (0..3).map(|i| tx.event(1, i).unwrap()).collect::<Vec<_>>());
+    let stored = read(store, events);
+    // Nothing of it is there after an error.
+    let refused = store.write(&mut |tx| {
+        tx.rewrap_subject(first, &[7; 44])?;
+        assert_eq!(tx.subject_numbered(first)?.unwrap().key, [7; 44], "it is seen inside the transaction");
+        Err(Error::new(Code::InputInvalid, "no"))
+    });
+    assert!(refused.is_err() && read(store, all) == before);
+    store
+        .write(&mut |tx| {
+            tx.rewrap_subject(first, &[7; 44])?;
+            tx.rewrap_subject(before.len() as u64 + 99, &[7; 44])
+        })
+        .unwrap();
+    let after = read(store, all);
+    assert_eq!(after[0], SubjectRow { key: vec![7; 44], ..before[0].clone() });
+    assert_eq!((&after[1..], read(store, events)), (&before[1..], stored), "nothing else is touched");
+    let tag = before[0].tag.as_slice().try_into().unwrap();
+    assert_eq!(read(store, |tx| tx.subject(before[0].log, &tag).unwrap()), Some(after[0].clone()));
 }
 
 fn strays_are_found(store: &dyn Store) {

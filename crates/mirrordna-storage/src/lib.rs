@@ -246,6 +246,12 @@ pub trait WriteTx: ReadTx {
     /// When the tag or number is taken or the store cannot be written.
     fn put_subject(&mut self, row: &SubjectRow) -> Result<u64>;
 
+    /// Replaces the wrapped key of a subject; one that is not there stays so.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn rewrap_subject(&mut self, number: u64, key: &[u8]) -> Result<()>;
+
     /// Adds a full tile.
     ///
     /// # Errors

@@ -206,6 +206,13 @@ impl WriteTx for Tx<'_> {
         Ok(number)
     }
 
+    fn rewrap_subject(&mut self, number: u64, key: &[u8]) -> Result<()> {
+        if let Some(row) = self.state.subjects.get(&number).cloned() {
+            self.insert(|s| &mut s.subjects, number, SubjectRow { key: key.to_vec(), ..row });
+        }
+        Ok(())
+    }
+
     fn put_tile(&mut self, log: LogNumber, level: u8, number: u64, hashes: &[u8]) -> Result<()> {
         self.insert(|s| &mut s.tiles, (log, level, number), hashes.to_vec());
         Ok(())
