@@ -188,9 +188,12 @@ $XDG_CONFIG_HOME/mirrordna/config.toml:
   state = \"/var/lib/mirrordna\"   # or \"off\"
   durability = \"full\"            # or \"normal\"
   seals = \"bounded\"              # or \"every-event\"
+  profile = \"production\"         # or \"development\"
 
 Arguments win over the environment (MIRRORDNA_STORE, MIRRORDNA_KEYS,
-MIRRORDNA_STATE, MIRRORDNA_DURABILITY, MIRRORDNA_SEALS), that over the file.
+MIRRORDNA_STATE, MIRRORDNA_DURABILITY, MIRRORDNA_SEALS, MIRRORDNA_PROFILE), that
+over the file. The profile production refuses to start without a passphrase or a
+key provider, without a head witness, or with files that others may write.
 
 Examples:
   mirrordna config
@@ -232,6 +235,30 @@ Examples:
   MIRRORDNA_NEW_PASSPHRASE_FILE=/run/secrets/new mirrordna keys passphrase
   MIRRORDNA_PASSPHRASE_FILE=/run/secrets/old MIRRORDNA_NEW_PASSPHRASE_FILE=/run/secrets/new mirrordna keys passphrase")]
     Passphrase,
+    /// Make a new key: the keyring's own, or the store key.
+    #[command(after_help = "Without --store-key: every key of the keyring is encrypted anew, under a new key
+that is protected as before or as --to says. Nobody may have the database open.
+
+With --store-key: the keys of all subjects are wrapped by a new store key, in steps,
+while others go on. No event or proof changes. Cut short, it is completed by the
+next one. The old store key stays in the keyring, for older copies of the database.
+
+--to passphrase reads the new one as `keys passphrase` does. --to file takes the
+file that MIRRORDNA_NEW_KEK_FILE names, else MIRRORDNA_KEK_FILE; it holds 32 random
+bytes or their base64, and only its owner may read it.
+
+Examples:
+  MIRRORDNA_PASSPHRASE_FILE=/run/secrets/phrase mirrordna keys rotate
+  MIRRORDNA_KEK_FILE=/run/secrets/kek mirrordna keys rotate --to file
+  mirrordna keys rotate --store-key")]
+    Rotate {
+        /// Make a new store key, not a new key for the keyring.
+        #[arg(long)]
+        store_key: bool,
+        /// What is to protect the keyring: passphrase, or the name of a key provider.
+        #[arg(long, value_name = "WHAT", conflicts_with = "store_key")]
+        to: Option<String>,
+    },
 }
 
 /// `identity …`

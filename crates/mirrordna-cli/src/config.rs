@@ -1,6 +1,6 @@
 //! Configuration: defaults, then a file, then the environment, then arguments.
 
-use mirrordna::{Builder, Code, Durability, Engine, Error, Keys, Result, SealPolicy, Witness};
+use mirrordna::{Builder, Code, Deployment, Durability, Engine, Error, Keys, Result, SealPolicy, Witness};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ struct File {
     state: Option<String>,
     durability: Option<String>,
     seals: Option<String>,
+    profile: Option<String>,
 }
 
 /// The effective configuration.
@@ -26,7 +27,8 @@ pub(crate) struct Settings {
     witness: Witness,
     durability: Durability,
     seals: SealPolicy,
-    from: [(&'static str, String, String); 5],
+    profile: Deployment,
+    from: [(&'static str, String, String); 6],
 }
 
 fn env(name: &str) -> Option<String> {
@@ -81,6 +83,7 @@ impl Settings {
         let (state, state_from) = pick("MIRRORDNA_STATE", file.state, "");
         let (durability, durability_from) = pick("MIRRORDNA_DURABILITY", file.durability, "full");
         let (seals, seals_from) = pick("MIRRORDNA_SEALS", file.seals, "bounded");
+        let (profile, profile_from) = pick("MIRRORDNA_PROFILE", file.profile, "development");
         let wrong = |key: &str, value: &str, from: &str, known: &str| {
             Err(Error::new(Code::ConfigInvalid, format!("{key} = '{value}' ({from}) is none of {known}")))
         };
@@ -112,12 +115,17 @@ impl Settings {
                 "every-event" => SealPolicy::EveryEvent,
                 other => return wrong("seals", other, &seals_from, "bounded, every-event"),
             },
+            profile: match profile.parse() {
+                Ok(profile) => profile,
+                Err(_) => return wrong("profile", &profile, &profile_from, "development, production"),
+            },
             from: [
                 ("store", store.clone(), store_from),
                 ("keys", keys_shown, keys_from),
                 ("state", state_shown, state_from),
                 ("durability", durability, durability_from),
                 ("seals", seals, seals_from),
+                ("profile", profile, profile_from),
             ],
             store,
             as_of,
@@ -132,7 +140,7 @@ impl Settings {
     /// A builder with everything that is configured.
     pub(crate) fn builder(&self) -> Builder {
         let builder = Engine::builder(&self.store).keys(self.keys.clone()).witness(self.witness.clone());
-        builder.durability(self.durability).seals(self.seals)
+        builder.durability(self.durability).seals(self.seals).profile(self.profile)
     }
 
     /// The same, to write.
@@ -142,6 +150,11 @@ impl Settings {
             return Err(Error::new(Code::InputInvalid, message).with_hint("Leave --as-of away."));
         }
         Ok(self.builder())
+    }
+
+    /// The folder of the head witness, unless it is off.
+    pub(crate) fn witness_folder(&self) -> Option<PathBuf> {
+        self.witness.folder()
     }
 
     /// Key, value and where it comes from.

@@ -74,6 +74,8 @@ codes! {
     IdentityInvalid = 2004, "identity.invalid", false, "Use a DID log that was written for this protocol.";
     /// The key that speaks for the actor in this process is too old.
     KeyExpired = 2005, "key.expired", true, "Try again: a new epoch is opened.";
+    /// The provider that holds the keyring's key was not given, or fails.
+    KeyProvider = 2010, "key.provider", true, "Set up the provider that the message names, and see whether it answers.";
     /// Evidence does not match what was signed or committed.
     Altered = 3001, "log.altered", false, "Do not write. Run `mirrordna verify` to see what was altered, and restore a copy.";
     /// The content was erased.

@@ -380,6 +380,23 @@ impl Ledger {
         self.abandoned = true;
     }
 
+    /// The log that this one goes on from, once its second leaf was read.
+    #[must_use]
+    pub const fn adopted(&self) -> Option<&Adopted> {
+        self.adopted.as_ref()
+    }
+
+    /// All actors seen so far.
+    pub fn actors(&self) -> impl Iterator<Item = &Hash> {
+        self.actors.keys()
+    }
+
+    /// Claimed time of the last leaf, milliseconds.
+    #[must_use]
+    pub const fn time(&self) -> u64 {
+        self.time
+    }
+
     /// Records a finding of the caller, so that it counts for the verdict.
     pub fn problem(&mut self, code: &'static str, place: String, message: String) {
         if self.problems.len() < MAX_PROBLEMS {

@@ -385,7 +385,7 @@ fn restore(store: &dyn Store, input: &mut dyn Read, builder: &Builder) -> Result
         return Err(damage);
     }
     let keyring = crate::file::keyring(store, builder)?;
-    let report = crate::verify::database(store, keyring.as_ref(), &Policy::default(), None, Scope::Everything, &mut |_, _| {})?;
+    let report = crate::verify::database(store, keyring.as_deref(), &Policy::default(), None, Scope::Everything, &mut |_, _| {})?;
     match report.problems.first() {
         Some(first) => {
             let message = format!("the export was altered: {} at {}: {}", first.code, first.place, first.message);

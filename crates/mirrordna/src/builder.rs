@@ -3,7 +3,8 @@
 use crate::engine::{Engine, Inner};
 use crate::file;
 use crate::import::Progress;
-use crate::keyring::{Keys, passphrase_from_env};
+use crate::keyring::provider::{KeyProvider, Unlock};
+use crate::keyring::{Keys, NewProtection};
 use crate::url::StoreUrl;
 use crate::verify::{Scope, VerifyReport};
 use crate::witness::Witness;
@@ -36,6 +37,34 @@ pub enum SealPolicy {
     EveryEvent,
 }
 
+/// What is demanded before a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Deployment {
+    /// Nothing.
+    #[default]
+    Development,
+    /// That a passphrase or a provider protects the keyring, that there is a
+    /// place for the head witness, and that no file's mode is lax. What is not
+    /// so is `config.invalid`, which names what to set.
+    Production,
+}
+
+impl FromStr for Deployment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "development" => Ok(Self::Development),
+            "production" => Ok(Self::Production),
+            other => {
+                let shown: String = other.chars().take(80).collect();
+                Err(Error::new(Code::ConfigInvalid, format!("profile = '{shown}' is none of development, production")))
+            }
+        }
+    }
+}
+
 /// How to open a database.
 ///
 /// ```
@@ -60,7 +89,8 @@ pub struct Builder {
     pub(crate) witness: Witness,
     pub(crate) policy: Policy,
     pub(crate) scope: Scope,
-    pub(crate) passphrase: Option<Zeroizing<String>>,
+    pub(crate) unlock: Unlock,
+    pub(crate) profile: Option<Deployment>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) as_of: bool,
@@ -168,16 +198,29 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// `input.invalid` for an empty one, `key.passphrase` where the present one
-    /// is missing or wrong, `key.missing` without the keyring, `store.in_use`,
-    /// `store.*`.
+    /// As [`Builder::rotate_keys`].
     pub fn set_passphrase(self, new: &str) -> Result<()> {
-        if new.is_empty() {
+        self.rotate_keys(&NewProtection::Passphrase(Zeroizing::new(new.to_owned())))
+    }
+
+    /// Makes a new keyring key and encrypts every key of the keyring under it,
+    /// protected as is said. What protects it now is taken as for opening.
+    /// Nobody may have the database open. Whoever is killed meanwhile leaves the
+    /// keyring as it was, or as it is to be. Older copies of the keyring still
+    /// open by what opened them; what the keys are is not changed: for the key
+    /// that wraps contents see [`Engine::rotate_store_key`].
+    ///
+    /// # Errors
+    /// `input.invalid` for an empty passphrase, `key.passphrase` and
+    /// `key.provider` where what opens the keyring now is missing or wrong,
+    /// `key.missing` without the keyring, `store.in_use`, `store.*`.
+    pub fn rotate_keys(self, to: &NewProtection) -> Result<()> {
+        if matches!(to, NewProtection::Passphrase(new) if new.is_empty()) {
             return Err(Error::new(Code::InputInvalid, "the new passphrase is empty"));
         }
         match StoreUrl::parse(&self.url)? {
             StoreUrl::Memory => Err(Error::new(Code::StoreUrl, "the keys of a store in memory are nowhere to be protected")),
-            url => file::set_passphrase(&url, &self, new),
+            url => file::rotate_keys(&url, &self, to),
         }
     }
 
@@ -185,8 +228,46 @@ impl Builder {
     /// `MIRRORDNA_PASSPHRASE_FILE` is taken.
     #[must_use]
     pub fn passphrase(mut self, passphrase: impl Into<String>) -> Self {
-        self.passphrase = Some(Zeroizing::new(passphrase.into()));
+        self.unlock.passphrase = Some(Zeroizing::new(passphrase.into()));
         self
+    }
+
+    /// Who holds the key of the keyring; otherwise [`provider_from_env`] says it.
+    ///
+    /// [`provider_from_env`]: crate::provider_from_env
+    #[must_use]
+    pub fn key_provider(mut self, provider: impl KeyProvider + 'static) -> Self {
+        self.unlock.provider = Some(Arc::new(provider));
+        self
+    }
+
+    /// What is demanded before the database is opened; otherwise
+    /// `MIRRORDNA_PROFILE` says it, `development` or `production`.
+    ///
+    /// ```
+    /// use mirrordna::{Code, Deployment, Engine};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("m.db");
+    /// # let path = path.to_str().unwrap();
+    /// let refused = Engine::builder(path).profile(Deployment::Production).open().unwrap_err();
+    /// assert_eq!(refused.code(), Code::ConfigInvalid);
+    /// assert!(refused.hint().contains("MIRRORDNA_"));
+    /// ```
+    #[must_use]
+    pub const fn profile(mut self, profile: Deployment) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
+    /// Whether what production demands is demanded.
+    pub(crate) fn is_production(&self) -> Result<bool> {
+        let named = std::env::var("MIRRORDNA_PROFILE").ok().filter(|v| !v.is_empty());
+        let profile = match (self.profile, named) {
+            (Some(profile), _) => profile,
+            (None, Some(named)) => named.parse()?,
+            (None, None) => Deployment::default(),
+        };
+        Ok(profile == Deployment::Production)
     }
 
     /// Whether a missing database is created (it is by default).
@@ -236,12 +317,9 @@ impl Builder {
         }
     }
 
-    /// The passphrase that was given, else that of the environment.
-    pub(crate) fn the_passphrase(&self) -> Result<Option<Zeroizing<String>>> {
-        match &self.passphrase {
-            Some(p) => Ok(Some(p.clone())),
-            None => passphrase_from_env(),
-        }
+    /// What was given to open the keyring, else what the environment gives.
+    pub(crate) fn the_unlock(&self) -> Result<Unlock> {
+        if self.unlock.is_empty() { Unlock::from_env() } else { Ok(self.unlock.clone()) }
     }
 
     /// Another clock, for tests and replays.
@@ -267,6 +345,9 @@ impl Builder {
     pub fn open(self) -> Result<Engine> {
         let url = StoreUrl::parse(&self.url)?;
         match url {
+            StoreUrl::Memory if self.is_production()? => {
+                Err(crate::production::refuse("a store in memory keeps nothing", "Set MIRRORDNA_STORE or --store to a file."))
+            }
             StoreUrl::Memory => {
                 let inner = Inner::open(Arc::new(MemoryStore::new()), None, Builder { keys: Keys::Memory, ..self })?;
                 Ok(Engine { inner })

@@ -499,19 +499,19 @@ impl<'a> Staged<'a> {
         if let Some((number, key)) = self.subjects.get(tag).or_else(|| state.subjects.get(tag)) {
             return Ok((*number, key.wrap(secret)));
         }
-        let store = self.log.store.as_ref().ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
-        let wrapping = store.subject_wrapping(&self.log.id, tag);
+        let keyring = self.log.store.as_ref().ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
         let entry = match tx.subject(self.log.number, tag)? {
             Some(row) => {
-                let key = wrapping.unwrap(&row.key);
+                let key = keyring.unwrap_subject(&self.log.id, tag, &row.key)?;
                 (row.number, key.ok_or_else(|| Error::new(Code::Altered, format!("the key of subject {} does not unwrap", row.number)))?)
             }
             None => {
                 let key = Secret::generate(entropy)?;
-                {
-                    let row = SubjectRow { number: 0, log: self.log.number, tag: tag.to_vec(), key: wrapping.wrap(&key).to_vec() };
-                    (tx.put_subject(&row)?, key)
-                }
+                // By the newest store key: whoever makes another one holds the
+                // lock that this transaction holds now.
+                let wrapped = keyring.wrap_subject(&self.log.id, tag, &key)?;
+                let row = SubjectRow { number: 0, log: self.log.number, tag: tag.to_vec(), key: wrapped };
+                (tx.put_subject(&row)?, key)
             }
         };
         let wrapped = (entry.0, entry.1.wrap(secret));

@@ -4,7 +4,8 @@
 use crate::builder::{Builder, Durability};
 use crate::engine::{Engine, Inner, Open};
 use crate::import::Progress;
-use crate::keyring::Keyring;
+use crate::keyring::provider::Unlock;
+use crate::keyring::{Found, Keyring, NewProtection};
 use crate::log::{genesis, lock};
 use crate::url::StoreUrl;
 use crate::verify::{Scope, VerifyReport};
@@ -87,6 +88,10 @@ pub(crate) fn open(url: &StoreUrl, builder: Builder) -> Result<Engine> {
             let message = format!("{} is open in this process as of the state in which it was found", path.display());
             return Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."));
         }
+        if inner.locked.is_some() && !(builder.read_only && builder.the_unlock()?.is_empty()) {
+            let message = format!("{} is open in this process without its keys", path.display());
+            return Err(Error::new(Code::StoreInUse, message).with_hint("Close that engine first."));
+        }
         return Ok(Engine { inner });
     }
     let mut mode = match (path.exists(), builder.read_only) {
@@ -166,11 +171,11 @@ pub(crate) fn verify_store(store: &dyn Store, path: &Path, builder: &Builder, pr
     let keyring = keyring(store, builder)?;
     let folder = builder.witness.folder();
     let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(store, keyring.as_ref(), &builder.policy, witness, builder.scope, progress)
+    crate::verify::database(store, keyring.as_deref(), &builder.policy, witness, builder.scope, progress)
 }
 
 /// The keyring of the database in a store, where it is here and opens.
-pub(crate) fn keyring(store: &dyn Store, builder: &Builder) -> Result<Option<Keyring>> {
+pub(crate) fn keyring(store: &dyn Store, builder: &Builder) -> Result<Option<Arc<Keyring>>> {
     let mut database = None;
     let named = store.read(&mut |tx| {
         database = tx.logs()?.first().and_then(|row| genesis(tx, row).ok()).map(|g| g.database);
@@ -183,20 +188,20 @@ pub(crate) fn keyring(store: &dyn Store, builder: &Builder) -> Result<Option<Key
         return Err(e);
     }
     let Some(id) = database else { return Ok(None) };
-    let passphrase = builder.the_passphrase()?;
-    match Keyring::open(&builder.keys, id, passphrase.as_deref().map(String::as_str)) {
-        // Whoever names no passphrase verifies what needs no key.
-        Err(e) if e.code() == Code::KeyPassphrase && passphrase.is_none() => Ok(None),
-        opened => opened,
+    let unlock = builder.the_unlock()?;
+    match Keyring::open(&builder.keys, id, &unlock)? {
+        Found::Open(keyring) => Ok(Some(keyring)),
+        // Whoever brings nothing that opens it verifies what needs no key.
+        Found::Locked(_) | Found::Absent => Ok(None),
     }
 }
 
-/// Sets the passphrase of the keyring of a database that nobody has open.
-pub(crate) fn set_passphrase(url: &StoreUrl, builder: &Builder, new: &str) -> Result<()> {
+/// Makes a new key for the keyring of a database that nobody has open.
+pub(crate) fn rotate_keys(url: &StoreUrl, builder: &Builder, to: &NewProtection) -> Result<()> {
     let path = file_of(url)?;
     let in_use = || {
-        let message = format!("{} is open: whoever has it open would go on writing keys under the old passphrase", path.display());
-        Error::new(Code::StoreInUse, message).with_hint("Close it, in this process and in others, and set the passphrase then.")
+        let message = format!("{} is open: whoever has it open would go on writing keys under the old key", path.display());
+        Error::new(Code::StoreInUse, message).with_hint("Close it, in this process and in others, and try again then.")
     };
     let mut open = lock(registry());
     open.retain(|_, engine| engine.strong_count() > 0);
@@ -204,7 +209,8 @@ pub(crate) fn set_passphrase(url: &StoreUrl, builder: &Builder, new: &str) -> Re
         return Err(in_use());
     }
     let store = connect(url, Mode::Write, Durability::Full)?;
-    let keyring = keyring_named(&*store, builder)?;
+    let unlock = builder.the_unlock()?;
+    let keyring = keyring_named(&*store, builder, &unlock)?;
     // Until this is done nobody opens it: a store of redb has one user anyway,
     // one of SQLite no new one while this lock is held.
     let (_store, users) = match url {
@@ -220,20 +226,22 @@ pub(crate) fn set_passphrase(url: &StoreUrl, builder: &Builder, new: &str) -> Re
         Some(Err(TryLockError::Error(e))) => return Err(io(path, "cannot lock", e)),
         _ => {}
     }
-    keyring.reseal(new, &*builder.entropy)
+    keyring.reseal(&unlock, to, &*builder.entropy)
 }
 
-/// The keyring of the database in a store, opened by the builder's passphrase.
-fn keyring_named(store: &dyn Store, builder: &Builder) -> Result<Keyring> {
+/// The keyring of the database in a store.
+fn keyring_named(store: &dyn Store, builder: &Builder, unlock: &Unlock) -> Result<Arc<Keyring>> {
     let mut database = None;
     store.read(&mut |tx| {
         database = tx.logs()?.first().map(|row| genesis(tx, row)).transpose()?.map(|g| g.database);
         Ok(())
     })?;
     let id = database.ok_or_else(|| Error::new(Code::StoreNotDatabase, format!("{} holds no log yet", store.location())))?;
-    let passphrase = builder.the_passphrase()?;
-    let found = Keyring::open(&builder.keys, id, passphrase.as_deref().map(String::as_str))?;
-    found.ok_or_else(|| crate::log::missing("the keyring of this database is not on this machine"))
+    match Keyring::open(&builder.keys, id, unlock)? {
+        Found::Open(keyring) => Ok(keyring),
+        Found::Locked(e) => Err(e),
+        Found::Absent => Err(crate::log::missing("the keyring of this database is not on this machine")),
+    }
 }
 
 /// A database that is made beside the place where it is to be, and put there

@@ -2,15 +2,17 @@
 //!
 //! This module **owns** the file's form, its encryption and its durability. It
 //! **never** returns a private key to a caller of the SDK. Each key is a slot
-//! encrypted under the keyring key, which is wrapped by a passphrase
-//! (Argon2id, once per open) or, without one, stands in the file: then the
-//! file's mode 0600 is all that protects it, and `doctor` says so. A slot is
-//! found ([`slots`]) and opened when its key is asked for, and the key is not
-//! kept here.
+//! encrypted under the keyring key. That one is derived from a passphrase
+//! (Argon2id, once per open), or wrapped by a [`provider`], or, without either,
+//! stands in the file: then the file's mode 0600 is all that protects it, and
+//! `doctor` says so. A slot is found ([`slots`]) and opened when its key is
+//! asked for, and the key is not kept here.
 
 mod group;
-mod passphrase;
+pub(crate) mod provider;
+mod reseal;
 mod slots;
+mod store_keys;
 
 use crate::log::lock;
 use chacha20poly1305::XChaCha20Poly1305;
@@ -20,6 +22,8 @@ use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::verify::note::{base64, from_base64};
 use mirrordna_core::{Code, Entropy, Error, Hash, Result};
+use provider::{KeyProvider, Unlock};
+pub use reseal::NewProtection;
 use serde::{Deserialize, Serialize};
 use slots::Slots;
 use std::collections::HashMap;
@@ -27,7 +31,9 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use store_keys::StoreKeys;
+pub(crate) use store_keys::generation_of;
 use zeroize::{Zeroize, Zeroizing};
 
 /// What a key is for; roles never share a key.
@@ -126,14 +132,23 @@ pub fn passphrase_from_env() -> Result<Option<Zeroizing<String>>> {
 struct Head {
     mdna_keyring: u32,
     database: String,
-    /// Base64 of the keyring key: only in keyrings without a passphrase.
+    /// Base64 of the keyring key: only in keyrings that nothing protects.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     argon2id: Option<Argon>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<Held>,
     /// A known text under the keyring key: tells a wrong passphrase.
     nonce: String,
     check: String,
+}
+
+/// The keyring key as its provider wrapped it.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    name: String,
+    wrapped: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,11 +193,46 @@ pub(crate) struct NewRecovery {
 }
 
 /// Keys by what they are for and whose they are.
-type Held = HashMap<(Role, Hash), Zeroizing<[u8; 32]>>;
+type InMemory = HashMap<(Role, Hash), Zeroizing<[u8; 32]>>;
+
+/// What protects the key of a keyring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protection {
+    /// Nothing but the mode of its file: whoever reads that has the keys.
+    None,
+    /// A passphrase.
+    Passphrase,
+    /// A provider of this name.
+    Provider(String),
+    /// The keys are in memory and in no file.
+    Memory,
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Passphrase => f.write_str("passphrase"),
+            Self::Provider(name) => f.write_str(name),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+/// What became of the search for a keyring.
+pub(crate) enum Found {
+    /// It is here, and opens.
+    Open(Arc<Keyring>),
+    /// It is here; what opens it was not given.
+    Locked(Error),
+    /// It is not here, or there is no place for one.
+    Absent,
+}
 
 /// Where the keys of an open keyring are.
 enum Place {
-    Memory(Mutex<Held>),
+    Memory(Mutex<InMemory>),
     File(Slots),
 }
 
@@ -191,8 +241,9 @@ pub(crate) struct Keyring {
     path: Option<PathBuf>,
     database: [u8; 16],
     kek: Zeroizing<[u8; 32]>,
-    has_passphrase: bool,
+    protection: Protection,
     place: Place,
+    store_keys: StoreKeys,
     appender: Appender,
     /// Slots that were decrypted.
     #[cfg(test)]
@@ -232,23 +283,35 @@ fn aad(database: &[u8; 16], label: &str, owner: &Hash) -> Vec<u8> {
 }
 
 fn seal(kek: &[u8; 32], aad: &[u8], text: &[u8; 32], entropy: &dyn Entropy) -> Result<(String, String)> {
+    let (nonce, sealed) = seal_bytes(kek, aad, text, entropy)?;
+    Ok((base64(&nonce), base64(&sealed)))
+}
+
+/// Nonce, then ciphertext and tag.
+fn seal_bytes(kek: &[u8; 32], aad: &[u8], text: &[u8; 32], entropy: &dyn Entropy) -> Result<([u8; 24], [u8; 48])> {
     let nonce: [u8; 24] = mirrordna_core::random(entropy)?;
-    let mut buffer = Zeroizing::new(text.to_vec());
+    let mut buffer = Zeroizing::new(*text);
     let tag = XChaCha20Poly1305::new(kek.into())
         .encrypt_inout_detached(&nonce.into(), aad, buffer.as_mut_slice().into())
         .map_err(|_| Error::new(Code::Bug, "the AEAD refused to encrypt a key"))?;
-    buffer.extend_from_slice(&tag);
-    Ok((base64(&nonce), base64(&buffer)))
+    let mut sealed = [0; 48];
+    sealed[..32].copy_from_slice(&*buffer);
+    sealed[32..].copy_from_slice(&tag);
+    Ok((nonce, sealed))
 }
 
 fn open(kek: &[u8; 32], aad: &[u8], nonce: &str, sealed: &str) -> Option<Zeroizing<[u8; 32]>> {
     let nonce: [u8; 24] = from_base64(nonce)?.try_into().ok()?;
     let raw: [u8; 48] = from_base64(sealed)?.try_into().ok()?;
-    let (text, tag) = raw.split_at(32);
+    open_bytes(kek, aad, &nonce, &raw)
+}
+
+fn open_bytes(kek: &[u8; 32], aad: &[u8], nonce: &[u8; 24], sealed: &[u8; 48]) -> Option<Zeroizing<[u8; 32]>> {
+    let (text, tag) = sealed.split_at(32);
     let mut out = Zeroizing::new([0; 32]);
     out.copy_from_slice(text);
     let tag: [u8; 16] = tag.try_into().ok()?;
-    XChaCha20Poly1305::new(kek.into()).decrypt_inout_detached(&nonce.into(), aad, out.as_mut_slice().into(), &tag.into()).ok()?;
+    XChaCha20Poly1305::new(kek.into()).decrypt_inout_detached(&(*nonce).into(), aad, out.as_mut_slice().into(), &tag.into()).ok()?;
     Some(out)
 }
 
@@ -266,54 +329,94 @@ impl Role {
     }
 }
 
+/// What is to protect a new keyring key.
+enum Guard<'a> {
+    Nothing,
+    Passphrase(&'a str),
+    Provider(&'a dyn KeyProvider),
+}
+
+impl Guard<'_> {
+    fn protection(&self) -> Protection {
+        match self {
+            Guard::Nothing => Protection::None,
+            Guard::Passphrase(_) => Protection::Passphrase,
+            Guard::Provider(provider) => Protection::Provider(provider.name().to_owned()),
+        }
+    }
+}
+
 /// A new keyring key and the line that stands for it.
-fn new_head(database: &[u8; 16], passphrase: Option<&str>, entropy: &dyn Entropy) -> Result<(Zeroizing<[u8; 32]>, Head)> {
-    let (kek, argon2id) = match passphrase {
-        None => (Zeroizing::new(mirrordna_core::random::<32>(entropy)?), None),
-        Some(passphrase) => {
+fn new_head(database: &[u8; 16], guard: &Guard<'_>, entropy: &dyn Entropy) -> Result<(Zeroizing<[u8; 32]>, Head)> {
+    let mut head = Head {
+        mdna_keyring: VERSION,
+        database: hex(database),
+        key: None,
+        argon2id: None,
+        provider: None,
+        nonce: String::new(),
+        check: String::new(),
+    };
+    let kek = match guard {
+        Guard::Passphrase(passphrase) => {
             let salt = base64(&mirrordna_core::random::<16>(entropy)?);
             let argon = Argon { memory_kib: 64 * 1024, passes: 3, lanes: 1, salt };
-            (derive(passphrase, &argon)?, Some(argon))
+            let kek = derive(passphrase, &argon)?;
+            head.argon2id = Some(argon);
+            kek
         }
+        Guard::Nothing | Guard::Provider(_) => Zeroizing::new(mirrordna_core::random::<32>(entropy)?),
     };
-    let (nonce, check) = seal(&kek, &aad(database, "check", &owner(database)), CHECK, entropy)?;
-    let key = argon2id.is_none().then(|| base64(&*kek));
-    Ok((kek, Head { mdna_keyring: VERSION, database: hex(database), key, argon2id, nonce, check }))
+    match guard {
+        Guard::Nothing => head.key = Some(base64(&*kek)),
+        Guard::Passphrase(_) => {}
+        Guard::Provider(provider) => {
+            let wrapped = provider::wrap(*provider, database, &kek)?;
+            head.provider = Some(Held { name: provider.name().to_owned(), wrapped: base64(&wrapped) });
+        }
+    }
+    (head.nonce, head.check) = seal(&kek, &aad(database, "check", &owner(database)), CHECK, entropy)?;
+    Ok((kek, head))
 }
 
 impl Keyring {
     /// A keyring for a new database, with its head on disk.
-    pub(crate) fn create(keys: &Keys, database: [u8; 16], passphrase: Option<&str>, entropy: &dyn Entropy) -> Result<Self> {
+    pub(crate) fn create(keys: &Keys, database: [u8; 16], unlock: &Unlock, entropy: &dyn Entropy) -> Result<Self> {
         let path = keys.path(&database)?;
-        let (kek, mut head) = new_head(&database, passphrase, entropy)?;
-        let place = match &path {
-            None => Place::Memory(Mutex::default()),
-            Some(path) => {
-                let folder = path.parent().unwrap_or(Path::new("."));
-                create_private_folder(folder)?;
-                let mut file = private_file(path, true)?;
-                let line = json_line(&head)?;
-                file.write_all(&line).and_then(|()| file.sync_all()).map_err(|e| io(path, "cannot write the keyring", e))?;
-                sync_folder(folder)?;
-                Place::File(Slots::new(path, &[]))
-            }
+        let guard = unlock.guard()?;
+        let Some(path) = path else {
+            let kek = Zeroizing::new(mirrordna_core::random::<32>(entropy)?);
+            return Ok(Self::of(None, database, kek, Protection::Memory, Place::Memory(Mutex::default())));
         };
+        let (kek, mut head) = new_head(&database, &guard, entropy)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        create_private_folder(folder)?;
+        let mut file = private_file(&path, true)?;
+        let line = json_line(&head)?;
+        file.write_all(&line).and_then(|()| file.sync_all()).map_err(|e| io(&path, "cannot write the keyring", e))?;
+        sync_folder(folder)?;
         head.key.zeroize();
-        Ok(Self::of(path, database, kek, passphrase.is_some(), place))
+        let place = Place::File(Slots::new(&path, &[]));
+        Ok(Self::of(Some(path), database, kek, guard.protection(), place))
     }
 
-    /// Opens the keyring of a database; `None` if there is no file.
-    pub(crate) fn open(keys: &Keys, database: [u8; 16], passphrase: Option<&str>) -> Result<Option<Self>> {
+    /// Opens the keyring of a database, where it is here.
+    pub(crate) fn open(keys: &Keys, database: [u8; 16], unlock: &Unlock) -> Result<Found> {
         let path = match keys.path(&database) {
             Ok(Some(path)) => path,
             // Without a place for keys, nothing can be opened, but all that
             // needs no key still can be read.
-            Ok(None) | Err(_) => return Ok(None),
+            Ok(None) | Err(_) => return Ok(Found::Absent),
         };
         let mut bytes = Zeroizing::new(vec![0; BEGINNING]);
         match File::open(&path).and_then(|mut file| read_full(&mut file, &mut bytes)) {
             Ok(read) => bytes.truncate(read),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Absent),
+            // Another user's: to this one the keys are not here.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                let message = format!("the keyring {} may not be read by this user", path.display());
+                return Ok(Found::Locked(Error::new(Code::KeyMissing, message).caused_by(e)));
+            }
             Err(e) => return Err(io(&path, "cannot read the keyring", e)),
         }
         let refuse = |why: &str| Error::new(Code::KeyringInvalid, format!("{} {why}", path.display()));
@@ -325,33 +428,47 @@ impl Keyring {
         if head.database != hex(&database) {
             return Err(refuse("is the keyring of another database"));
         }
-        let (kek, has_passphrase) = match (&head.key, &head.argon2id, passphrase) {
-            (Some(key), None, _) => {
+        let (kek, protection) = match (&head.key, &head.argon2id, &head.provider) {
+            (Some(key), None, None) => {
                 let raw = from_base64(key).map(Zeroizing::new);
                 let raw = raw.and_then(|k| <[u8; 32]>::try_from(k.as_slice()).ok()).ok_or_else(|| refuse("has a damaged key"))?;
-                (Zeroizing::new(raw), false)
+                (Zeroizing::new(raw), Protection::None)
             }
-            (None, Some(argon), Some(passphrase)) => (derive(passphrase, argon)?, true),
-            (None, Some(_), None) => return Err(Error::new(Code::KeyPassphrase, format!("{} needs a passphrase", path.display()))),
-            _ => return Err(refuse("has neither or both of a key and a passphrase")),
+            (None, Some(argon), None) => match unlock.passphrase() {
+                Some(passphrase) => (derive(passphrase, argon)?, Protection::Passphrase),
+                None => return Ok(Found::Locked(Error::new(Code::KeyPassphrase, format!("{} needs a passphrase", path.display())))),
+            },
+            (None, None, Some(held)) => match unlock.provider().filter(|p| p.name() == held.name) {
+                Some(provider) => {
+                    let wrapped = from_base64(&held.wrapped).ok_or_else(|| refuse("has a damaged key"))?;
+                    (provider.unwrap(&database, &wrapped)?, Protection::Provider(held.name.clone()))
+                }
+                None => return Ok(Found::Locked(provider::needed(&path, &held.name))),
+            },
+            _ => return Err(refuse("says otherwise than in one way what protects its key")),
         };
         head.key.zeroize();
         let check = open(&kek, &aad(&database, "check", &owner(&database)), &head.nonce, &head.check);
         if check.is_none_or(|c| *c != *CHECK) {
-            let why = if has_passphrase { Code::KeyPassphrase } else { Code::KeyringInvalid };
+            let why = match protection {
+                Protection::Passphrase => Code::KeyPassphrase,
+                Protection::Provider(_) => Code::KeyProvider,
+                Protection::None | Protection::Memory => Code::KeyringInvalid,
+            };
             return Err(Error::new(why, format!("{} does not open with this passphrase or key", path.display())));
         }
         let place = Place::File(Slots::new(&path, &bytes));
-        Ok(Some(Self::of(Some(path), database, kek, has_passphrase, place)))
+        Ok(Found::Open(Arc::new(Self::of(Some(path), database, kek, protection, place))))
     }
 
-    fn of(path: Option<PathBuf>, database: [u8; 16], kek: Zeroizing<[u8; 32]>, has_passphrase: bool, place: Place) -> Self {
+    fn of(path: Option<PathBuf>, database: [u8; 16], kek: Zeroizing<[u8; 32]>, protection: Protection, place: Place) -> Self {
         Self {
             path,
             database,
             kek,
-            has_passphrase,
+            protection,
             place,
+            store_keys: StoreKeys::default(),
             appender: Appender::default(),
             #[cfg(test)]
             opened: Default::default(),
@@ -448,9 +565,9 @@ impl Keyring {
         self.path.as_ref().map(|p| p.with_extension("recovery"))
     }
 
-    /// Whether a passphrase protects the keys.
-    pub(crate) const fn has_passphrase(&self) -> bool {
-        self.has_passphrase
+    /// What protects the keys.
+    pub(crate) const fn protection(&self) -> &Protection {
+        &self.protection
     }
 }
 
@@ -565,6 +682,18 @@ mod tests {
     use super::*;
     use crate::system::SystemEntropy;
 
+    fn unlock(passphrase: Option<&str>) -> Unlock {
+        Unlock { passphrase: passphrase.map(|p| Zeroizing::new(p.to_owned())), provider: None }
+    }
+
+    fn open(keys: &Keys, database: [u8; 16], passphrase: Option<&str>) -> Result<Option<Arc<Keyring>>> {
+        match Keyring::open(keys, database, &unlock(passphrase))? {
+            Found::Open(ring) => Ok(Some(ring)),
+            Found::Locked(e) => Err(e),
+            Found::Absent => Ok(None),
+        }
+    }
+
     fn key(byte: u8) -> NewKey {
         NewKey { role: Role::Actor, owner: [byte; 32], key: Zeroizing::new([byte; 32]) }
     }
@@ -575,13 +704,13 @@ mod tests {
         let keys = Keys::Folder(dir.path().join("deep/keys"));
         for passphrase in [None, Some("correct horse")] {
             let db = [passphrase.map_or(1, |_| 2); 16];
-            let ring = Keyring::create(&keys, db, passphrase, &SystemEntropy).unwrap();
+            let ring = Keyring::create(&keys, db, &unlock(passphrase), &SystemEntropy).unwrap();
             ring.add(vec![key(5)], &[], &SystemEntropy).unwrap();
             let path = ring.path().unwrap().to_owned();
-            let other = Keyring::open(&keys, db, passphrase).unwrap().unwrap();
+            let other = open(&keys, db, passphrase).unwrap().unwrap();
             OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"role\":\"act").unwrap();
             ring.add(vec![key(6)], &[NewRecovery { identity: "x".into(), seed: Zeroizing::new([1; 32]) }], &SystemEntropy).unwrap();
-            let again = Keyring::open(&keys, db, passphrase).unwrap().unwrap();
+            let again = open(&keys, db, passphrase).unwrap().unwrap();
             for ring in [&other, &again] {
                 assert!(ring.signing(Role::Actor, &[5; 32]).unwrap().is_some() && ring.signing(Role::Actor, &[6; 32]).unwrap().is_some());
                 assert!(ring.signing(Role::Log, &[5; 32]).unwrap().is_none());
@@ -590,9 +719,9 @@ mod tests {
             #[cfg(unix)]
             assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         }
-        assert_eq!(Keyring::open(&keys, [2; 16], None).unwrap_err().code(), Code::KeyPassphrase);
-        assert_eq!(Keyring::open(&keys, [2; 16], Some("wrong")).unwrap_err().code(), Code::KeyPassphrase);
-        assert!(Keyring::open(&keys, [3; 16], None).unwrap().is_none());
+        assert_eq!(open(&keys, [2; 16], None).unwrap_err().code(), Code::KeyPassphrase);
+        assert_eq!(open(&keys, [2; 16], Some("wrong")).unwrap_err().code(), Code::KeyPassphrase);
+        assert!(open(&keys, [3; 16], None).unwrap().is_none());
     }
 
     /// Many identities' slots, as `add` writes them.
@@ -623,7 +752,7 @@ mod tests {
     fn a_long_keyring_opens_by_its_head_and_finds_keys_by_its_index() {
         let dir = tempfile::tempdir().unwrap();
         let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
-        let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        let ring = Keyring::create(&keys, db, &unlock(None), &SystemEntropy).unwrap();
         let store = NewKey { role: Role::Store, owner: owner(&db), key: Zeroizing::new([9; 32]) };
         ring.add(vec![store], &[], &SystemEntropy).unwrap();
         many(&ring, 0..3_000);
@@ -631,7 +760,7 @@ mod tests {
         let index = dir.path().join(format!("{}.index", hex(&db)));
         assert!(std::fs::metadata(&index).unwrap().len() > 0);
 
-        let open = || Keyring::open(&keys, db, None).unwrap().unwrap();
+        let open = || self::open(&keys, db, None).unwrap().unwrap();
         let ring = open();
         assert!(ring.secret(Role::Store, &owner(&db)).unwrap().is_some());
         assert_eq!(read(&ring).1, 1, "only what was asked for is decrypted");
@@ -684,7 +813,7 @@ mod tests {
         assert!((0..3_003).chain(4_000..5_600).chain(6_000..6_900).step_by(47).all(|n| has(&ring, n)));
         // An index of another keyring is none of this one.
         std::fs::remove_file(ring.path().unwrap()).unwrap();
-        let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        let ring = Keyring::create(&keys, db, &unlock(None), &SystemEntropy).unwrap();
         many(&ring, 7_000..7_010);
         assert!(has(&ring, 7_009) && !has(&ring, 1));
     }
@@ -693,7 +822,7 @@ mod tests {
     fn an_altered_slot_is_named_when_its_key_is_needed_and_costs_only_itself() {
         let dir = tempfile::tempdir().unwrap();
         let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
-        let ring = Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        let ring = Keyring::create(&keys, db, &unlock(None), &SystemEntropy).unwrap();
         many(&ring, 0..20);
         let path = ring.path().unwrap();
         let text = std::fs::read_to_string(path).unwrap();
@@ -702,13 +831,13 @@ mod tests {
         assert_eq!(slots::name(line.as_bytes()), Some((role, named(4))));
         for position in (0..line.len()).step_by(5).chain([line.len() - 3]) {
             std::fs::write(path, &text).unwrap();
-            let ring = Keyring::open(&keys, db, None).unwrap().unwrap();
+            let ring = open(&keys, db, None).unwrap().unwrap();
             assert!(has(&ring, 4));
             let mut bytes = text.clone().into_bytes();
             bytes[at + position] ^= 2;
             std::fs::write(path, bytes).unwrap();
             // One that knew where it was, and one that reads it as it is now.
-            let again = Keyring::open(&keys, db, None).unwrap().unwrap();
+            let again = open(&keys, db, None).unwrap().unwrap();
             for (known, knew) in [(&ring, true), (&again, false)] {
                 match known.get(role, &named(4)) {
                     Err(e) => {
@@ -723,7 +852,7 @@ mod tests {
         }
         // Cut short by a crash, and another one after it.
         std::fs::write(path, [&text[..at + 120], "\n", &text[at + line.len() + 1..]].concat()).unwrap();
-        let again = Keyring::open(&keys, db, None).unwrap().unwrap();
+        let again = open(&keys, db, None).unwrap().unwrap();
         assert_eq!(again.get(role, &named(4)).unwrap_err().code(), Code::KeyringInvalid);
         assert!((0..20).filter(|n| *n != 4).all(|n| has(&again, n)));
     }
@@ -732,9 +861,9 @@ mod tests {
     fn threads_that_add_at_once_share_syncs_and_lose_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
-        Keyring::create(&keys, db, None, &SystemEntropy).unwrap();
+        Keyring::create(&keys, db, &unlock(None), &SystemEntropy).unwrap();
         // Two keyrings stand for two processes.
-        let rings = [0, 1].map(|_| Keyring::open(&keys, db, None).unwrap().unwrap());
+        let rings = [0, 1].map(|_| open(&keys, db, None).unwrap().unwrap());
         std::thread::scope(|s| {
             for thread in 0..16u32 {
                 let ring = &rings[thread as usize % 2];
@@ -749,7 +878,7 @@ mod tests {
                 });
             }
         });
-        let again = Keyring::open(&keys, db, None).unwrap().unwrap();
+        let again = open(&keys, db, None).unwrap().unwrap();
         for ring in rings.iter().chain([&again]) {
             assert!((0..16).flat_map(|t| t * 100..t * 100 + 30).all(|n| has(ring, n)));
         }
@@ -771,7 +900,7 @@ mod tests {
     #[test]
     fn debug_and_files_hold_no_key_in_clear() {
         let dir = tempfile::tempdir().unwrap();
-        let ring = Keyring::create(&Keys::Folder(dir.path().into()), [1; 16], Some("p"), &SystemEntropy).unwrap();
+        let ring = Keyring::create(&Keys::Folder(dir.path().into()), [1; 16], &unlock(Some("p")), &SystemEntropy).unwrap();
         ring.add(vec![key(0x41)], &[], &SystemEntropy).unwrap();
         let text = std::fs::read_to_string(ring.path().unwrap()).unwrap();
         assert!(!text.contains(&base64(&[0x41; 32])) && !format!("{ring:?}").contains("AAAA"));

@@ -150,8 +150,10 @@ pub(crate) struct Log {
     pub(crate) signing: Option<SecretKey>,
     /// Key of the keyed tags.
     pub(crate) tags: Option<Secret>,
-    /// Key that wraps subjects' keys.
-    pub(crate) store: Option<Secret>,
+    /// The keyring, where its store key is there: it wraps subjects' keys.
+    pub(crate) store: Option<Arc<Keyring>>,
+    /// Why the keyring, though it is here, was not opened.
+    pub(crate) locked: Option<Arc<Error>>,
     /// What it says it goes on from, and that log.
     pub(crate) adopted: Option<Adopted>,
     pub(crate) before: Option<Arc<Log>>,
@@ -246,7 +248,7 @@ pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
 
 impl Log {
     /// A log whose genesis was read.
-    pub(crate) fn new(number: LogNumber, id: [u8; 16], genesis: Genesis, keyring: Option<&Keyring>) -> Result<Self> {
+    pub(crate) fn new(number: LogNumber, id: [u8; 16], genesis: Genesis, keyring: Option<&Arc<Keyring>>) -> Result<Self> {
         let own = owner(&id);
         let signing = keyring.map(|k| k.signing(Role::Log, &own)).transpose()?.flatten();
         if signing.as_ref().is_some_and(|s| *s.public() != genesis.key) {
@@ -262,7 +264,8 @@ impl Log {
             key: genesis.key,
             signing,
             tags: keyring.map(|k| k.secret(Role::Tags, &own)).transpose()?.flatten(),
-            store: keyring.map(|k| k.secret(Role::Store, &owner(&genesis.database))).transpose()?.flatten(),
+            store: keyring.map(|k| Ok::<_, Error>(k.store_key(0)?.map(|_| k.clone()))).transpose()?.flatten(),
+            locked: None,
             adopted: genesis.adopted,
             before: None,
             base: 0,
@@ -280,7 +283,8 @@ impl Log {
 
     /// `key.missing`, unless the keys for tags and subjects are here.
     pub(crate) fn tag_key(&self) -> Result<&Secret> {
-        self.tags.as_ref().ok_or_else(|| missing(&format!("the keyring of database {} is not here", crate::keyring::hex(&self.database))))
+        let message = || format!("the keyring of database {} is not here", crate::keyring::hex(&self.database));
+        self.tags.as_ref().ok_or_else(|| without(&self.locked, &message()))
     }
 
     /// Tag of a subject's name.
@@ -301,11 +305,12 @@ impl Log {
     /// empty answer would be a wrong one.
     ///
     /// # Errors
-    /// `key.missing`.
+    /// `key.missing`; `key.passphrase` or `key.provider` where the keyring is here
+    /// and what opens it was not given.
     pub(crate) fn readable(&self) -> Result<()> {
         match self.store {
             Some(_) => Ok(()),
-            None => Err(missing("the keyring of this database is not here: contents are locked")),
+            None => Err(without(&self.locked, "the keyring of this database is not here: contents are locked")),
         }
     }
 
@@ -505,6 +510,14 @@ impl Log {
             false => Ok(head),
             true => Err(Error::new(Code::Altered, format!("log {}: an actor's head is not its last event", self.number))),
         }
+    }
+}
+
+/// Why a key is not at hand: the keyring was not opened, or it is not here.
+pub(crate) fn without(locked: &Option<Arc<Error>>, message: &str) -> Error {
+    match locked {
+        Some(why) => Error::new(why.code(), why.message().to_owned()).with_hint(why.hint().to_owned()),
+        None => missing(message),
     }
 }
 

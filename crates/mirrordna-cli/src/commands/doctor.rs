@@ -4,7 +4,7 @@ use super::verify::{exit_status, verify_store};
 use super::{count, open_to_read};
 use crate::config::Settings;
 use crate::output::{Output, Tone};
-use mirrordna::{Engine, Result};
+use mirrordna::{Engine, Protection, Result};
 use serde_json::json;
 use std::path::Path;
 
@@ -23,21 +23,46 @@ pub(crate) fn doctor(settings: &Settings, out: &mut Output) -> Result<u8> {
     let report = verify_store(settings.builder(), out)?;
     let says = format!("{}, {}", report.verdict, count(report.events, "event", "events"));
     add("database", report.ok, says, "Run `mirrordna verify` for the findings.");
-    add(
-        "head witness",
-        report.freshness == "current",
-        report.freshness.clone(),
-        "Without it an older copy passes for the newest: set MIRRORDNA_STATE to a folder.",
-    );
+    let advice = match settings.witness_folder() {
+        None => "It is off: an older copy passes for the newest. Set MIRRORDNA_STATE to a folder.",
+        Some(_) if report.freshness == "unproven" => {
+            "This machine has not seen the database before: nothing says whether it is the newest copy."
+        }
+        Some(_) => "Run `mirrordna verify` for the findings.",
+    };
+    let off = if settings.witness_folder().is_none() { ", off" } else { "" };
+    add("head witness", report.freshness == "current", format!("{}{off}", report.freshness), advice);
     match open_to_read(settings, out) {
         Err(e) => add("opening", false, e.to_string(), e.hint()),
         Ok(engine) => {
             let keyring = engine.keyring_path();
-            let shown = keyring.as_ref().map_or_else(|| "not on this machine".to_owned(), |p| p.display().to_string());
-            add("keyring", keyring.is_some(), shown, "Nothing can be read or written without it: bring it, or set MIRRORDNA_KEYS.");
-            if let Some(protected) = engine.has_passphrase() {
-                let says = if protected { "protects the keyring" } else { "none" };
-                add("passphrase", protected, says.to_owned(), "Who reads the keyring has the keys: `mirrordna keys passphrase` sets one.");
+            match (engine.locked(), &keyring) {
+                (Some(why), _) => add("keyring", false, why.to_string(), why.hint()),
+                (None, Some(path)) => add("keyring", true, path.display().to_string(), ""),
+                (None, None) => {
+                    let advice = "Nothing can be read or written without it: bring it, or set MIRRORDNA_KEYS.";
+                    add("keyring", false, "not on this machine".to_owned(), advice);
+                }
+            }
+            match engine.key_protection() {
+                Some(Protection::None) => {
+                    let advice =
+                        "Who reads the keyring has the keys: `mirrordna keys passphrase` sets a passphrase, `keys rotate --to` a provider.";
+                    add("protection", false, "none: the keyring holds its key in clear".to_owned(), advice);
+                }
+                Some(protection) => add("protection", true, protection.to_string(), ""),
+                None => {}
+            }
+            let lax = engine.lax_files();
+            if keyring.is_some() || !lax.is_empty() {
+                let says: Vec<String> = lax.iter().map(|(path, mode)| format!("{mode:03o} {}", path.display())).collect();
+                let says = if lax.is_empty() { "of keys for their owner alone".to_owned() } else { says.join(", ") };
+                add(
+                    "file modes",
+                    lax.is_empty(),
+                    says,
+                    "Others may read or change them: chmod 600 the keyring's files, and take write access from the rest.",
+                );
             }
             if let Some(recovery) = engine.recovery_path() {
                 let beside = recovery.exists();

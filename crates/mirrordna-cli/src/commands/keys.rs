@@ -1,15 +1,17 @@
 //! `keys …`: protecting the keyring.
 
+use super::count;
 use crate::args::KeysCommand;
 use crate::config::Settings;
-use crate::output::Output;
-use mirrordna::{Code, Error, Result};
+use crate::output::{Output, Progress, Unit};
+use mirrordna::{Code, Error, FileKey, NewProtection, Result, Zeroizing, provider_named};
 use serde_json::json;
+use std::sync::Arc;
 
 pub(crate) fn keys(settings: &Settings, command: &KeysCommand, out: &mut Output) -> Result<u8> {
     match command {
         KeysCommand::Passphrase => {
-            settings.builder_to_write()?.set_passphrase(&new_passphrase()?)?;
+            settings.builder_to_write()?.rotate_keys(&NewProtection::Passphrase(new_passphrase()?))?;
             if out.json {
                 out.value(&json!({ "passphrase": true }))?;
             } else {
@@ -17,22 +19,63 @@ pub(crate) fn keys(settings: &Settings, command: &KeysCommand, out: &mut Output)
                 out.remark("Give it in MIRRORDNA_PASSPHRASE or MIRRORDNA_PASSPHRASE_FILE from now on. Whoever loses it loses the keys.");
             }
         }
+        KeysCommand::Rotate { store_key: true, .. } => rotate_store_key(settings, out)?,
+        KeysCommand::Rotate { to, .. } => {
+            settings.builder_to_write()?.rotate_keys(&protection(to.as_deref())?)?;
+            if out.json {
+                out.value(&json!({ "rotated": "keyring", "to": to }))?;
+            } else {
+                out.line("the keyring has a new key, and every key in it is encrypted under that one");
+                out.remark("Older copies of the keyring still open by what opened them: destroy them.");
+            }
+        }
     }
     Ok(0)
 }
 
+fn rotate_store_key(settings: &Settings, out: &mut Output) -> Result<()> {
+    let engine = settings.builder_to_write()?.create(false).open()?;
+    let mut progress = Progress::new("wrapping keys", Unit::Keys, out);
+    let done = engine.rotate_store_key_with(&mut |done, of| progress.update(done, of))?;
+    drop(progress);
+    engine.close()?;
+    if out.json {
+        return out.value(&done);
+    }
+    let keys = count(done.rewrapped, "key of a subject is", "keys of subjects are");
+    out.line(format!("{keys} wrapped anew, by store key {}", done.store_key));
+    if done.completed {
+        out.remark("That completed an earlier rotation. Run it once more for another key.");
+    }
+    out.remark("Back up the keyring: without the new store key in it nothing can be read.");
+    Ok(())
+}
+
+/// What is to protect the keyring.
+fn protection(to: Option<&str>) -> Result<NewProtection> {
+    match to {
+        None => Ok(NewProtection::Same),
+        Some("passphrase") => Ok(NewProtection::Passphrase(new_passphrase()?)),
+        Some("file") => match std::env::var_os("MIRRORDNA_NEW_KEK_FILE").filter(|p| !p.is_empty()) {
+            Some(file) => Ok(NewProtection::Provider(Arc::new(FileKey::new(file)))),
+            None => provider_named("file").map(NewProtection::Provider),
+        },
+        Some(name) => provider_named(name).map(NewProtection::Provider),
+    }
+}
+
 /// The new passphrase, read as the present one is.
-fn new_passphrase() -> Result<String> {
+fn new_passphrase() -> Result<Zeroizing<String>> {
     if let Some(text) = std::env::var("MIRRORDNA_NEW_PASSPHRASE").ok().filter(|t| !t.is_empty()) {
-        return Ok(text);
+        return Ok(Zeroizing::new(text));
     }
     let Some(path) = std::env::var_os("MIRRORDNA_NEW_PASSPHRASE_FILE").filter(|p| !p.is_empty()) else {
         return Err(Error::new(Code::ConfigInvalid, "no new passphrase is given")
             .with_hint("Set MIRRORDNA_NEW_PASSPHRASE, or MIRRORDNA_NEW_PASSPHRASE_FILE to a file that holds it."));
     };
-    let text = std::fs::read_to_string(&path).map_err(|e| {
+    let text = std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|e| {
         let file = std::path::Path::new(&path).display().to_string();
         Error::new(Code::ConfigInvalid, format!("MIRRORDNA_NEW_PASSPHRASE_FILE: cannot read {file}")).caused_by(e)
     })?;
-    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

@@ -17,6 +17,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Events of a log.
     Events,
+    /// Keys of subjects.
+    Keys,
 }
 
 /// A progress bar on standard error. It goes away when it is dropped, so that
@@ -56,6 +58,7 @@ impl Progress {
             self.bar.set_style(match self.unit {
                 Unit::Bytes => style("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left"),
                 Unit::Events => style("{msg} [{bar:30}] {human_pos} of {human_len} events, {eta} left"),
+                Unit::Keys => style("{msg} [{bar:30}] {human_pos} of {human_len} keys, {eta} left"),
             });
         }
         self.bar.set_position(done);

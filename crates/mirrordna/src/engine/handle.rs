@@ -1,10 +1,12 @@
 //! The handles that a host holds: an engine, and what belongs to one tenant.
 
-use super::Open;
+use super::{Open, StoreKeyRotation};
 use crate::builder::{Builder, Durability, Fingerprint, SealPolicy};
 use crate::commit::{Appended, Job};
 use crate::identities::Identities;
-use crate::keyring::{Keyring, Keys, hex};
+use crate::import::Progress;
+use crate::keyring::provider::Unlock;
+use crate::keyring::{Keys, Protection, hex};
 use crate::log::Log;
 use crate::memories::Memories;
 use crate::sessions::Sessions;
@@ -61,7 +63,8 @@ impl Engine {
             witness: Witness::Default,
             policy: Policy::default(),
             scope: Scope::Everything,
-            passphrase: None,
+            unlock: Unlock::default(),
+            profile: None,
             create: true,
             read_only: false,
             as_of: false,
@@ -133,7 +136,7 @@ impl Engine {
         let witness = self.inner.witness.as_ref().map(|(folder, place)| (folder.as_path(), *place));
         crate::verify::database(
             &*self.inner.store,
-            self.inner.keyring.as_ref(),
+            self.inner.keyring.as_deref(),
             &Policy::default(),
             witness,
             Scope::Everything,
@@ -156,13 +159,78 @@ impl Engine {
     /// The file with recovery keys, to be moved to another place.
     #[must_use]
     pub fn recovery_path(&self) -> Option<PathBuf> {
-        self.inner.keyring.as_ref().and_then(Keyring::recovery_path)
+        self.inner.keyring.as_ref().and_then(|k| k.recovery_path())
     }
 
     /// Whether a passphrase protects the keyring; `None` without a keyring.
     #[must_use]
     pub fn has_passphrase(&self) -> Option<bool> {
-        self.inner.keyring.as_ref().map(Keyring::has_passphrase)
+        self.key_protection().map(|protection| protection == Protection::Passphrase)
+    }
+
+    /// What protects the key of the keyring; `None` without a keyring.
+    #[must_use]
+    pub fn key_protection(&self) -> Option<Protection> {
+        self.inner.keyring.as_ref().map(|k| k.protection().clone())
+    }
+
+    /// Why contents are locked though the keyring is here: what opens it was not
+    /// given. Only an engine that was opened for reading can be so.
+    #[must_use]
+    pub fn locked(&self) -> Option<&Error> {
+        self.inner.locked.as_deref()
+    }
+
+    /// Makes a new store key and wraps the keys of all subjects by it, a part in
+    /// each transaction: the price is that of the subjects, not of what was
+    /// written about them. No event, body or proof changes. Other threads and
+    /// processes may go on reading and writing. Where it is cut short, what was
+    /// not reached still opens by the old key, and the next call completes it.
+    /// The old key stays in the keyring, for older copies of the database.
+    ///
+    /// ```
+    /// # use mirrordna::{Engine, IdentityType};
+    /// let engine = Engine::open("memory:")?;
+    /// let agent = engine.identities().create(IdentityType::Agent)?;
+    /// let memory = agent.memories().add("Prefers trains to planes").send()?;
+    /// let rotated = engine.rotate_store_key()?;
+    /// assert!(rotated.store_key == 1 && rotated.rewrapped > 0 && !rotated.completed);
+    /// assert_eq!(engine.memories().get(&memory.id)?.content, "Prefers trains to planes");
+    /// # Ok::<(), mirrordna::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `key.missing` without the keyring, `log.altered` where a subject's key
+    /// does not unwrap, `store.*`.
+    pub fn rotate_store_key(&self) -> Result<StoreKeyRotation> {
+        self.rotate_store_key_with(&mut |_, _| {})
+    }
+
+    /// The same, telling `progress` how many keys were wrapped anew, of how many.
+    ///
+    /// # Errors
+    /// As [`Engine::rotate_store_key`].
+    pub fn rotate_store_key_with(&self, progress: Progress<'_>) -> Result<StoreKeyRotation> {
+        if self.inner.is_closed() {
+            return Err(Error::new(Code::StoreClosed, format!("the database at {} was closed", self.location())));
+        }
+        self.inner.rotate_store_key(progress)
+    }
+
+    /// The folder of the head witness; `None` where there is none.
+    #[must_use]
+    pub fn witness_folder(&self) -> Option<PathBuf> {
+        self.inner.witness.as_ref().map(|(folder, _)| folder.clone())
+    }
+
+    /// Files of this database that others than their owner may read or write
+    /// though they should not: each with its mode. Keys are for their owner
+    /// alone; the database and what the head witness remembers may be read by
+    /// others, not written.
+    #[must_use]
+    pub fn lax_files(&self) -> Vec<(PathBuf, u32)> {
+        let database = (self.key_protection() != Some(Protection::Memory)).then(|| self.location());
+        crate::production::lax_files(self.inner.keyring.as_deref(), database.as_deref())
     }
 
     /// Where the database is.

@@ -40,6 +40,7 @@ impl Inner {
     pub(crate) fn existing_log(&self, number: u32, id: [u8; 16], genesis: Genesis) -> Result<Log> {
         let adopted = genesis.adopted;
         let mut log = Log::new(number, id, genesis, self.keyring.as_ref())?;
+        log.locked.clone_from(&self.locked);
         if let Some(adopted) = adopted {
             let before = self.log_before(&log, adopted)?;
             // This machine has seen another log go on from one of them.
@@ -104,6 +105,7 @@ impl Inner {
         for ((number, id, genesis), (heir, heir_id, left)) in found.into_iter().zip(heirs).rev() {
             let adopted = genesis.adopted;
             let mut one = Log::new(number, id, genesis, self.keyring.as_ref())?;
+            one.locked.clone_from(&self.locked);
             one.successor = Some(heir);
             if let (Some(before), Some(adopted)) = (before, adopted) {
                 one.freshness = before.freshness;
@@ -139,9 +141,11 @@ impl Inner {
             return Ok(log.clone());
         }
         mirrordna_core::canon::check_name(tenant, "the tenant")?;
-        let keyring =
-            self.keyring.as_ref().ok_or_else(|| crate::log::missing("tenants are named by a key of the keyring, which is not here"))?;
-        let tag = tenant_tag(keyring, &self.database, tenant)?;
+        let keyring = self
+            .keyring
+            .as_ref()
+            .ok_or_else(|| crate::log::without(&self.locked, "tenants are named by a key of the keyring, which is not here"))?;
+        let tag = tenant_tag(keyring, tenant)?;
         if let Some(log) = lock(&self.logs).get(&tag) {
             return Ok(log.clone());
         }
@@ -229,8 +233,9 @@ pub(crate) fn position(base: u64, events: u64) -> Result<u64> {
 }
 
 /// Tag of a tenant's name; the same for all logs of a database.
-pub(super) fn tenant_tag(keyring: &Keyring, database: &[u8; 16], name: &str) -> Result<Hash> {
-    let store = keyring.secret(Role::Store, &owner(database))?;
+pub(super) fn tenant_tag(keyring: &Keyring, name: &str) -> Result<Hash> {
+    // No rotation changes tenants' tags: their geneses say them.
+    let store = keyring.store_key(0)?;
     let store = store.ok_or_else(|| crate::log::missing("the keyring lacks the store key"))?;
     Ok(store.tag("mdna.v1.tenant", &[name.as_bytes()]))
 }
@@ -247,7 +252,7 @@ pub(crate) struct New<'a> {
 /// durable before the transaction that publishes them commits.
 pub(crate) fn make_log(
     tx: &mut dyn WriteTx,
-    keyring: &Keyring,
+    keyring: &Arc<Keyring>,
     new: New<'_>,
     now: u64,
     entropy: &dyn Entropy,

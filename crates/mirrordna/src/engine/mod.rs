@@ -7,14 +7,16 @@
 
 mod handle;
 mod logs;
+mod rotate;
 mod service;
 
 pub use handle::{Engine, Tenant};
 pub(crate) use logs::{New, identity_keys, last_line, make_log, position, recovery_of};
+pub use rotate::StoreKeyRotation;
 
 use crate::builder::{Builder, Durability, SealPolicy};
 use crate::commit::{Appended, Committer, Item, Job, Speaker};
-use crate::keyring::{Keyring, NewKey, Role, owner};
+use crate::keyring::{Found, Keyring, NewKey, Role, owner};
 use crate::log::{Epoch, Log, lock};
 use crate::system::Drawn;
 use crate::view::{FOLD, Saving, View};
@@ -50,7 +52,9 @@ type Step<'a> = &'a mut dyn FnMut(&View, &mut dyn WriteTx) -> Result<Option<Savi
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) committer: Committer,
-    pub(crate) keyring: Option<Keyring>,
+    pub(crate) keyring: Option<Arc<Keyring>>,
+    /// Why the keyring, though it is here, was not opened.
+    pub(crate) locked: Option<Arc<Error>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) read_only: bool,
@@ -109,9 +113,12 @@ impl Drop for Open {
 
 impl Inner {
     pub(crate) fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Open>> {
-        let passphrase = builder.the_passphrase()?;
+        let unlock = builder.the_unlock()?;
+        let production = builder.is_production()?;
         let Builder { keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
-        let passphrase = passphrase.as_deref().map(String::as_str);
+        if production {
+            crate::production::before(&witness, &unlock, read_only)?;
+        }
         let mut found = None;
         store.read(&mut |tx| {
             found = database_of(tx)?;
@@ -129,27 +136,41 @@ impl Inner {
                 found = database_of(tx)?;
                 if found.is_none() {
                     let database = mirrordna_core::random(&*entropy)?;
-                    let keyring = Keyring::create(&keys, database, passphrase, &*entropy)?;
+                    let keyring = Arc::new(Keyring::create(&keys, database, &unlock, &*entropy)?);
                     let key = Zeroizing::new(*Secret::generate(&*entropy)?.expose());
                     keyring.add(vec![NewKey { role: Role::Store, owner: owner(&database), key }], &[], &*entropy)?;
-                    let tag = tenant_tag(&keyring, &database, DEFAULT_TENANT)?;
+                    let tag = tenant_tag(&keyring, DEFAULT_TENANT)?;
                     let log = make_log(tx, &keyring, New { database, tenant: tag, tags: None }, clock.now_ms(), &*entropy)?.0;
                     created = Some((database, keyring, log));
                 }
                 Ok(())
             })?;
         }
+        let mut locked = None;
         let (database, keyring, created) = match (created, found) {
             (Some((database, keyring, log)), _) => (database, Some(keyring), Some(log)),
-            (None, Some(database)) => (database, Keyring::open(&keys, database, passphrase)?, None),
+            (None, Some(database)) => match Keyring::open(&keys, database, &unlock)? {
+                Found::Open(keyring) => (database, Some(keyring), None),
+                // What needs no key still can be read.
+                Found::Locked(why) if read_only => {
+                    locked = Some(Arc::new(why));
+                    (database, None, None)
+                }
+                Found::Locked(why) => return Err(why),
+                Found::Absent => (database, None, None),
+            },
             (None, None) => return Err(Error::new(Code::Bug, "a write returned nothing")),
         };
+        if production {
+            crate::production::opened(keyring.as_deref(), place.is_some().then(|| store.location()).as_deref())?;
+        }
         let left_behind = store.left_behind().into_iter().collect();
         let committer = Committer::new(store.clone(), clock.clone(), entropy.clone(), seals == SealPolicy::EveryEvent);
         let inner = Open(Arc::new(Self {
             store,
             committer,
             keyring,
+            locked,
             clock,
             entropy,
             read_only,

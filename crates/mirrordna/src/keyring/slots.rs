@@ -180,6 +180,25 @@ impl Slots {
         }
     }
 
+    /// Where a slot is, as far as the index and what came after it say: that it
+    /// is nowhere is not held against the whole keyring.
+    pub(super) fn glance(&self, role: Role, owner: &Hash) -> Result<Option<u64>> {
+        let (low, mut known) = (entry(role, owner, 0), lock(&self.known));
+        self.catch_up(&mut known)?;
+        let mut high = low;
+        high[10..].fill(0xff);
+        if let Some(found) = known.tail.range(low..=high).next_back() {
+            return Ok(Some(offset(found)));
+        }
+        match self.in_runs(&known, &low) {
+            Ok(found) => Ok(found),
+            Err(_) => {
+                self.leave_index(&mut known)?;
+                Ok(known.tail.range(low..=high).next_back().map(offset))
+            }
+        }
+    }
+
     /// Takes note that something else stood where a slot was found.
     pub(super) fn misled(&self) -> Result<()> {
         let mut known = lock(&self.known);

@@ -81,7 +81,7 @@ impl Engine {
         if !self.inner.read_only {
             self.inner.tend()?;
         }
-        whole::write(&*self.inner.store, self.inner.keyring.as_ref(), bodies, out, progress)
+        whole::write(&*self.inner.store, self.inner.keyring.as_deref(), bodies, out, progress)
     }
 }
 

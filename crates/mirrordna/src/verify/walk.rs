@@ -28,21 +28,24 @@ pub(crate) struct Subjects {
 impl Subjects {
     pub(crate) fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
         let mut keys = HashMap::new();
-        let database = logs.first().and_then(|row| crate::log::genesis(tx, row).ok()).map(|g| g.database);
-        let store = database.and_then(|d| keyring.and_then(|k| k.secret(Role::Store, &owner(&d)).ok()?));
-        let Some(store) = store else { return Ok(Self { keys, readable: false }) };
+        let Some(keyring) = keyring.filter(|k| k.store_key(0).is_ok_and(|key| key.is_some())) else {
+            return Ok(Self { keys, readable: false });
+        };
         let ids: HashMap<u32, [u8; 16]> = logs.iter().map(|l| (l.number, l.id)).collect();
         tx.subjects(&mut |row| {
             let tag = Hash::try_from(row.tag.as_slice()).ok();
-            let key = ids.get(&row.log).zip(tag).and_then(|(id, tag)| store.subject_wrapping(id, &tag).unwrap(&row.key));
-            match key {
-                Some(key) => drop(keys.insert((row.log, row.number), key)),
-                None => problems.push(problem(
-                    "subject.altered",
-                    &format!("table subject row {}", row.number),
-                    "its key does not unwrap for its tag",
-                )),
-            }
+            let key = ids.get(&row.log).zip(tag).map(|(id, tag)| keyring.unwrap_subject(id, &tag, &row.key)).transpose();
+            let why = match key.map(Option::flatten) {
+                Ok(Some(key)) => {
+                    keys.insert((row.log, row.number), key);
+                    return Ok(());
+                }
+                Ok(None) => "its key does not unwrap for its tag".to_owned(),
+                // Whether the keyring is too old or the row was altered, what it
+                // guards cannot be checked, and nobody is told that it was.
+                Err(e) => e.message().to_owned(),
+            };
+            problems.push(problem("subject.altered", &format!("table subject row {}", row.number), &why));
             Ok(())
         })?;
         Ok(Self { keys, readable: true })

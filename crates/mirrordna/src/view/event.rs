@@ -151,16 +151,14 @@ fn decrypt(tx: &dyn ReadTx, log: &Log, header: &Header, row: Row<'_>, bytes: &[u
 /// The secret of a body, where its keys are here.
 pub(crate) fn secret_of(tx: &dyn ReadTx, log: &Log, index: u64, subject: u64, wrapped: &[u8]) -> Result<Option<Secret>> {
     let bad = |why: &str| Error::new(Code::Altered, format!("log {} leaf {index}: {why}", log.number));
-    let Some(store) = &log.store else { return Ok(None) };
+    let Some(keyring) = &log.store else { return Ok(None) };
     let mut keys = lock(&log.subjects);
     let key = match keys.get(subject) {
         Some(key) => key,
         None => {
             let row = tx.subject_numbered(subject)?.filter(|s| s.log == log.number);
-            let key = row.and_then(|s| {
-                let tag = Hash::try_from(s.tag.as_slice()).ok()?;
-                store.subject_wrapping(&log.id, &tag).unwrap(&s.key)
-            });
+            let named = row.and_then(|s| Some((Hash::try_from(s.tag.as_slice()).ok()?, s.key)));
+            let key = named.map(|(tag, key)| keyring.unwrap_subject(&log.id, &tag, &key)).transpose()?.flatten();
             keys.keep(subject, key.ok_or_else(|| bad("names a subject whose key is not stored"))?)
         }
     };

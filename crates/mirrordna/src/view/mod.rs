@@ -217,7 +217,7 @@ impl View {
         }
         let signed = log.signed_frontier(&row)?;
         if known == 0 {
-            if let Some(key) = &log.store
+            if let Some(key) = log.tags.as_ref().filter(|_| log.store.is_some())
                 && let Some(index) = Index::load(Self::from(tx, log), key, &log.id)?
                 && index.covered() <= row.size
             {
@@ -663,7 +663,7 @@ impl View {
         {
             return Ok(view.save(tx, before)?.map(Saving::of_before));
         }
-        let key = log.store.as_ref().filter(|_| !self.partial);
+        let key = log.tags.as_ref().filter(|_| log.store.is_some() && !self.partial);
         key.map(|key| Ok(Saving { step: self.index.save(tx, log.number, key, &log.id)?, depth: 0 })).transpose()
     }
 
