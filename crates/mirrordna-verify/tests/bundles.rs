@@ -577,17 +577,20 @@ fn no_altered_bundle_is_intact() {
     }
 }
 
-/// Each byte of a bundle changed, with the digest made right again: what is
-/// still not altered is in what claims nothing.
+/// Bytes of a bundle changed, one at a time, with the digest made right again:
+/// what is still not altered is in what claims nothing. `MIRRORDNA_FLIPS=all`
+/// takes each byte, else it is every seventh.
 #[test]
 fn every_byte_of_evidence_counts() {
     let s = Source::read();
+    let all = std::env::var_os("MIRRORDNA_FLIPS").is_some();
+    let step = if all { 1 } else { 7 };
     for (section, dead) in [(s.whole(), 0), (s.proof(), 5)] {
         let policy = || Policy::parse(&s.fingerprint()).unwrap();
         let good = encode(&[section]);
         let body = good.len() - 41;
         let mut unnoticed = Vec::new();
-        for at in MAGIC.len()..body {
+        for at in (MAGIC.len()..body).step_by(step) {
             let mut file = good[..body].to_vec();
             file[at] ^= 1;
             let digest = sha256(&[&file]);
@@ -600,6 +603,6 @@ fn every_byte_of_evidence_counts() {
             }
         }
         // In the part: what each event with a proof is there for, its maker says.
-        assert_eq!(unnoticed.len(), dead, "{unnoticed:?} of {body}");
+        assert!(unnoticed.len() <= dead && (!all || unnoticed.len() == dead), "{unnoticed:?} of {body}");
     }
 }
