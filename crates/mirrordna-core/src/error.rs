@@ -76,6 +76,8 @@ codes! {
     KeyExpired = 2005, "key.expired", true, "Try again: a new epoch is opened.";
     /// The provider that holds the keyring's key was not given, or fails.
     KeyProvider = 2010, "key.provider", true, "Set up the provider that the message names, and see whether it answers.";
+    /// The identity has ended: nobody writes as it any more.
+    IdentityRevoked = 2011, "identity.revoked", false, "Write as another identity (`mirrordna identity create`). What this one wrote before stays, and can be read.";
     /// Evidence does not match what was signed or committed.
     Altered = 3001, "log.altered", false, "Do not write. Run `mirrordna verify` to see what was altered, and restore a copy.";
     /// The content was erased.

@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use mirrordna_core::identity::{Created, IdentityType, create};
+use mirrordna_core::identity::{Change, Created, IdentityType, committed, create, extend};
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::leaf_data;
 use mirrordna_core::verify::body::{Adopted, PublicBody, epoch_certificate};
 use mirrordna_core::verify::hash::{NONE, public_body, sha256};
-use mirrordna_core::verify::ledger::{MAX_PROBLEMS, Stored};
+use mirrordna_core::verify::ledger::{MAX_DISPUTED, MAX_PROBLEMS, Stored};
 use mirrordna_core::verify::note::{Checkpoint, assemble, origin};
-use mirrordna_core::verify::{Ledger, Report, Trust, Verdict, leaf};
+use mirrordna_core::verify::{Disputed, Ledger, Report, Trust, Verdict, leaf};
 use mirrordna_core::{Entropy, Hash, Header, Kind, Result};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -289,6 +289,225 @@ fn identities_enter_once_and_as_themselves() {
     assert_eq!(entry(b"{}\n", true), ["identity.invalid"]);
     assert_eq!(entry(&made(IdentityType::Agent, 120).did_log, true), ["identity.invalid"], "another identity than the actor");
     assert_eq!(entry(&made(IdentityType::System, 1).did_log, false), ["identity.invalid"], "a system identity enters by a genesis only");
+}
+
+/// The next actor keys of the agent: seeds 150, 151, ...
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+/// The agent's DID log with one more version, by a key that the last commits to;
+/// it names actor key `actor` and commits to `next`.
+fn version(log: &[u8], by: &SecretKey, actor: u8, next: &[&SecretKey]) -> Vec<u8> {
+    let next = next.iter().map(|k| committed(k.public()).0).collect();
+    extend(log, &Change::Keys { actor: key(actor).public(), next }, by, 1_770_000_000_000).unwrap()
+}
+
+/// The agent's first version and its second, by the update key.
+fn rotated(walk: &Walk) -> Vec<u8> {
+    version(&walk.agent.did_log, &walk.agent.next_update, 150, &[&key(151), &walk.agent.recovery])
+}
+
+impl Walk {
+    /// A leaf of the agent that brings a DID log, signed by a key of seed `by`.
+    fn bring(&mut self, body: &PublicBody<'_>, by: u8, edit: impl FnOnce(&mut Header)) {
+        let bytes = body.encode();
+        let mut header = next(self, true, body.kind(), Some(&bytes));
+        edit(&mut header);
+        self.put(&header, Some(&key(by)), Some(&bytes));
+    }
+
+    /// A public body of the agent, signed by its actor key in force.
+    fn by_actor(&mut self, body: &PublicBody<'_>, seed: u8, signer: u64) {
+        self.bring(body, seed, |h| h.signer = signer);
+    }
+
+    /// An epoch of the agent, with epoch key of seed 101, by an actor key.
+    fn epoch(&mut self, version: u64, by: &SecretKey) {
+        let body = epoch_open(self, version, by);
+        let header = next(self, true, Kind::EPOCH_OPEN, Some(&body));
+        self.put(&header, Some(&key(101)), Some(&body));
+    }
+
+    /// A seal of the agent by the epoch that began at `signer`.
+    fn seal_by(&mut self, signer: u64) {
+        self.seal(|h| h.signer = signer);
+    }
+}
+
+/// Epoch; first and last aseq, first and last leaf, how many, and by which leaf.
+fn disputed(report: &Report) -> Vec<(Option<u64>, [u64; 6])> {
+    let of = |d: &Disputed| (d.epoch, [d.first, d.last, d.first_leaf, d.last_leaf, d.count, d.by]);
+    report.disputed.iter().map(of).collect()
+}
+
+#[test]
+fn a_rotation_ends_every_signer_before_it() {
+    // Leaves 0 to 2: genesis, entry, epoch; the agent's chain is one behind.
+    let entry = |w: &mut Walk| {
+        let log = rotated(w);
+        w.bring(&PublicBody::Entry { did_log: &log }, 150, |_| ());
+    };
+    assert_eq!(after(entry), [""; 0]);
+    let went_on = |w: &mut Walk| {
+        entry(w);
+        w.seal(|_| ());
+    };
+    assert_eq!(after(went_on), ["signer.ended"]);
+    // The old actor key speaks no more, directly or by a certificate.
+    let old = |w: &mut Walk, version| {
+        entry(w);
+        let own = SecretKey::from_seed(&w.agent.actor.seed());
+        w.epoch(version, &own);
+    };
+    assert_eq!(after(|w| old(w, 1)), ["epoch.uncertified"]);
+    assert_eq!(after(|w| old(w, 2)), ["epoch.uncertified"]);
+    let fresh = |w: &mut Walk| {
+        entry(w);
+        w.epoch(2, &key(150));
+        w.seal_by(3);
+    };
+    assert_eq!(after(fresh), [""; 0]);
+    // By the first actor key of the version, and nobody else.
+    let by_another = |w: &mut Walk| {
+        let log = rotated(w);
+        w.bring(&PublicBody::Entry { did_log: &log }, 151, |_| ());
+    };
+    assert_eq!(after(by_another), ["signature.invalid"]);
+    // One that derives from the same version comes too late, whatever key made it.
+    let again = |w: &mut Walk| {
+        entry(w);
+        let log = version(&w.agent.did_log, &w.agent.recovery, 152, &[&key(153)]);
+        w.bring(&PublicBody::Recover { did_log: &log, trusted: 0 }, 152, |_| ());
+    };
+    assert_eq!(after(again)[0], "identity.forked");
+}
+
+#[test]
+fn a_recovery_disputes_exactly_what_its_actor_does_not_stand_by() {
+    let recovered = |trusted, steps: &dyn Fn(&mut Walk)| {
+        let mut walk = Walk::begun();
+        // Leaves 3 to 6: the agent's 2, the system's, the agent's 3 and 4.
+        walk.seal(|_| ());
+        let header = Header { signer: 0, ..next(&walk, false, Kind::SEAL, None) };
+        let seed = *walk.system.actor.seed();
+        walk.put(&header, Some(&SecretKey::from_seed(&seed)), None);
+        walk.seal(|_| ());
+        walk.seal(|_| ());
+        let log = version(&walk.agent.did_log, &walk.agent.recovery, 152, &[&key(153), &key(154)]);
+        walk.bring(&PublicBody::Recover { did_log: &log, trusted }, 152, |_| ());
+        steps(&mut walk);
+        walk.finish()
+    };
+    let nothing = |_: &mut Walk| ();
+    let report = recovered(2, &nothing);
+    assert_eq!((codes(&report), disputed(&report)), (vec![], vec![(None, [3, 4, 5, 6, 2, 7])]));
+    assert_eq!((report.disputed[0].actor, report.disputed[0].label.as_str()), (made(IdentityType::Agent, 50).digest, "agt"));
+    let report = recovered(0, &nothing);
+    assert_eq!((codes(&report), disputed(&report)), (vec![], vec![(None, [1, 4, 2, 6, 4, 7])]));
+    let report = recovered(4, &nothing);
+    assert_eq!((codes(&report), disputed(&report)), (vec![], vec![]), "nothing is disputed");
+    for trusted in [5, 6, u64::MAX] {
+        let report = recovered(trusted, &nothing);
+        assert_eq!((codes(&report), disputed(&report)), (vec!["dispute.invalid"], vec![]), "{trusted}");
+    }
+    // Whoever has the keys of before says nothing more.
+    assert_eq!(codes(&recovered(2, &|w| w.seal(|_| ()))), ["signer.ended"]);
+    let on = recovered(2, &|w| {
+        w.epoch(2, &key(152));
+        w.seal_by(6);
+    });
+    assert_eq!((codes(&on), disputed(&on).len()), (vec![], 1));
+    // Nobody is recovered who was not there.
+    let mut walk = Walk::founded();
+    let log = rotated(&walk);
+    walk.bring(&PublicBody::Recover { did_log: &log, trusted: 0 }, 150, |_| ());
+    assert_eq!(codes(&walk.finish()), ["chain.unknown_actor"]);
+}
+
+#[test]
+fn a_revoked_epoch_ends_and_only_its_own_events_are_disputed() {
+    let mut walk = Walk::begun();
+    let own = SecretKey::from_seed(&walk.agent.actor.seed());
+    walk.epoch(1, &own);
+    for signer in [1, 2, 1, 2, 1] {
+        walk.seal_by(signer);
+    }
+    // aseq 3 to 7 at leaves 4 to 8.
+    let revoke = |epoch, trusted| PublicBody::EpochRevoke { epoch, trusted };
+    let actor = 51;
+    assert_eq!(key(actor).public(), own.public());
+    walk.by_actor(&revoke(1, 3), actor, 0);
+    walk.seal_by(2);
+    let codes_of = |mut walk: Walk, step: &dyn Fn(&mut Walk)| {
+        step(&mut walk);
+        let report = walk.finish();
+        (codes(&report), disputed(&report))
+    };
+    let found = codes_of(walk, &|_| ());
+    assert_eq!(found, (vec![], vec![(Some(1), [5, 7, 6, 8, 2, 9])]));
+    // Leaves 0 to 2 and a step.
+    for (step, code) in [
+        (
+            &(|w: &mut Walk| {
+                w.by_actor(&revoke(1, 1), 51, 0);
+                w.seal_by(1);
+            }) as &dyn Fn(&mut Walk),
+            "signer.ended",
+        ),
+        (&|w: &mut Walk| w.by_actor(&revoke(0, 1), 51, 0), "epoch.unknown"),
+        (&|w: &mut Walk| w.by_actor(&revoke(9, 1), 51, 0), "epoch.unknown"),
+        (&|w: &mut Walk| w.by_actor(&revoke(1, 2), 51, 0), "dispute.invalid"),
+        // An epoch ends no other one, not itself even.
+        (&|w: &mut Walk| w.by_actor(&revoke(1, 1), 101, 1), "signer.unknown"),
+        (&|w: &mut Walk| w.by_actor(&revoke(1, 1), 77, 0), "signature.invalid"),
+        (
+            &|w: &mut Walk| {
+                let body = revoke(1, 1).encode();
+                let header = Header { signer: 0, ..next(w, true, Kind::EPOCH_REVOKE, Some(&body)) };
+                w.put(&header, None, Some(&body));
+            },
+            "signature.missing",
+        ),
+    ] {
+        assert_eq!(codes_of(Walk::begun(), step), (vec![code], vec![]));
+    }
+}
+
+#[test]
+fn a_revoked_identity_is_heard_no_more() {
+    let ended = |step: &dyn Fn(&mut Walk)| {
+        after(|w| {
+            let log = extend(&w.agent.did_log, &Change::Deactivate, &w.agent.next_update, 0).unwrap();
+            w.bring(&PublicBody::Entry { did_log: &log }, 51, |_| ());
+            step(w);
+        })
+    };
+    assert_eq!(ended(&|_| ()), [""; 0]);
+    assert_eq!(ended(&|w| w.seal(|_| ())), ["identity.revoked"]);
+    assert_eq!(ended(&|w| w.by_actor(&PublicBody::EpochRevoke { epoch: 1, trusted: 0 }, 51, 2)), ["identity.revoked"]);
+    let own = |w: &Walk| SecretKey::from_seed(&w.agent.actor.seed());
+    assert_eq!(ended(&|w| w.epoch(2, &own(w))), ["identity.revoked"]);
+    // Not by another version either, which would not verify anyway.
+    let log = |w: &Walk| version(&w.agent.did_log, &w.agent.recovery, 150, &[&key(151)]);
+    assert_eq!(ended(&|w| w.bring(&PublicBody::Entry { did_log: &log(w) }, 150, |_| ()))[0], "identity.revoked");
+    assert_eq!(ended(&|w| w.bring(&PublicBody::Recover { did_log: &log(w), trusted: 0 }, 150, |_| ()))[0], "identity.revoked");
+    // And it begins nothing.
+    let mut walk = Walk::founded();
+    let log = extend(&walk.agent.did_log, &Change::Deactivate, &walk.agent.next_update, 0).unwrap();
+    walk.bring(&PublicBody::Entry { did_log: &log }, 51, |_| ());
+    assert_eq!(codes(&walk.finish())[0], "identity.revoked");
+}
+
+#[test]
+fn ranges_beyond_the_limit_are_counted() {
+    let mut walk = Walk::begun();
+    walk.seal(|_| ());
+    for _ in 0..MAX_DISPUTED + 10 {
+        walk.by_actor(&PublicBody::EpochRevoke { epoch: 1, trusted: 1 }, 51, 0);
+    }
+    let report = walk.finish();
+    assert_eq!((codes(&report), report.disputed.len(), report.unlisted_disputes), (vec![], MAX_DISPUTED, 10));
 }
 
 #[test]

@@ -45,6 +45,13 @@ pub enum PublicBody<'a> {
         /// The actor's whole DID log so far.
         did_log: &'a [u8],
     },
+    /// `identity.recover`
+    Recover {
+        /// The actor's whole DID log so far.
+        did_log: &'a [u8],
+        /// `aseq` of the last event that the actor still stands by.
+        trusted: u64,
+    },
     /// `epoch.open`
     EpochOpen {
         /// The key that will sign.
@@ -60,6 +67,13 @@ pub enum PublicBody<'a> {
     },
     /// `epoch.close`
     EpochClose,
+    /// `epoch.revoke`
+    EpochRevoke {
+        /// `aseq` of the epoch that ends.
+        epoch: u64,
+        /// `aseq` of the last event up to which the epoch is trusted.
+        trusted: u64,
+    },
     /// `erase`
     Erase {
         /// Why.
@@ -149,6 +163,8 @@ impl<'a> PublicBody<'a> {
             Self::Adopt(_) => Kind::LOG_ADOPT,
             Self::Anchor { .. } => Kind::ANCHOR,
             Self::Entry { .. } => Kind::IDENTITY_ENTRY,
+            Self::Recover { .. } => Kind::IDENTITY_RECOVER,
+            Self::EpochRevoke { .. } => Kind::EPOCH_REVOKE,
             Self::EpochOpen { .. } => Kind::EPOCH_OPEN,
             Self::EpochClose => Kind::EPOCH_CLOSE,
             Self::Erase { .. } => Kind::ERASE,
@@ -189,6 +205,14 @@ impl<'a> PublicBody<'a> {
                 put_list(&mut w, ends);
             }
             Self::EpochClose => start(&mut w, 0),
+            Self::Recover { did_log, trusted } => {
+                start(&mut w, 2);
+                w.uint(1).bytes(did_log).uint(2).uint(*trusted);
+            }
+            Self::EpochRevoke { epoch, trusted } => {
+                start(&mut w, 2);
+                w.uint(1).uint(*epoch).uint(2).uint(*trusted);
+            }
             Self::Erase { reason, count, positions, records, once } => {
                 start(&mut w, 5);
                 w.uint(1).uint(*reason).uint(2).uint(*count).uint(3);
@@ -255,6 +279,8 @@ impl<'a> PublicBody<'a> {
                 once: r.tags(5)?,
             },
             Kind::ERASE_DONE => Self::EraseDone { count: r.field(1)?.uint()?, positions: r.list(2)? },
+            Kind::IDENTITY_RECOVER => Self::Recover { did_log: r.field(1)?.bytes()?, trusted: r.field(2)?.uint()? },
+            Kind::EPOCH_REVOKE => Self::EpochRevoke { epoch: r.field(1)?.uint()?, trusted: r.field(2)?.uint()? },
             Kind::IMPORT_OPEN => {
                 Self::ImportOpen { source: r.field(1)?.array_of()?, bytes: r.field(2)?.uint()?, format: r.field(3)?.uint()? }
             }
@@ -326,6 +352,8 @@ mod tests {
             PublicBody::EpochClose,
             PublicBody::Erase { reason: 1, count: 2, positions: alloc::vec![3, 70_000], records: &[8; 32], once: &[9; 16] },
             PublicBody::EraseDone { count: 1, positions: alloc::vec![5] },
+            PublicBody::Recover { did_log: b"{}\n", trusted: 4 },
+            PublicBody::EpochRevoke { epoch: 2, trusted: 300 },
             PublicBody::ImportOpen { source: [7; 32], bytes: 10, format: 1 },
             PublicBody::Import { source: [7; 32], kept: 1, repaired: 2, refused: 3, events: 4 },
         ];

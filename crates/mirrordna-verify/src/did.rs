@@ -26,10 +26,17 @@ const fn bad(why: &'static str) -> Malformed {
 pub struct Version {
     /// Version number, from 1.
     pub number: u64,
+    /// The whole `versionId`: the number and the hash of the entry.
+    pub id: String,
+    /// `versionTime`: what the entry claims, as text. The log that carries the
+    /// entry says when it came into force.
+    pub time: String,
     /// Keys of the document's verification methods: the actor keys.
     pub actor_keys: Vec<PublicKey>,
     /// Multihashes of the keys that may sign the next version.
     pub next_key_hashes: Vec<String>,
+    /// The identity ends with this version: none may follow it.
+    pub deactivated: bool,
     /// SHA-256 of the line, without its newline.
     pub line: Hash,
 }
@@ -120,6 +127,7 @@ struct Entry<'a> {
     label: &'a str,
     update_keys: Vec<&'a str>,
     next_key_hashes: Vec<&'a str>,
+    deactivated: bool,
     /// Keys of the verification methods, as multikeys.
     actor_keys: Vec<&'a str>,
     /// The line without its proof member.
@@ -215,24 +223,45 @@ impl<'a> Entry<'a> {
         } else if parameters.get("method").is_some_and(|m| m.str() != Some("did:webvh:1.0")) {
             return Err(bad("changes its method"));
         }
-        // A parameter that is not understood may change what the others mean:
-        // a deactivated identity must not go on speaking.
-        let known = ["method", "nextKeyHashes", "portable", "scid", "updateKeys"];
+        // A parameter that is not understood may change what the others mean.
+        let known = ["deactivated", "method", "nextKeyHashes", "portable", "scid", "updateKeys"];
         let closed = matches!(&parameters.value, Value::Object(m) if m.iter().all(|(k, _)| known.contains(&&**k)));
         if !closed {
             return Err(bad("has a parameter that this version does not know"));
         }
         let update_keys = list(parameters, "updateKeys", "has no updateKeys")?;
         let next_key_hashes = list(parameters, "nextKeyHashes", "has no nextKeyHashes")?;
-        if next_key_hashes.is_empty() {
-            return Err(bad("has no key committed for the next version"));
+        let deactivated = match parameters.get("deactivated").map(|d| &d.value) {
+            None => false,
+            Some(Value::Bool(true)) if number > 1 => true,
+            Some(_) => return Err(bad("has a deactivated that is not true, or in its first version")),
+        };
+        // There is no next version to commit to after the last one.
+        if next_key_hashes.is_empty() != deactivated {
+            return Err(bad(match deactivated {
+                true => "commits to a version after it is deactivated",
+                false => "has no key committed for the next version",
+            }));
         }
         let methods = state.get("verificationMethod").and_then(Json::items).ok_or(bad("has no verificationMethod"))?;
         let actor_keys =
             methods.iter().map(|m| text(m, "publicKeyMultibase", "has a verification method without key")).collect::<Result<_, _>>()?;
         let proof = Proof::read(top.get("proof").ok_or(bad("has no proof"))?)?;
         let unproven = without(&top, "proof").ok_or(bad("has a line that is no object"))?;
-        Ok(Self { version_id, number, entry_hash, time, scid, label, update_keys, next_key_hashes, actor_keys, unproven, proof })
+        Ok(Self {
+            version_id,
+            number,
+            entry_hash,
+            time,
+            scid,
+            label,
+            update_keys,
+            next_key_hashes,
+            deactivated,
+            actor_keys,
+            unproven,
+            proof,
+        })
     }
 
     fn actor_keys(&self) -> Result<Vec<PublicKey>, Malformed> {
@@ -267,6 +296,9 @@ impl<'a> Entry<'a> {
         if multibase::multihash(&sha256(&[self.with_id(anchor)?.as_bytes()])) != self.entry_hash {
             return Err(bad("has an entry whose hash does not match"));
         }
+        if before.and_then(DidLog::latest).is_some_and(|v| v.deactivated) {
+            return Err(bad("goes on after it was deactivated"));
+        }
         match before {
             None => self.check_scid()?,
             Some(log) => {
@@ -299,8 +331,11 @@ impl<'a> Entry<'a> {
     fn version(&self, line: &str, actor_keys: Vec<PublicKey>) -> Version {
         Version {
             number: self.number,
+            id: String::from(self.version_id),
+            time: String::from(self.time),
             actor_keys,
             next_key_hashes: self.next_key_hashes.iter().map(|s| String::from(*s)).collect(),
+            deactivated: self.deactivated,
             line: sha256(&[line.as_bytes()]),
         }
     }

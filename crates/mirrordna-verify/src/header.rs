@@ -44,6 +44,11 @@ impl Kind {
     pub const ERASE: Self = Self(12);
     /// A pending erasure reached every copy the engine owns.
     pub const ERASE_DONE: Self = Self(13);
+    /// The actor's DID log so far, by whoever held a key that was committed
+    /// before: what the actor said last is disputed.
+    pub const IDENTITY_RECOVER: Self = Self(14);
+    /// The actor's own key ends one of its epochs.
+    pub const EPOCH_REVOKE: Self = Self(15);
     /// A record is created or replaced.
     pub const RECORD_PUT: Self = Self(16);
     /// Fields of a record change.
@@ -57,7 +62,7 @@ impl Kind {
     /// A piece of a large body, which names it.
     pub const PART: Self = Self(21);
 
-    const NAMES: [(Self, &'static str); 18] = [
+    const NAMES: [(Self, &'static str); 20] = [
         (Self::LOG_GENESIS, "log.genesis"),
         (Self::LOG_CLOSE, "log.close"),
         (Self::ANCHOR, "anchor"),
@@ -70,6 +75,8 @@ impl Kind {
         (Self::IDENTITY_ENTRY, "identity.entry"),
         (Self::ERASE, "erase"),
         (Self::ERASE_DONE, "erase.done"),
+        (Self::IDENTITY_RECOVER, "identity.recover"),
+        (Self::EPOCH_REVOKE, "epoch.revoke"),
         (Self::RECORD_PUT, "record.put"),
         (Self::RECORD_PATCH, "record.patch"),
         (Self::RECORD_ARCHIVE, "record.archive"),
@@ -105,6 +112,8 @@ impl Kind {
                 | Self::IDENTITY_ENTRY
                 | Self::ERASE
                 | Self::ERASE_DONE
+                | Self::IDENTITY_RECOVER
+                | Self::EPOCH_REVOKE
         )
     }
 
@@ -112,14 +121,14 @@ impl Kind {
     /// itself).
     #[must_use]
     pub const fn brings_key(self) -> bool {
-        matches!(self, Self::LOG_GENESIS | Self::EPOCH_OPEN | Self::IDENTITY_ENTRY)
+        matches!(self, Self::LOG_GENESIS | Self::EPOCH_OPEN | Self::IDENTITY_ENTRY | Self::IDENTITY_RECOVER)
     }
 
     /// Whether what a public body of this kind says decides over other events:
     /// it has to be at hand.
     #[must_use]
     pub const fn is_judged(self) -> bool {
-        self.brings_key() || matches!(self, Self::LOG_ADOPT | Self::ERASE)
+        self.brings_key() || matches!(self, Self::LOG_ADOPT | Self::ERASE | Self::EPOCH_REVOKE)
     }
 }
 
@@ -135,8 +144,8 @@ pub struct Header {
     /// Leaf hash of the actor's previous event; for `aseq` 0 the SHA-256 of
     /// the last line of its DID log.
     pub prev: Hash,
-    /// `aseq` of the `epoch.open` or `identity.entry` whose key speaks for the
-    /// event.
+    /// `aseq` of the `epoch.open`, `identity.entry` or `identity.recover` whose
+    /// key speaks for the event.
     pub signer: u64,
     /// Claimed time, milliseconds since 1970-01-01 UTC; never decreases in a log.
     pub time: u64,

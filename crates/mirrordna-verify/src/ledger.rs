@@ -13,6 +13,7 @@ use crate::did::DidLog;
 use crate::hash::{self, Hash, NONE};
 use crate::merkle::{self, Frontier};
 use crate::note::{self, Checkpoint, Note};
+use crate::trail::{Disputed, Span, Trail};
 use crate::{Kind, Leaf, Malformed, Problem, PublicKey};
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,9 @@ use alloc::vec::Vec;
 
 /// More problems than this are counted, not listed.
 pub const MAX_PROBLEMS: usize = 256;
+/// More disputed ranges than this are counted, not listed: to find one is to go
+/// through its actor's chain.
+pub const MAX_DISPUTED: usize = 256;
 
 /// What a verification concludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +150,12 @@ pub struct Report {
     pub checkpoint: Option<u64>,
     /// The log that this one goes on from.
     pub adopted: Option<Adopted>,
+    /// Ranges of events that their actors no longer stand by, at most
+    /// [`MAX_DISPUTED`], in the order in which that was said. They are no
+    /// findings: nothing was altered.
+    pub disputed: Vec<Disputed>,
+    /// Recoveries and revocations beyond those that are listed.
+    pub unlisted_disputes: u64,
     /// Findings, at most [`MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
     /// Findings beyond the listed ones.
@@ -185,6 +195,9 @@ struct Actor {
     last: Hash,
     signers: BTreeMap<u64, Signer>,
     part: ActorPart,
+    trail: Trail,
+    /// Its identity has ended: nothing more is valid.
+    revoked: bool,
 }
 
 /// What a part needs to know of an actor besides.
@@ -192,8 +205,8 @@ struct Actor {
 struct ActorPart {
     /// Events shown that bring no key.
     keyless: BTreeSet<u64>,
-    /// An event of this actor was asked for.
-    asked: bool,
+    /// Leaf and signer of the events that were asked for.
+    shown: BTreeMap<u64, (u64, u64)>,
     /// Gaps after the last event that was asked for.
     gaps: Vec<(u64, u64)>,
     /// Events that were asked for, and that no signature can reach any more.
@@ -222,11 +235,23 @@ impl Actor {
         if header.aseq <= next {
             return header.aseq == next && header.prev == self.last;
         }
-        if self.part.asked {
+        if !self.part.shown.is_empty() {
             self.part.gaps.push((next, header.aseq - 1));
         }
         self.part.unsigned += self.signers.values_mut().map(|s| core::mem::take(&mut s.unsigned)).sum::<u64>();
         true
+    }
+
+    /// The events after the one with number `trusted`, of an epoch or of all: in
+    /// a part those that were asked for.
+    fn disputed(&self, trusted: u64, epoch: Option<u64>) -> Option<Span> {
+        let mut of = self.part.shown.range(trusted.checked_add(1)?..).filter(|(_, (_, signer))| epoch.is_none_or(|e| e == *signer));
+        let Some((&first, &(first_leaf, _))) = of.next() else { return self.trail.after(trusted, epoch) };
+        let mut span = Span { first, last: first, first_leaf, last_leaf: first_leaf, count: 1 };
+        for (&last, &(last_leaf, _)) in of {
+            span = Span { last, last_leaf, count: span.count + 1, ..span };
+        }
+        Some(span)
     }
 
     /// Notes an event of a part.
@@ -237,7 +262,6 @@ impl Actor {
         if asked {
             let actor = header.actor;
             part.missing_links.extend(self.part.gaps.drain(..).map(|(from, to)| MissingLink { actor, from, to }));
-            self.part.asked = true;
         }
     }
 }
@@ -267,6 +291,8 @@ pub struct Ledger {
     confirmed: BTreeMap<u64, Hash>,
     checkpoint: Option<u64>,
     adopted: Option<Adopted>,
+    disputed: Vec<Disputed>,
+    unlisted_disputes: u64,
     problems: Vec<Problem>,
     unlisted: u64,
 }
@@ -294,6 +320,8 @@ impl Ledger {
             confirmed: BTreeMap::new(),
             checkpoint: None,
             adopted: None,
+            disputed: Vec::new(),
+            unlisted_disputes: 0,
             problems: Vec::new(),
             unlisted: 0,
         }
@@ -556,6 +584,15 @@ impl Ledger {
         if let Err(p) = self.chain(leaf, leaf_hash, public.as_ref(), asked) {
             self.note_problem(p);
         }
+        let index = self.here;
+        let whole = self.part.is_none();
+        if let Some(actor) = self.actors.get_mut(&header.actor) {
+            if whole {
+                actor.trail.push(index, header.signer);
+            } else if asked {
+                actor.part.shown.insert(header.aseq, (index, header.signer));
+            }
+        }
         if let Some(PublicBody::Genesis { log_key, .. }) = &public {
             self.system = Some(header.actor);
             match PublicKey::new(log_key) {
@@ -685,8 +722,13 @@ impl Ledger {
     /// Checks the actor's chain, the signer and the signature.
     fn chain(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, public: Option<&PublicBody<'_>>, asked: bool) -> Result<(), Problem> {
         let header = &leaf.header;
-        if let Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) = public {
-            self.identity(header, did_log)?;
+        match public {
+            Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => self.identity(header, did_log)?,
+            // A recovery is of somebody who is known, or it recovers nothing.
+            Some(PublicBody::Recover { did_log, .. }) if self.part.is_some() || self.actors.contains_key(&header.actor) => {
+                self.identity(header, did_log)?
+            }
+            _ => {}
         }
         let index = self.here;
         let fail = |code, message: &str| Err(Problem { code, place: format!("leaf {index}"), message: message.to_owned() });
@@ -718,6 +760,9 @@ impl Ledger {
             self.problem("proof.invalid", format!("leaf {at}"), UNPROVEN.to_owned());
         }
         let Some(actor) = self.actors.get_mut(&header.actor) else { return Ok(()) };
+        if actor.revoked {
+            return fail("identity.revoked", "its actor's identity was revoked before");
+        }
         if let Some(PublicBody::EpochOpen { key, version, not_after, certificate, ends }) = public {
             let message = epoch_certificate(&header.log, &header.actor, key, *version, *not_after);
             let current = actor.did.as_ref().and_then(DidLog::latest);
@@ -766,6 +811,49 @@ impl Ledger {
         if header.kind.brings_key() && header.signer != header.aseq {
             return fail("signer.unknown", BROUGHT);
         }
+        let by_epoch = signer.epoch;
+        let disputed = match public {
+            Some(PublicBody::Recover { trusted, .. }) => Some((None, *trusted)),
+            Some(PublicBody::EpochRevoke { epoch, trusted }) => {
+                if by_epoch {
+                    return fail("signer.unknown", "an epoch is revoked by the actor's own key, not by another epoch");
+                }
+                match actor.signers.get_mut(epoch).filter(|s| s.epoch) {
+                    Some(ended) => ended.ended = true,
+                    // A part need not show it.
+                    None if self.part.is_some() && !actor.part.keyless.contains(epoch) => {}
+                    None => return fail("epoch.unknown", "revokes something that is no epoch of its actor"),
+                }
+                Some((Some(*epoch), *trusted))
+            }
+            _ => None,
+        };
+        if let Some((epoch, trusted)) = disputed {
+            if trusted >= header.aseq {
+                return fail("dispute.invalid", "trusts an event that does not come before it");
+            }
+            if self.disputed.len() >= MAX_DISPUTED {
+                self.unlisted_disputes += 1;
+            } else if let Some(span) = actor.disputed(trusted, epoch) {
+                self.disputed.push(Disputed {
+                    actor: header.actor,
+                    label: actor.did.as_ref().map(|did| did.label.clone()).unwrap_or_default(),
+                    epoch,
+                    first: span.first,
+                    last: span.last,
+                    first_leaf: span.first_leaf,
+                    last_leaf: span.last_leaf,
+                    count: span.count,
+                    by: index,
+                });
+            }
+        }
+        if matches!(header.kind, Kind::IDENTITY_ENTRY | Kind::IDENTITY_RECOVER)
+            && actor.did.as_ref().and_then(DidLog::latest).is_some_and(|v| v.deactivated)
+        {
+            actor.revoked = true;
+            actor.signers.values_mut().for_each(|s| s.ended = true);
+        }
         if !in_place {
             return fail("chain.broken", UNCHAINED);
         }
@@ -793,6 +881,10 @@ impl Ledger {
             return Err(self.at("identity.invalid", "the genesis, and nothing else, is by a system identity"));
         }
         let Some(latest) = did.latest() else { return Ok(()) };
+        let ended = self.actors.get(&header.actor).map_or(latest.deactivated, |known| known.revoked);
+        if ended {
+            return Err(self.at("identity.revoked", "the identity was revoked before"));
+        }
         let Some(key) = latest.actor_keys.first().cloned() else {
             return Err(self.at("identity.invalid", "the identity names no actor key"));
         };
@@ -887,6 +979,8 @@ impl Ledger {
             missing_links: self.part.map(|p| p.missing_links).unwrap_or_default(),
             checkpoint: self.checkpoint,
             adopted: self.adopted,
+            disputed: self.disputed,
+            unlisted_disputes: self.unlisted_disputes,
             problems: self.problems,
             unlisted: self.unlisted,
         }

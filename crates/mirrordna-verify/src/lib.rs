@@ -36,6 +36,7 @@ pub mod tlog_proof;
 pub mod vkey;
 
 mod problem;
+mod trail;
 
 pub use header::{Header, Kind};
 pub use key::PublicKey;
@@ -43,3 +44,4 @@ pub use leaf::Leaf;
 pub use ledger::{Ledger, Report, Trust, Verdict};
 pub use policy::{Cosigned, Policy, PolicyError};
 pub use problem::{Malformed, Problem};
+pub use trail::Disputed;
