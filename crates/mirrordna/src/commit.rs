@@ -14,11 +14,11 @@ use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{Draft, DraftBody, Place, TILE, leaf_data};
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::{leaf, merkle};
-use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Leaf, Result, limits};
+use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Header, Kind, Leaf, Result, limits};
 use mirrordna_storage::{LogRow, ReadTx, Store, SubjectRow, WriteTx};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 
 /// Every how many events of an actor one is signed.
@@ -33,8 +33,12 @@ pub(crate) enum Speaker {
     /// it; with the SHA-256 of the last line of the DID log. Where the actor has
     /// events already, nothing is appended.
     Entry(Arc<SecretKey>, Hash),
-    /// The actor key, for an event right after the one that brought it.
+    /// The actor key, for an event after the one that brought it, which has this
+    /// `aseq`.
     Actor(Arc<SecretKey>, u64),
+    /// The actor key of a version that the event itself brings, for an actor who
+    /// has a chain.
+    Version(Arc<SecretKey>),
 }
 
 /// One event to append.
@@ -138,17 +142,21 @@ impl Committer {
     /// Appends the items of a job, durably, in one commit with whoever else is
     /// waiting.
     pub(crate) fn append(&self, job: Job) -> Outcome {
+        self.submit(job).1
+    }
+
+    /// The same; the job comes back, unless it was lost on the way, so that what
+    /// could not be placed can be tried again.
+    pub(crate) fn submit(&self, job: Job) -> (Option<Job>, Outcome) {
         let rows: usize = job.items.iter().filter_map(|i| i.draft.row()).map(<[u8]>::len).sum();
         if job.items.len() > limits::BATCH_EVENTS || rows > limits::BATCH_BYTES {
-            return Err(Error::new(
-                Code::LimitExceeded,
-                format!(
-                    "a batch of {} events and {rows} bytes; the limits are {} and {}",
-                    job.items.len(),
-                    limits::BATCH_EVENTS,
-                    limits::BATCH_BYTES
-                ),
-            ));
+            let message = format!(
+                "a batch of {} events and {rows} bytes; the limits are {} and {}",
+                job.items.len(),
+                limits::BATCH_EVENTS,
+                limits::BATCH_BYTES
+            );
+            return (Some(job), Err(Error::new(Code::LimitExceeded, message)));
         }
         let (signals, place, leads) = {
             let mut queue = lock(&self.queue);
@@ -163,19 +171,24 @@ impl Committer {
             self.gather();
             return self.lead();
         }
-        let done = signals.done.wait().get(place).and_then(|done| lock(done).take());
-        done.map_or_else(|| Err(Error::new(Code::Bug, "a commit left a job without an outcome")), |(_job, outcome)| outcome)
+        match signals.done.wait().get(place).and_then(|done| lock(done).take()) {
+            Some((job, outcome)) => (Some(job), outcome),
+            None => (None, Err(Error::new(Code::Bug, "a commit left a job without an outcome"))),
+        }
     }
 
     /// Commits the group at the front of the queue, whose first job is the
-    /// caller's, and hands the lead on; returns the outcome of that job.
-    fn lead(&self) -> Outcome {
+    /// caller's, and hands the lead on; returns that job and its outcome.
+    fn lead(&self) -> (Option<Job>, Outcome) {
         let Some(group) = lock(&self.queue).groups.pop_front() else {
-            return Err(Error::new(Code::Bug, "a group was committed by another than its first"));
+            return (None, Err(Error::new(Code::Bug, "a group was committed by another than its first")));
         };
         let outcomes = self.commit(&group.jobs);
         let mut done = group.jobs.into_iter().zip(outcomes);
-        let (_job, own) = done.next().ok_or_else(|| Error::new(Code::Bug, "a group without a job"))?;
+        let own = match done.next() {
+            Some((job, outcome)) => (Some(job), outcome),
+            None => (None, Err(Error::new(Code::Bug, "a group without a job"))),
+        };
         if done.len() > 0 {
             // One wake for all of the group: nobody else waits for this.
             let others = std::iter::once(Mutex::default()).chain(done.map(|d| Mutex::new(Some(d))));
@@ -266,37 +279,62 @@ impl Committer {
     }
 
     fn transact(&self, jobs: &[&Job]) -> Result<Vec<Vec<Appended>>> {
-        if let Some(job) = jobs.iter().find(|j| j.log.poisoned.load(Ordering::Acquire)) {
-            return Err(Error::new(
-                Code::Altered,
-                format!("log {} refuses writes: its evidence was altered while it was open", job.log.number),
-            ));
-        }
         let logs: BTreeMap<u32, Arc<Log>> = jobs.iter().map(|j| (j.log.number, j.log.clone())).collect();
-        // Only the leader gets here, so these locks are never contended by
-        // another commit, and their order cannot deadlock.
-        let mut states: BTreeMap<u32, _> = logs.iter().map(|(n, log)| (*n, lock(&log.state))).collect();
-        let mut staged: BTreeMap<u32, Staged<'_>> = BTreeMap::new();
         let mut outcomes = Vec::new();
-        let (clock, entropy, sign_all) = (&*self.clock, &*self.entropy, self.sign_all);
-        self.store.write(&mut |tx| {
-            staged.clear();
+        self.transaction(&logs, &mut |tx, staging| {
             outcomes.clear();
             for (number, log) in &logs {
-                let Some(state) = states.get_mut(number) else { continue };
-                let row = log.refresh(tx, state)?;
                 let once = jobs.iter().any(|j| j.log.number == *number && j.items.iter().any(|i| i.once.is_some()));
                 if once {
                     lock(&log.view).catch_up(tx, log)?;
                 }
+            }
+            jobs.iter().try_for_each(|job| staging.append(tx, job).map(|placed| outcomes.push(placed)))
+        })?;
+        for (job, placed) in jobs.iter().zip(&outcomes) {
+            trace_events(job, placed);
+        }
+        Ok(outcomes)
+    }
+
+    /// Appends to several logs in one commit, by itself: the jobs are made from
+    /// what `make` finds in the transaction, where nobody else can write.
+    pub(crate) fn append_made(&self, logs: &[Arc<Log>], make: Make<'_>) -> Result<Vec<Vec<Appended>>> {
+        let logs: BTreeMap<u32, Arc<Log>> = logs.iter().map(|log| (log.number, log.clone())).collect();
+        let (mut jobs, mut outcomes) = (Vec::new(), Vec::new());
+        self.transaction(&logs, &mut |tx, staging| {
+            outcomes.clear();
+            jobs = make(tx)?;
+            jobs.iter().try_for_each(|job| staging.append(tx, job).map(|placed| outcomes.push(placed)))
+        })?;
+        for (job, placed) in jobs.iter().zip(&outcomes) {
+            trace_events(job, placed);
+        }
+        Ok(outcomes)
+    }
+
+    /// Runs `work` in one transaction over logs that agree with the store.
+    fn transaction(&self, logs: &BTreeMap<u32, Arc<Log>>, work: Work<'_>) -> Result<()> {
+        if let Some(log) = logs.values().find(|log| log.poisoned.load(Ordering::Acquire)) {
+            return Err(Error::new(
+                Code::Altered,
+                format!("log {} refuses writes: its evidence was altered while it was open", log.number),
+            ));
+        }
+        // Whoever takes several of these locks takes them by number, so they
+        // cannot deadlock.
+        let mut states: BTreeMap<u32, _> = logs.iter().map(|(n, log)| (*n, lock(&log.state))).collect();
+        let mut staged: BTreeMap<u32, Staged<'_>> = BTreeMap::new();
+        let (clock, entropy, sign_all) = (&*self.clock, &*self.entropy, self.sign_all);
+        self.store.write(&mut |tx| {
+            staged.clear();
+            for (number, log) in logs {
+                let Some(state) = states.get_mut(number) else { continue };
+                let row = log.refresh(tx, state)?;
                 staged.insert(*number, Staged::new(log, row, state, clock.now_ms(), sign_all));
             }
-            for job in jobs {
-                let (Some(staged), Some(state)) = (staged.get_mut(&job.log.number), states.get(&job.log.number)) else { continue };
-                let placed = job.items.iter().map(|item| staged.append(tx, state, item, entropy)).collect::<Result<Vec<_>>>()?;
-                staged.checkpoint |= job.checkpoint;
-                outcomes.push(placed);
-            }
+            let mut staging = Staging { states: &states, staged: &mut staged, entropy };
+            work(tx, &mut staging)?;
             staged.values_mut().try_for_each(|s| s.write_row(tx))
         })?;
         for (number, staged) in staged {
@@ -304,10 +342,30 @@ impl Committer {
                 staged.install(state);
             }
         }
-        for (job, placed) in jobs.iter().zip(&outcomes) {
-            trace_events(job, placed);
-        }
-        Ok(outcomes)
+        Ok(())
+    }
+}
+
+/// Makes jobs from what a transaction finds.
+type Make<'a> = &'a mut dyn FnMut(&mut dyn WriteTx) -> Result<Vec<Job>>;
+/// Appends jobs in a transaction.
+type Work<'a> = &'a mut dyn FnMut(&mut dyn WriteTx, &mut Staging<'_, '_>) -> Result<()>;
+
+/// The logs of a transaction that is under way.
+struct Staging<'a, 'l> {
+    states: &'a BTreeMap<u32, MutexGuard<'l, State>>,
+    staged: &'a mut BTreeMap<u32, Staged<'l>>,
+    entropy: &'a dyn Entropy,
+}
+
+impl Staging<'_, '_> {
+    fn append(&mut self, tx: &mut dyn WriteTx, job: &Job) -> Result<Vec<Appended>> {
+        let (Some(staged), Some(state)) = (self.staged.get_mut(&job.log.number), self.states.get(&job.log.number)) else {
+            return Err(Error::new(Code::Bug, "a job for a log that the transaction does not have"));
+        };
+        let placed = job.items.iter().map(|item| staged.append(tx, state, item, self.entropy)).collect::<Result<Vec<_>>>()?;
+        staged.checkpoint |= job.checkpoint;
+        Ok(placed)
     }
 }
 
@@ -351,6 +409,8 @@ struct Staged<'a> {
     opened: Vec<(Arc<Epoch>, u64)>,
     /// Epochs that ended in it.
     closed: Vec<Arc<Epoch>>,
+    /// Events that change who speaks for an actor, with their bodies.
+    changes: Vec<(Header, u64, Vec<u8>)>,
     /// Per epoch: unsigned leaves that were added, and whether a signature
     /// covered the earlier ones.
     unsigned: Vec<(Arc<Epoch>, u64, Hash, bool)>,
@@ -371,6 +431,7 @@ impl<'a> Staged<'a> {
             once: HashMap::new(),
             opened: Vec::new(),
             closed: Vec::new(),
+            changes: Vec::new(),
             unsigned: Vec::new(),
             now,
             sign_all,
@@ -388,6 +449,16 @@ impl<'a> Staged<'a> {
             if let Some(earlier) = earlier {
                 return Ok(Appended { existed: true, ..earlier });
             }
+        }
+        if let Speaker::Epoch(epoch) = &item.speaker
+            && state.changes.end(epoch)
+        {
+            self.log.forget(epoch);
+            // What was not signed by then stays so, and there is nothing to end.
+            if matches!(item.draft.kind, Kind::SEAL | Kind::EPOCH_CLOSE) {
+                return Ok(Appended { index: self.log.base + self.edge.tree.size(), leaf: [0; 32], time: self.edge.time, existed: true });
+            }
+            return Err(Error::new(Code::KeyExpired, "the actor's epoch was ended elsewhere before the event could be placed"));
         }
         if let Speaker::Epoch(epoch) = &item.speaker
             && epoch.opened().is_none()
@@ -454,7 +525,7 @@ impl<'a> Staged<'a> {
                 let opened = epoch.opened().or_else(|| self.opened.iter().find(|(e, _)| Arc::ptr_eq(e, epoch)).map(|(_, a)| *a));
                 (opened.unwrap_or(aseq), &epoch.key)
             }
-            Speaker::Entry(key, _) => (aseq, &**key),
+            Speaker::Entry(key, _) | Speaker::Version(key) => (aseq, &**key),
             Speaker::Actor(key, signer) => (*signer, &**key),
         };
         let prev = match (head, &item.speaker) {
@@ -486,6 +557,9 @@ impl<'a> Staged<'a> {
             put_tiles(tx, self.log.number, number, &tile)?;
         }
         self.heads.insert(item.actor, Head { next: aseq + 1, last: hash, index });
+        if matches!(header.kind, Kind::IDENTITY_ENTRY | Kind::IDENTITY_RECOVER | Kind::EPOCH_REVOKE) {
+            self.changes.push((header.clone(), index, item.draft.row().unwrap_or_default().to_vec()));
+        }
         if let Speaker::Epoch(epoch) = &item.speaker {
             self.unsigned.push((epoch.clone(), index, hash, sign));
             if header.kind == Kind::EPOCH_CLOSE {
@@ -551,6 +625,10 @@ impl<'a> Staged<'a> {
             epoch.set_opened(aseq);
         }
         self.closed.iter().for_each(|epoch| epoch.set_closed());
+        for (header, index, body) in &self.changes {
+            // What was just written decodes.
+            let _noted = state.changes.note(header, *index, Some(body));
+        }
         for (epoch, index, hash, signed) in self.unsigned {
             let mut list = lock(&epoch.unsigned);
             if signed {

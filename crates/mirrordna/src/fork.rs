@@ -11,15 +11,17 @@ use crate::builder::{Builder, Fingerprint};
 use crate::commit::{Item, Job, Speaker, append_to_new};
 use crate::engine::{Inner, New, last_line, make_log, position};
 use crate::file;
+use crate::identities::newest;
 use crate::import::Progress;
-use crate::keyring::{Role, hex};
-use crate::log::{Genesis, Log, State, genesis};
+use crate::keyring::hex;
+use crate::log::{Genesis, Log, State, genesis, lock};
 use crate::url::StoreUrl;
+use crate::view::{IdentityEvent, Said};
 use crate::witness::Freshness;
 use mirrordna_core::timeline::{Draft, NewEvent, PREFIX};
 use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::{Code, Error, Hash, Kind, Result, canon, limits};
-use mirrordna_storage::{LogRow, WriteTx};
+use mirrordna_storage::{LogRow, ReadTx, WriteTx};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -205,24 +207,33 @@ fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result
 pub(crate) fn enter(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
     let mut last = None;
     inner.store.read(&mut |tx| {
-        last = None;
-        if tx.head(log.number, actor)?.is_none() {
-            let mut before = log.before.as_ref();
-            while let Some(log) = before.filter(|_| last.is_none()) {
-                last = log.head(tx, &State::default(), actor)?;
-                before = log.before.as_ref();
-            }
-        }
+        last = if tx.head(log.number, actor)?.is_none() { last_before(tx, log, actor)? } else { None };
         Ok(())
     })?;
-    let key = inner.keyring.as_ref().map(|keyring| keyring.signing(Role::Actor, actor)).transpose()?.flatten();
-    // Without its key the actor stays outside; who writes for it is told so.
-    let (Some(last), Some(key)) = (last, key) else { return Ok(()) };
-    let did_log = inner.view(log, &mut |view, tx| view.did_log(tx, log, actor))?;
-    let did_log = did_log.ok_or_else(|| Error::new(Code::Altered, format!("log {} lacks the identity of an actor", log.number)))?;
-    let draft = Draft::public(&PublicBody::Entry { did_log: &did_log }).referring_to(vec![last.last])?;
-    let item = Item { actor: *actor, speaker: Speaker::Entry(Arc::new(key), last_line(&did_log)), draft, once: None };
+    let Some(last) = last else { return Ok(()) };
+    let events = inner.view(log, &mut |view, tx| view.identity_events(tx, log, actor, u64::MAX))?;
+    // Without its key the actor stays outside, and so does one that has ended.
+    let (_, key) = inner.speaking(log, actor)?;
+    // In this log it speaks by its entry here.
+    lock(&log.forces).remove(actor);
+    let Some((IdentityEvent { what: Said::Brought { did_log, .. }, .. }, _)) = newest(&events)? else {
+        return Err(Error::new(Code::Altered, format!("log {} lacks the identity of an actor", log.number)));
+    };
+    let draft = Draft::public(&PublicBody::Entry { did_log }).referring_to(vec![last])?;
+    let item = Item { actor: *actor, speaker: Speaker::Entry(Arc::new(key), last_line(did_log)), draft, once: None };
     inner.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: false }).map(drop)
+}
+
+/// The last leaf of an actor in the logs that a log goes on from.
+pub(crate) fn last_before(tx: &dyn ReadTx, log: &Log, actor: &Hash) -> Result<Option<Hash>> {
+    let mut before = log.before.as_deref();
+    while let Some(log) = before {
+        if let Some(head) = log.head(tx, &State::default(), actor)? {
+            return Ok(Some(head.last));
+        }
+        before = log.before.as_deref();
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -95,7 +95,9 @@ pub use engine::{DEFAULT_TENANT, Engine, StoreKeyRotation, Tenant};
 pub use erasure::{Erase, Erasure, ErasureState, OnWhat, Receipt};
 pub use follow::Follow;
 pub use fork::Fork;
-pub use identities::{Identities, Identity, IdentityManager, NewIdentity, Profile};
+pub use identities::{
+    DisputedRange, Identities, Identity, IdentityHistory, IdentityManager, IdentityVersion, NewIdentity, Profile, RecoveryKeys,
+};
 pub use keyring::provider::{FileKey, HostKey, KeyProvider, MemoryKey, provider_from_env, provider_named};
 pub use keyring::{Keys, NewProtection, Protection, passphrase_from_env};
 pub use listing::{Listing, Page};
@@ -116,6 +118,6 @@ pub use system::{SystemClock, SystemEntropy};
 pub use timeline::{Timeline, TimelineEvent};
 pub use tools::{Call, CallListing, Evidence, EvidenceChain, Tools};
 pub use url::{StoreUrl, default_store};
-pub use verify::{BodyCounts, Finding, LogReport, VerifyReport};
+pub use verify::{BodyCounts, DisputedEvents, Finding, LogReport, VerifyReport};
 pub use witness::Witness;
 pub use zeroize::Zeroizing;

@@ -15,9 +15,9 @@ use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
 use mirrordna_core::verify::{did::DidLog, leaf};
-use mirrordna_core::{Code, Error, Hash, Kind, Leaf, PublicKey, Result};
+use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, PublicKey, Result};
 use mirrordna_storage::{LogNumber, LogRow, ReadTx, WriteTx};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +60,60 @@ pub(crate) struct State {
     /// The newest checkpoint that this process signed and has not yet shown to
     /// the head witness.
     pub(crate) released: Option<String>,
+    /// What changed who speaks for an actor, in the leaves from here on.
+    pub(crate) changes: Changes,
+}
+
+/// Leaves, seen by commits of this process, after which a key of before speaks
+/// no more.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Nothing is known of the leaves below this one.
+    from: u64,
+    /// Actor -> the leaf with its newest version.
+    versions: HashMap<Hash, u64>,
+    /// Actor and `aseq` of epochs that were revoked.
+    epochs: HashSet<(Hash, u64)>,
+}
+
+impl Changes {
+    /// Takes note of an event; `body` is what is stored of it.
+    pub(crate) fn note(&mut self, header: &Header, index: u64, body: Option<&[u8]>) -> Result<()> {
+        match header.kind {
+            // With its first event an actor changes nothing.
+            Kind::IDENTITY_ENTRY | Kind::IDENTITY_RECOVER if header.aseq > 0 => drop(self.versions.insert(header.actor, index)),
+            Kind::EPOCH_REVOKE => {
+                if let Some(PublicBody::EpochRevoke { epoch, .. }) = PublicBody::decode(header.kind, body.unwrap_or_default())? {
+                    self.epochs.insert((header.actor, epoch));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether an epoch may say nothing more: its actor has another key by now,
+    /// or ended it, or that cannot be excluded.
+    pub(crate) fn end(&self, epoch: &Epoch) -> bool {
+        epoch.as_of < self.from
+            || self.versions.get(&epoch.actor).is_some_and(|at| *at >= epoch.as_of)
+            || (!self.epochs.is_empty() && epoch.opened().is_some_and(|aseq| self.epochs.contains(&(epoch.actor, aseq))))
+    }
+}
+
+/// What speaks for an actor, as far as a process has read its log.
+#[derive(Debug, Clone)]
+pub(crate) struct Force {
+    /// Version of the DID log.
+    pub(crate) version: u64,
+    /// The actor key that it names.
+    pub(crate) key: PublicKey,
+    /// `aseq` of the event that brought it.
+    pub(crate) aseq: u64,
+    /// It was the last one: nobody speaks for the actor any more.
+    pub(crate) revoked: bool,
+    /// Number of leaves of the log that were read.
+    pub(crate) as_of: u64,
 }
 
 /// A key that speaks for an actor in this process.
@@ -69,6 +123,8 @@ pub(crate) struct Epoch {
     pub(crate) version: u64,
     pub(crate) not_after: u64,
     pub(crate) certificate: [u8; 64],
+    /// Number of leaves of the log that were read before its key was certified.
+    pub(crate) as_of: u64,
     /// `aseq` of its `epoch.open` plus one; 0 while there is none.
     opened: AtomicU64,
     /// Its `epoch.close` is committed: it may say nothing more.
@@ -78,13 +134,14 @@ pub(crate) struct Epoch {
 }
 
 impl Epoch {
-    pub(crate) fn new(actor: Hash, key: SecretKey, version: u64, not_after: u64, certificate: [u8; 64]) -> Self {
+    pub(crate) fn new(actor: Hash, key: SecretKey, force: &Force, not_after: u64, certificate: [u8; 64]) -> Self {
         Self {
             actor,
             key,
-            version,
+            version: force.version,
             not_after,
             certificate,
+            as_of: force.as_of,
             opened: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             unsigned: Mutex::default(),
@@ -169,6 +226,9 @@ pub(crate) struct Log {
     /// it syncs: who prepares the next event must not wait for that.
     pub(crate) last_time: AtomicU64,
     pub(crate) epochs: Mutex<HashMap<Hash, Arc<Epoch>>>,
+    /// What speaks for actors, where that was looked up; a commit finds out what
+    /// is out of date.
+    pub(crate) forces: Mutex<HashMap<Hash, Force>>,
     /// Keys of subjects by number, for reading.
     pub(crate) subjects: Mutex<SubjectKeys>,
     pub(crate) view: Mutex<View>,
@@ -274,6 +334,7 @@ impl Log {
             state: Mutex::default(),
             last_time: AtomicU64::new(0),
             epochs: Mutex::default(),
+            forces: Mutex::default(),
             subjects: Mutex::default(),
             view: Mutex::default(),
             freshness: Freshness::Unproven,
@@ -386,7 +447,11 @@ impl Log {
         }
         let mut edge = match known {
             Some(edge) => edge.clone(),
-            None => self.first_edge(tx, &row)?,
+            None => {
+                let edge = self.first_edge(tx, &row)?;
+                state.changes = Changes { from: edge.tree.size(), ..Changes::default() };
+                edge
+            }
         };
         if row.size < edge.tree.size() {
             return Err(Error::new(
@@ -404,6 +469,7 @@ impl Log {
             let header = Leaf::decode(found.leaf)?.header;
             let hash = leaf::hash(found.leaf);
             edge.tree.push(hash);
+            state.changes.note(&header, found.index, found.body)?;
             if let Some(head) = state.heads.get_mut(&header.actor) {
                 *head = Head { next: header.aseq + 1, last: hash, index: found.index };
             }
@@ -437,6 +503,17 @@ impl Log {
             Ok(())
         })?;
         Ok(Edge { tree: Tree::resume(frontier, tail)?, time: 0, signed: size })
+    }
+
+    /// Lets go of an epoch that may say nothing more, and of what was known of
+    /// its actor.
+    pub(crate) fn forget(&self, epoch: &Arc<Epoch>) {
+        let mut epochs = lock(&self.epochs);
+        if epochs.get(&epoch.actor).is_some_and(|e| Arc::ptr_eq(e, epoch)) {
+            epochs.remove(&epoch.actor);
+        }
+        drop(epochs);
+        lock(&self.forces).remove(&epoch.actor);
     }
 
     /// Before anything of ours is signed over leaves that others could have

@@ -168,12 +168,19 @@ impl Inner {
         }
         match (created, found) {
             (Some(log), _) => self.publish(log),
-            (None, Some((number, id, genesis))) => {
-                let log = Arc::new(self.existing_log(number, id, genesis)?);
-                Ok(lock(&self.logs).entry(tag).or_insert(log).clone())
-            }
+            (None, Some((number, id, genesis))) => self.log_found(number, id, genesis),
             (None, None) => Err(Error::new(Code::Bug, "a write returned nothing")),
         }
+    }
+
+    /// A log that was found in the store, as all of this process share it.
+    pub(crate) fn log_found(&self, number: u32, id: [u8; 16], genesis: Genesis) -> Result<Arc<Log>> {
+        let tag = genesis.tenant;
+        if let Some(log) = lock(&self.logs).get(&tag).filter(|log| log.number == number) {
+            return Ok(log.clone());
+        }
+        let log = Arc::new(self.existing_log(number, id, genesis)?);
+        Ok(lock(&self.logs).entry(tag).or_insert(log).clone())
     }
 
     /// Hands out a log that was just made, unless another thread came first.

@@ -16,8 +16,9 @@ pub use rotate::StoreKeyRotation;
 
 use crate::builder::{Builder, Durability, SealPolicy};
 use crate::commit::{Appended, Committer, Item, Job, Speaker};
+use crate::identities;
 use crate::keyring::{Found, Keyring, NewKey, Role, owner};
-use crate::log::{Epoch, Log, lock};
+use crate::log::{Epoch, Force, Log, lock};
 use crate::system::Drawn;
 use crate::view::{FOLD, Saving, View};
 use logs::{database_of, tenant_tag};
@@ -42,6 +43,8 @@ use zeroize::Zeroizing;
 pub const DEFAULT_TENANT: &str = "default";
 /// How long an epoch key may speak, milliseconds.
 const EPOCH_LIFE: u64 = 24 * 60 * 60 * 1000;
+/// Actors of a log of which it is kept in memory what speaks for them.
+const FORCES: usize = 65_536;
 /// How often a reader begins again because others were ahead of the state that
 /// it read. A log that became shorter is so every time.
 const OVERTAKEN: u32 = 64;
@@ -250,7 +253,7 @@ impl Inner {
     }
 
     /// The time that the next event of a log will have, as far as is known.
-    fn time(&self, log: &Log) -> u64 {
+    pub(crate) fn time(&self, log: &Log) -> u64 {
         self.clock.now_ms().max(log.last_time.load(Ordering::Acquire))
     }
 
@@ -267,19 +270,57 @@ impl Inner {
             crate::fork::enter(self, log, actor)?;
         }
         // Others must not wait while a long keyring is searched.
-        let key = self.keyring.as_ref().map(|k| k.signing(Role::Actor, actor)).transpose()?.flatten();
-        let key =
-            key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
+        let (force, key) = self.speaking(log, actor)?;
         let mut epochs = lock(&log.epochs);
         if let Some(epoch) = epochs.get(actor).filter(|e| now < e.not_after) {
             return Ok(epoch.clone());
         }
         let epoch_key = SecretKey::generate(&*self.entropy)?;
         let not_after = now.saturating_add(EPOCH_LIFE);
-        let message = epoch_certificate(&log.id, actor, &epoch_key.public().to_bytes(), 1, not_after);
-        let epoch = Arc::new(Epoch::new(*actor, epoch_key, 1, not_after, key.sign_bytes(&message)));
+        let message = epoch_certificate(&log.id, actor, &epoch_key.public().to_bytes(), force.version, not_after);
+        let epoch = Arc::new(Epoch::new(*actor, epoch_key, &force, not_after, key.sign_bytes(&message)));
         epochs.insert(*actor, epoch.clone());
         Ok(epoch)
+    }
+
+    /// What speaks for an actor in a log, as far as it was read; the next commit
+    /// finds out whether it still does.
+    pub(crate) fn force(&self, log: &Arc<Log>, actor: &Hash) -> Result<Force> {
+        if let Some(known) = lock(&log.forces).get(actor) {
+            return Ok(known.clone());
+        }
+        let (events, size) =
+            self.view(log, &mut |view, tx| Ok((view.identity_events(tx, log, actor, u64::MAX)?, view.size() - log.base)))?;
+        let newest = identities::newest(&events)?;
+        let Some((event, did)) = newest else {
+            return Err(crate::log::missing("the actor has no identity with keys in this log; nobody can write for it"));
+        };
+        let latest = did.latest().zip(did.latest().and_then(|v| v.actor_keys.first()));
+        let (latest, key) = latest.ok_or_else(|| Error::new(Code::Altered, "an identity names no actor key"))?;
+        let force = Force { version: latest.number, key: key.clone(), aseq: event.header.aseq, revoked: latest.deactivated, as_of: size };
+        let mut forces = lock(&log.forces);
+        if forces.len() >= FORCES {
+            forces.clear();
+        }
+        forces.insert(*actor, force.clone());
+        Ok(force)
+    }
+
+    /// The same with the actor's key.
+    ///
+    /// # Errors
+    /// `identity.revoked`; `key.missing` where the key is not here.
+    pub(crate) fn speaking(&self, log: &Arc<Log>, actor: &Hash) -> Result<(Force, SecretKey)> {
+        let force = self.force(log, actor)?;
+        if force.revoked {
+            return Err(Error::new(Code::IdentityRevoked, "the identity was revoked: nobody writes as it any more"));
+        }
+        let owner = identities::owner_of(actor, force.version, &force.key);
+        let key = self.keyring.as_ref().map(|k| k.signing(Role::Actor, &owner)).transpose()?.flatten();
+        let key = key.filter(|key| *key.public() == force.key);
+        let key =
+            key.ok_or_else(|| crate::log::missing("this machine's keyring has no key for the actor; only who holds it can write for it"))?;
+        Ok((force, key))
     }
 
     /// Encrypts a body for an actor's event. A large payload is appended here,
@@ -319,28 +360,31 @@ impl Inner {
         if drafts.iter().any(|(_, once)| once.is_some()) && lock(&log.view).size() == 0 {
             self.view(log, &mut |_, _| Ok(()))?;
         }
-        let attempt = |drafts: Vec<(Draft, Option<[u8; 16]>)>| {
-            let epoch = self.epoch(log, actor)?;
-            let item = |(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once };
-            let items = drafts.into_iter().map(item).collect();
-            self.committer.append(Job { log: log.clone(), items, checkpoint: false })
-        };
-        // The time of an event is settled in its commit; only there can an
-        // epoch turn out to be over. The next one is opened with that time.
-        if log.last_time.load(Ordering::Acquire) > 0 && self.fresh_epoch(log, actor) {
-            return attempt(drafts);
-        }
-        match attempt(drafts.clone()) {
-            Err(e) if e.code() == Code::KeyExpired => attempt(drafts),
-            done => done,
-        }
+        let epoch = self.epoch(log, actor)?;
+        let item = |(draft, once)| Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft, once };
+        let items = drafts.into_iter().map(item).collect();
+        self.commit(Job { log: log.clone(), items, checkpoint: false }).1
     }
 
-    /// Whether the actor's epoch has an hour left: then nothing can end it
-    /// before the commit, and the drafts need not be kept for a second try.
-    fn fresh_epoch(&self, log: &Log, actor: &Hash) -> bool {
-        let now = self.time(log);
-        lock(&log.epochs).get(actor).is_some_and(|e| now.saturating_add(3_600_000) < e.not_after)
+    /// Commits a job whose items were made for epochs of this process. Only in
+    /// the commit an epoch can turn out to be over: its time is, or its actor
+    /// has another key by now. Then the items are placed by the epoch after it.
+    pub(crate) fn commit(&self, mut job: Job) -> (Option<Job>, Result<Vec<Appended>>) {
+        for _ in 0..OVERTAKEN {
+            match self.committer.submit(job) {
+                (Some(back), Err(e)) if e.code() == Code::KeyExpired => job = back,
+                done => return done,
+            }
+            for item in &mut job.items {
+                if let Speaker::Epoch(epoch) = &mut item.speaker {
+                    match self.epoch(&job.log, &item.actor) {
+                        Ok(now) => *epoch = now,
+                        Err(e) => return (Some(job), Err(e)),
+                    }
+                }
+            }
+        }
+        self.committer.submit(job)
     }
 
     /// The logs that this process has opened.

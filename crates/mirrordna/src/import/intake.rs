@@ -136,19 +136,22 @@ impl<'a> Intake<'a> {
 
     /// Appends and counts, with the `epoch.open` events this brings about.
     pub(super) fn append(&mut self, items: Vec<Item>, checkpoint: bool) -> Result<()> {
-        let mut opening: Vec<Arc<Epoch>> = Vec::new();
-        for item in &items {
-            if let Speaker::Epoch(epoch) = &item.speaker
-                && epoch.opened().is_none()
-                && !opening.iter().any(|e| Arc::ptr_eq(e, epoch))
-            {
-                opening.push(epoch.clone());
+        let epochs = |items: &[Item]| {
+            let mut of: Vec<Arc<Epoch>> = Vec::new();
+            for item in items {
+                if let Speaker::Epoch(epoch) = &item.speaker
+                    && !of.iter().any(|e| Arc::ptr_eq(e, epoch))
+                {
+                    of.push(epoch.clone());
+                }
             }
-        }
-        let job = Job { log: self.tenant.log.clone(), items, checkpoint };
-        let placed = self.tenant.inner.committer.append(job)?;
-        self.events += placed.iter().filter(|p| !p.existed).count() as u64;
-        self.events += opening.iter().filter(|e| e.opened().is_some()).count() as u64;
+            of
+        };
+        let open: Vec<_> = epochs(&items).into_iter().filter(|e| e.opened().is_some()).collect();
+        let (job, placed) = self.tenant.inner.commit(Job { log: self.tenant.log.clone(), items, checkpoint });
+        self.events += placed?.iter().filter(|p| !p.existed).count() as u64;
+        let used = job.map(|job| epochs(&job.items)).unwrap_or_default();
+        self.events += used.iter().filter(|e| e.opened().is_some() && !open.iter().any(|o| Arc::ptr_eq(o, e))).count() as u64;
         Ok(())
     }
 

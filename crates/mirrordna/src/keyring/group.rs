@@ -17,7 +17,7 @@ pub(super) struct Lines {
 }
 
 /// Appends to a buffer of secrets; what it outgrows is wiped, not only freed.
-pub(super) fn extend(buffer: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+pub(crate) fn extend(buffer: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     if buffer.capacity() - buffer.len() < more.len() {
         let mut larger = Zeroizing::new(Vec::with_capacity((buffer.len() + more.len()) * 2));
         larger.extend_from_slice(buffer);

@@ -8,7 +8,7 @@ mod report;
 mod walk;
 
 pub(crate) use report::unreadable;
-pub use report::{BodyCounts, Finding, LogReport, VerifyReport};
+pub use report::{BodyCounts, DisputedEvents, Finding, LogReport, VerifyReport};
 
 use crate::import::Progress;
 use crate::keyring::{Keyring, hex};
@@ -109,6 +109,7 @@ pub(crate) fn database(
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
         logs: totals.reports,
+        disputed: totals.disputed,
         problems: findings.iter().map(Finding::from).collect(),
         unlisted: totals.unlisted,
     })
@@ -145,6 +146,7 @@ struct Walked {
 struct Totals {
     logs: Vec<Walked>,
     reports: Vec<LogReport>,
+    disputed: Vec<DisputedEvents>,
     closed: u64,
     verdict: Option<Verdict>,
     events: u64,

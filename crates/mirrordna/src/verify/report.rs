@@ -40,6 +40,32 @@ pub struct BodyCounts {
     pub unread: Option<u64>,
 }
 
+/// Events that their actor no longer stands by: it recovered its identity, or
+/// revoked an epoch, because they may be by a thief of its keys. They are as they
+/// were signed, so this is no finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DisputedEvents {
+    /// Id of their log, hex.
+    pub log: String,
+    /// Display id of the actor.
+    pub actor: String,
+    /// Only those of this epoch (by number in the actor's chain); all of the
+    /// actor's in the range where there is none.
+    pub epoch: Option<u64>,
+    /// Number of the first one in the actor's chain, from 0.
+    pub first: u64,
+    /// Number of the last one.
+    pub last: u64,
+    /// Leaf index of the first one.
+    pub first_leaf: u64,
+    /// Leaf index of the last one.
+    pub last_leaf: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Leaf index of the event that disputes them.
+    pub by: u64,
+}
+
 /// What was found of one log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogReport {
@@ -113,6 +139,8 @@ pub struct VerifyReport {
     pub log_key: Option<String>,
     /// Each log by itself, oldest first.
     pub logs: Vec<LogReport>,
+    /// Events that their actors no longer stand by; at most 256 ranges a log.
+    pub disputed: Vec<DisputedEvents>,
     /// What was found; empty unless altered.
     pub problems: Vec<Finding>,
     /// Findings beyond those listed.
@@ -148,6 +176,7 @@ pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
         head: String::new(),
         log_key: None,
         logs: Vec::new(),
+        disputed: Vec::new(),
         problems: vec![Finding { code: "store.unreadable".to_owned(), place: "database".to_owned(), message: e.to_string() }],
         unlisted: 0,
     }

@@ -124,7 +124,10 @@ impl View {
 
     fn apply_public(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, bytes: &[u8]) -> Result<()> {
         match PublicBody::decode(event.header.kind, bytes)? {
-            Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => {
+            Some(PublicBody::EpochRevoke { .. }) => {
+                self.index.put(Key::new(space::IDENTITY).bytes(&short(&event.header.actor)).number(event.index), []);
+            }
+            Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log } | PublicBody::Recover { did_log, .. }) => {
                 // Who an actor is follows from the SCID alone, and the tree from
                 // the checkpoint. The proofs are for `verify` to judge.
                 let (digest, label) = DidLog::subject(did_log)?;
@@ -132,6 +135,7 @@ impl View {
                     return Err(Error::new(Code::Altered, format!("leaf {} brings the identity of another actor", event.index)));
                 };
                 self.appears(tx, log, (event.index, 0), kind, &digest, false)?;
+                self.index.put(Key::new(space::IDENTITY).bytes(&short(&digest)).number(event.index), []);
             }
             Some(PublicBody::ImportOpen { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [0]),
             Some(PublicBody::Import { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [1]),

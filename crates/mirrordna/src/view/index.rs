@@ -43,6 +43,9 @@ pub(super) mod space {
     pub(crate) const CHANGE: u8 = b'C';
     /// `leaf 8` -> record 8: the record that an event changed.
     pub(crate) const CHANGED: u8 = b'D';
+    /// `actor 16, leaf 8`: events that brought a DID log of the actor, or revoked
+    /// one of its epochs.
+    pub(crate) const IDENTITY: u8 = b'J';
     /// `actor 16, leaf 8` -> schema of the record it created, if it did:
     /// events by their header's actor.
     pub(crate) const EVENT_OF_ACTOR: u8 = b'E';
@@ -80,7 +83,9 @@ pub(super) mod space {
 fn part(key: &[u8]) -> Option<&[u8]> {
     match key.first()? {
         &space::ID | &space::ONCE | &space::ACTOR | &space::IMPORT | &space::RECORD | &space::TILE | &space::CHANGED => Some(key),
-        &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::SUBJECT | &space::REQUEST => key.get(..17),
+        &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::SUBJECT | &space::REQUEST | &space::IDENTITY => {
+            key.get(..17)
+        }
         &space::PART => key.get(..9),
         &space::RECORD_OF_ACTOR => key.get(..19),
         _ => None,

@@ -34,7 +34,7 @@ use mirrordna_core::record::{self, Change, Record};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::merkle::Frontier;
-use mirrordna_core::{Code, Error, Hash, Leaf, Result};
+use mirrordna_core::{Code, Error, Hash, Header, Leaf, Result};
 use mirrordna_storage::{ReadTx, WriteTx};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -80,6 +80,24 @@ impl Actor {
     pub(crate) fn is_engine(&self) -> bool {
         self.kind == IdentityType::System && !self.asserted
     }
+}
+
+/// An event that changes what speaks for an actor.
+#[derive(Debug, Clone)]
+pub(crate) struct IdentityEvent {
+    pub(crate) position: u64,
+    pub(crate) header: Header,
+    pub(crate) what: Said,
+}
+
+/// What it says.
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    /// The DID log so far; of a recovery, up to which event the actor is still
+    /// to be trusted.
+    Brought { did_log: Vec<u8>, trusted: Option<u64> },
+    /// An epoch ends, and up to which event it is trusted.
+    Revoked { epoch: u64, trusted: u64 },
 }
 
 /// What the index says of a record.
@@ -569,15 +587,40 @@ impl View {
         Ok(Actor { digest, id, kind, asserted })
     }
 
-    /// The DID log of an actor, as its first event in any of the logs brought it.
-    pub(crate) fn did_log(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash) -> Result<Option<Vec<u8>>> {
-        let found = self.get(tx, log, Key::new(space::ACTOR).bytes(&short(digest)))?;
-        let Some((_, _, leaf, _)) = found.as_deref().and_then(fold::actor_from).filter(|a| a.3 == *digest) else { return Ok(None) };
-        let Some(Event { header, content: Content::Public(bytes), .. }) = self.event(tx, log, leaf)? else { return Ok(None) };
-        Ok(match PublicBody::decode(header.kind, &bytes)? {
-            Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => Some(did_log.to_vec()),
-            _ => None,
-        })
+    /// Events before the position `end` that brought a DID log of an actor, or
+    /// revoked one of its epochs; oldest first, in this log and those before it.
+    pub(crate) fn identity_events(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash, end: u64) -> Result<Vec<IdentityEvent>> {
+        let mut leaves = Vec::new();
+        self.scan(tx, log, Key::new(space::IDENTITY).bytes(&short(digest)), 0, &mut |key, _| {
+            leaves.push(last_number(key));
+            Ok(true)
+        })?;
+        let mut found = Vec::with_capacity(leaves.len());
+        for position in leaves.into_iter().take_while(|p| *p < end) {
+            let altered = || Error::new(Code::Altered, format!("the event at {position} is not one of the identity it was found for"));
+            let event = self.bare_event(tx, log, position)?.filter(|e| e.header.actor == *digest).ok_or_else(altered)?;
+            let Content::Public(bytes) = event.content else { return Err(altered()) };
+            let what = match PublicBody::decode(event.header.kind, &bytes)? {
+                Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log }) => {
+                    Said::Brought { did_log: did_log.to_vec(), trusted: None }
+                }
+                Some(PublicBody::Recover { did_log, trusted }) => Said::Brought { did_log: did_log.to_vec(), trusted: Some(trusted) },
+                Some(PublicBody::EpochRevoke { epoch, trusted }) => Said::Revoked { epoch, trusted },
+                _ => return Err(altered()),
+            };
+            found.push(IdentityEvent { position, header: event.header, what });
+        }
+        Ok(found)
+    }
+
+    /// Positions of an actor's events, oldest first.
+    pub(crate) fn chain(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash) -> Result<Vec<u64>> {
+        let mut positions = Vec::new();
+        self.scan(tx, log, Key::new(space::EVENT_OF_ACTOR).bytes(&short(digest)), 0, &mut |key, _| {
+            positions.push(last_number(key));
+            Ok(true)
+        })?;
+        Ok(positions)
     }
 
     /// The display id of a record's agent: the record says it itself where the

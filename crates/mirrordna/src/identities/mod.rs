@@ -1,8 +1,19 @@
-//! Identities: creating, finding and describing agents and users.
+//! Identities: creating, finding and describing agents and users ([`life`] is
+//! what becomes of them later, [`history`] what they were, [`keys`] with which
+//! keys).
+
+mod history;
+mod keys;
+mod life;
+
+pub use history::{DisputedRange, IdentityHistory, IdentityVersion};
+pub use keys::RecoveryKeys;
+pub(crate) use keys::{newest, owner_of};
 
 use crate::commit::{Item, Job, Speaker};
 use crate::engine::{Engine, Tenant, identity_keys, last_line, recovery_of};
 use crate::listing::Page;
+use crate::log::{Force, lock};
 use crate::memories::Memories;
 use crate::timeline::Timeline;
 use crate::view::Actor;
@@ -167,13 +178,19 @@ impl Identities {
             .with(field::SOURCE_NS, named(&new.source_ns, "the namespace")?);
         let profile = inner.draft(log, &made.digest, Kind::RECORD_PUT, &profile)?;
         keyring.add(identity_keys(&made), &[recovery_of(&made)], &*inner.entropy)?;
-        let key = Arc::new(made.actor);
+        let (named, key) = (made.actor.public().clone(), Arc::new(made.actor));
         let entry = Draft::public(&PublicBody::Entry { did_log: &made.did_log });
         let items = vec![
             Item { actor: made.digest, speaker: Speaker::Entry(key.clone(), last_line(&made.did_log)), draft: entry, once: None },
             Item { actor: made.digest, speaker: Speaker::Actor(key, 0), draft: profile, once: None },
         ];
-        inner.committer.append(Job { log: log.clone(), items, checkpoint: false })?;
+        let placed = inner.committer.append(Job { log: log.clone(), items, checkpoint: false })?;
+        if let Some(entry) = placed.first() {
+            // Nobody needs to read the log for what was just written.
+            let as_of = (entry.index - log.base).saturating_add(1);
+            let force = Force { version: 1, key: named, aseq: 0, revoked: false, as_of };
+            lock(&log.forces).insert(made.digest, force);
+        }
         Ok(Identity { tenant: self.tenant.clone(), digest: made.digest, id: made.id, kind })
     }
 
