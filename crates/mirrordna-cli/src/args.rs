@@ -72,7 +72,7 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
     },
-    /// Create and show identities.
+    /// Create and show identities, and change their keys.
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Start, end and show sessions.
@@ -299,6 +299,80 @@ pub(crate) enum IdentityCommand {
         /// Id, its beginning, or a name.
         identity: String,
     },
+    /// Give an identity another key.
+    #[command(after_help = "Processes that write as this identity go on with the new key at their next
+write. What was written before stays as it was.
+
+Examples:
+  mirrordna identity rotate Ada")]
+    Rotate {
+        /// Id, its beginning, or a name.
+        identity: String,
+    },
+    /// Take an identity back with its recovery key.
+    #[command(after_help = "All other keys of the identity are dead afterwards. The recovery key is used up;
+a new one is in the recovery file beside the keyring, to be moved away again.
+
+Examples:
+  mirrordna identity recover Ada --recovery-file /media/stick/ada.recovery
+  mirrordna identity recover Ada --recovery-file ada.recovery --last-trusted 117")]
+    Recover {
+        /// Id, its beginning, or a name.
+        identity: String,
+        #[command(flatten)]
+        source: RecoverySource,
+        /// Position of the last event that its owner stands by: all that it wrote
+        /// after that is disputed. Without it nothing is.
+        #[arg(long, value_name = "POSITION")]
+        last_trusted: Option<u64>,
+    },
+    /// End an identity for good, or one epoch of it whose key was stolen.
+    #[command(group = ArgGroup::new("revoked").required(true).args(["reason", "epoch"]), after_help = "What it wrote stays and can be read.
+
+Examples:
+  mirrordna identity revoke Ada --reason \"the project ended\"
+  mirrordna identity revoke Ada --epoch 2 --last-trusted 40")]
+    Revoke {
+        /// Id, its beginning, or a name.
+        identity: String,
+        /// End the identity; why, for the log (encrypted).
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// End the epoch that the identity's event with this number opened.
+        #[arg(long, value_name = "NUMBER")]
+        epoch: Option<u64>,
+        /// Number, among the identity's events, of the last one up to which the
+        /// epoch is trusted: what it wrote after that is disputed.
+        #[arg(long, value_name = "NUMBER", requires = "epoch")]
+        last_trusted: Option<u64>,
+    },
+    /// Show the versions of an identity, oldest first.
+    #[command(after_help = "Examples:
+  mirrordna identity log Ada
+  mirrordna identity log Ada --at 117 --json | jq '.versions[-1].keys[0]'
+  mirrordna identity log Ada --did > did.jsonl")]
+    Log {
+        /// Id, its beginning, or a name.
+        identity: String,
+        /// As the events up to this position left it.
+        #[arg(long, value_name = "POSITION")]
+        at: Option<u64>,
+        /// Print its DID log (did:webvh 1.0), as other resolvers read it.
+        #[arg(long)]
+        did: bool,
+    },
+}
+
+/// Where a recovery key comes from.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RecoverySource {
+    /// The recovery file, or the line of it for this identity in a file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) recovery_file: Option<PathBuf>,
+    /// Read the same from standard input.
+    #[arg(long)]
+    pub(crate) stdin: bool,
 }
 
 /// Kinds of identities that can be created.

@@ -181,6 +181,15 @@ fn count(n: u64, singular: &str, plural: &str) -> String {
     format!("{n} {}", if n == 1 { singular } else { plural })
 }
 
+/// `leaf 7`, `leaves 7 to 9`.
+fn span(noun: &str, first: u64, last: u64) -> String {
+    match noun {
+        _ if first == last => format!("{noun} {first}"),
+        "leaf" => format!("leaves {first} to {last}"),
+        _ => format!("{noun}s {first} to {last}"),
+    }
+}
+
 /// Writes a new file, synced; what could not be written whole is removed.
 fn write_new<T>(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let failed = |e: std::io::Error| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);

@@ -1,6 +1,6 @@
 //! `verify` and its report.
 
-use super::{bundle, count};
+use super::{bundle, count, span};
 use crate::args::Verify;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
@@ -88,6 +88,17 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
     if b.unread.is_some() {
         out.line("         Headers, chains, trees and signatures only: whether the bodies that were\n         not read are what was written is unknown. Without --headers they are read.");
     }
+    for d in report.disputed.iter().take(SHOWN) {
+        let word = out.tone(Tone::Notice, "disputed");
+        let of = d.epoch.map(|epoch| format!(" (epoch {epoch})")).unwrap_or_default();
+        let (events, log) = (count(d.count, "event", "events"), d.log.get(..8).unwrap_or_default());
+        out.line(format!("{word} {events} of {}{of}", d.actor));
+        let (leaves, numbers) = (span("leaf", d.first_leaf, d.last_leaf), span("number", d.first, d.last));
+        out.line(format!("         log {log}… {leaves}, {numbers}; by leaf {}", d.by));
+    }
+    if report.disputed.len() > SHOWN {
+        out.line(format!("         … and {} more ranges; --json lists them", report.disputed.len() - SHOWN));
+    }
     show_problems(&report.problems, report.unlisted, out);
     advise(report, out);
     Ok(())
@@ -134,6 +145,8 @@ fn advise(report: &VerifyReport, out: &mut Output) {
         "Nothing that is trusted here vouches for this log. Its key has fingerprint"
     } else if report.freshness.starts_with("behind") {
         "This copy lags behind what this machine has seen; --as-of reads it."
+    } else if !report.disputed.is_empty() {
+        "Disputed: their owner took the identity back, or ended an epoch, and does not\nstand by these events. They are as they were signed; who signed them is open."
     } else if report.unsigned > 0 {
         "Unsigned events: their writer is still at work, or was killed before it signed."
     } else {
