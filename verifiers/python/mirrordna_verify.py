@@ -16,6 +16,7 @@ the arguments are wrong or the file is no bundle.
 """
 
 import argparse
+from array import array
 import base64
 import bisect
 import hashlib
@@ -51,20 +52,22 @@ ZERO32 = bytes(32)
 
 GENESIS, CLOSE, ANCHOR, ADOPT = 1, 2, 3, 6
 SEAL, EPOCH_OPEN, EPOCH_CLOSE, ENTRY = 8, 9, 10, 11
-ERASE, ERASE_DONE = 12, 13
+ERASE, ERASE_DONE, RECOVER, REVOKE = 12, 13, 14, 15
 FIRST_PRIVATE = 16
 
 KINDS = {
     1: "log.genesis", 2: "log.close", 3: "anchor", 4: "import.open", 5: "import", 6: "log.adopt", 8: "seal",
-    9: "epoch.open", 10: "epoch.close", 11: "identity.entry", 12: "erase", 13: "erase.done", 16: "record.put",
+    9: "epoch.open", 10: "epoch.close", 11: "identity.entry", 12: "erase", 13: "erase.done",
+    14: "identity.recover", 15: "epoch.revoke", 16: "record.put",
     17: "record.patch", 18: "record.archive", 19: "record.link", 20: "event", 21: "part",
 }
-MUST_SIGN = frozenset([GENESIS, CLOSE, ADOPT, SEAL, EPOCH_OPEN, EPOCH_CLOSE, ENTRY, ERASE, ERASE_DONE])
+MUST_SIGN = frozenset([GENESIS, CLOSE, ADOPT, SEAL, EPOCH_OPEN, EPOCH_CLOSE, ENTRY, ERASE, ERASE_DONE,
+                       RECOVER, REVOKE])
 # Kinds whose body is a DID log, and all kinds that bring a key.
-WITH_DID = frozenset([GENESIS, ENTRY])
-WITH_KEY = frozenset([GENESIS, EPOCH_OPEN, ENTRY])
-# Public bodies that a judge cannot do without (16.2).
-NOT_WITHHELD = WITH_KEY | {ERASE, ADOPT}
+WITH_DID = frozenset([GENESIS, ENTRY, RECOVER])
+WITH_KEY = WITH_DID | {EPOCH_OPEN}
+# Public bodies that a judge cannot do without (16.2): what names or ends keys, erasures, and the log before.
+NOT_WITHHELD = WITH_KEY | {ERASE, ADOPT, REVOKE}
 
 
 class Refused(Exception):
@@ -654,12 +657,9 @@ def read_version(identity, line):
         if first or name in parameters:
             if plain_string(parameters.get(name)) != value:
                 raise Refused("parameter %s has another value" % name)
-    deactivated = False
-    if "deactivated" in parameters:
-        node = parameters["deactivated"]
-        if node.type != "word" or node.value is None:
-            raise Refused("parameter deactivated is neither true nor false")
-        deactivated = node.value
+    deactivated = "deactivated" in parameters
+    if deactivated and (first or parameters["deactivated"].value is not True):
+        raise Refused("parameter deactivated is not true, or in the first version")
     update_keys = {}
     for node in json_items(parameters.get("updateKeys")):
         key = plain_string(node)
@@ -667,8 +667,8 @@ def read_version(identity, line):
         if not first and multihash(sha256(key.encode())) not in identity.next_hashes:
             raise Refused("an update key was not committed to")
     next_hashes = frozenset(plain_string(node) for node in json_items(parameters.get("nextKeyHashes")))
-    if not next_hashes:
-        raise Refused("nextKeyHashes is empty")
+    if bool(next_hashes) == deactivated:
+        raise Refused("nextKeyHashes is empty, or is not where the identity ends")
 
     if first and scid_of(text, root, scid) != scid:
         raise Refused("the SCID is not that of the first version")
@@ -768,6 +768,7 @@ TEMPLATES = {
     1: (None, 32, 16, 32), ANCHOR: ("uint", None, None), 4: (32, "uint", "uint"),
     5: (32, "uint", "uint", "uint", "uint"), ADOPT: (16, "uint", 32, "uint"),
     EPOCH_OPEN: (32, "uint", "uint", 64, "list"), EPOCH_CLOSE: (), ENTRY: (None,), ERASE: ("uint", "uint"),
+    RECOVER: (None, "uint"), REVOKE: ("uint", "uint"),
 }
 
 
@@ -1121,18 +1122,62 @@ def read_policy(data):
 
 # --- judging a section (9.1, 16.2, 16.3) ------------------------------------------------
 
+class Trail:
+    """Which events of an actor were spoken for by which signer, in runs, for disputes (5.5)."""
+
+    __slots__ = ("aseqs", "leaves", "counts", "signers")
+
+    def __init__(self):
+        self.aseqs, self.leaves, self.counts, self.signers = array("Q"), array("Q"), array("Q"), array("Q")
+
+    def add(self, aseq, leaf, signer):
+        if self.counts:
+            n = self.counts[-1]
+            if (self.aseqs[-1] + n, self.leaves[-1] + n, self.signers[-1]) == (aseq, leaf, signer):
+                self.counts[-1] = n + 1
+                return
+        self.aseqs.append(aseq)
+        self.leaves.append(leaf)
+        self.counts.append(1)
+        self.signers.append(signer)
+
+    def after(self, trusted, end, signer):
+        """(aseq, leaf) of the first and last event after `trusted` and before `end`, and how many there are."""
+        first = last = None
+        count = 0
+        for i in range(len(self.aseqs) - 1, -1, -1):
+            start, n = self.aseqs[i], self.counts[i]
+            if start + n <= trusted + 1:
+                break
+            low, high = max(start, trusted + 1), min(start + n, end)
+            if low >= high or signer is not None and self.signers[i] != signer:
+                continue
+            shift = self.leaves[i] - start
+            first = low, low + shift
+            last = last or (high - 1, high - 1 + shift)
+            count += high - low
+        return first, last, count
+
+
+# What stands in a table of signers for one that ended: an epoch, or an actor key.
+ENDED_EPOCH, ENDED_KEY = "ended epoch", "ended key"
+ENDED = (ENDED_EPOCH, ENDED_KEY)
+
+
 class Actor:
     """The chain of one actor as far as it was seen."""
 
     __slots__ = ("identity", "aseq", "last", "signers", "pending",
-                 "asked", "gaps", "starts", "ends", "back", "bringers", "unproven")
+                 "ended", "trail", "asked", "gaps", "starts", "ends", "back", "bringers", "unproven")
 
     def __init__(self):
         self.identity = None
         self.aseq = None   # of the last event; in a whole section the walk expects the next one
         self.last = None   # its leaf hash
-        self.signers = {}  # aseq -> (key, key id, last valid time or None, whether an epoch); None once it ended
+        self.signers = {}  # aseq -> (key, key id, last valid time or None, whether an epoch), or one of ENDED
         self.pending = {}  # signer -> [events without a later signature, those of them that were asked for]
+        self.ended = False  # whether its identity was deactivated
+        self.trail = Trail()
         # Of a part only: what was shown.
         self.asked = False
         self.gaps = []
@@ -1143,6 +1188,9 @@ class Actor:
     def shown(self, aseq):
         at = bisect.bisect_right(self.starts, aseq) - 1
         return at >= 0 and aseq <= self.ends[at] or aseq in self.back
+
+
+REVOKED = "identity.revoked", "The identity had ended: nobody writes as it any more."
 
 
 class Section:
@@ -1172,7 +1220,8 @@ class Section:
         self.erasures = set()   # refs of erase events
         self.adopted = None     # (log, size, root)
         self.unsigned = self.unattributed = 0
-        self.links, self.disputed = [], []
+        self.links = []
+        self.disputed, self.disputes = [], 0
         self.freshness = "unproven"
         self.verdict = None
 
@@ -1259,6 +1308,7 @@ class Section:
     def identify(self, actor, leaf, fields):
         """(identity, finding) of a DID log that a genesis or an entry brings."""
         known = actor.identity if actor else None
+        begins = actor is None or leaf.aseq == 0
         try:
             identity = read_identity(fields[0], known)
         except Refused as reason:
@@ -1267,6 +1317,8 @@ class Section:
             return None, ("identity.invalid", "The DID log is that of another identity.")
         if (identity.label == "sys") != (leaf.kind == GENESIS):
             return None, ("identity.invalid", "A genesis is by a system identity, and nothing else brings one.")
+        if actor and actor.ended or begins and identity.deactivated:
+            return None, REVOKED
         if not identity.keys:
             return None, ("identity.invalid", "The newest version of the identity has no key.")
         if known and (len(identity.lines) <= len(known.lines)
@@ -1292,7 +1344,9 @@ class Section:
 
     def end(self, actor, aseq):
         """A signer speaks for no later event; what it left unsigned stays so."""
-        actor.signers[aseq] = None
+        signer = actor.signers[aseq]
+        if signer not in ENDED:
+            actor.signers[aseq] = ENDED_EPOCH if signer[3] else ENDED_KEY
         self.settle(actor, aseq)
 
     def settle(self, actor, aseq):
@@ -1301,14 +1355,18 @@ class Section:
         self.unattributed += asked
 
     def end_all(self, actor):
-        for aseq, signer in actor.signers.items():
-            if signer is not None:
-                self.end(actor, aseq)
+        for aseq in actor.signers:
+            self.end(actor, aseq)
+
+    @staticmethod
+    def epoch(actor, aseq):
+        """Whether a signer is an epoch, in force or ended."""
+        signer = actor.signers.get(aseq, ENDED_KEY)
+        return signer == ENDED_EPOCH or signer != ENDED_KEY and signer[3]
 
     def open_epoch(self, actor, leaf, fields):
         for aseq in fields[4]:
-            signer = actor.signers.get(aseq)
-            if signer is not None and signer[3]:
+            if self.epoch(actor, aseq):
                 self.end(actor, aseq)
         self.enter(actor, leaf.aseq, fields[0], fields[2], True)
 
@@ -1319,7 +1377,7 @@ class Section:
         pending[0] += 1
         pending[1] += asked
         signer = actor.signers[aseq]
-        if signer is None:
+        if signer in ENDED:
             return "signer.ended", "The key that speaks for this event had ended."
         key, key_id, limit, epoch = signer
         if limit is not None and leaf.time > limit:
@@ -1334,6 +1392,41 @@ class Section:
         if leaf.kind == EPOCH_CLOSE:
             self.end(actor, aseq)
         return None
+
+    def change(self, index, actor, leaf, fields):
+        """Steps k to m of 9.1: what revocations, recoveries and deactivations say."""
+        if leaf.kind == REVOKE and fields:
+            if self.epoch(actor, leaf.signer):
+                return "signer.unknown", "Only an actor key may revoke an epoch."
+            if not self.epoch(actor, fields[0]) and self.knows(actor, fields[0]):
+                return "epoch.unknown", "What is revoked is no epoch of the actor."
+            if fields[0] in actor.signers:
+                self.end(actor, fields[0])
+        if leaf.kind in (RECOVER, REVOKE) and fields:
+            if fields[1] >= leaf.aseq:
+                return "dispute.invalid", "What is disputed does not lie before the event that says so."
+            self.dispute(index, actor, leaf, fields)
+        if leaf.kind in (ENTRY, RECOVER) and fields and actor.identity.deactivated:
+            actor.ended = True
+            self.end_all(actor)
+        return None
+
+    def knows(self, actor, aseq):
+        """Whether this section shows what the event of this number is."""
+        return True
+
+    def dispute(self, index, actor, leaf, fields):
+        """Report the events that their actor says may be of somebody else (5.5)."""
+        epoch = fields[0] if leaf.kind == REVOKE else None
+        if self.disputes >= MAX_LISTED:
+            self.disputes += 1
+            return
+        first, last, count = actor.trail.after(fields[1], leaf.aseq, epoch)
+        if count:
+            self.disputes += 1
+            self.disputed.append({
+                "actor": leaf.actor.hex(), "epoch": epoch, "first": first[0], "last": last[0],
+                "first_leaf": first[1], "last_leaf": last[1], "events": count, "by": index})
 
     # -- what an event states about its log: steps 8 and 9 of 9.1, and 17.4
 
@@ -1475,7 +1568,7 @@ class Whole(Section):
         else:
             self.check(index, leaf)
             fields = self.body(index, leaf, value, body, secret)
-            finding = self.chain(leaf, value, fields)
+            finding = self.chain(index, leaf, value, fields)
             if finding:
                 self.problem(finding[0], finding[1], index)
             if fields:
@@ -1511,10 +1604,10 @@ class Whole(Section):
         if size == self.note.size + 1:
             self.problem("bundle.tail", "Leaves follow that the checkpoint does not cover.", size - 1)
 
-    def chain(self, leaf, value, fields):
+    def chain(self, index, leaf, value, fields):
         """Step 7 of 9.1: the first finding, or None."""
         actor = self.actors.get(leaf.actor)
-        if fields and leaf.kind in WITH_DID:
+        if fields and leaf.kind in WITH_DID and (actor or leaf.kind != RECOVER):
             identity, finding = self.identify(actor, leaf, fields)
             if finding:
                 return finding
@@ -1528,6 +1621,9 @@ class Whole(Section):
             return "chain.unknown_actor", "Nothing before this event says who its actor is."
         in_place = leaf.aseq == actor.aseq + 1 and leaf.prev == actor.last
         actor.aseq, actor.last = leaf.aseq, value
+        actor.trail.add(leaf.aseq, index, leaf.signer)
+        if actor.ended:
+            return REVOKED
         if fields and leaf.kind == EPOCH_OPEN:
             finding = self.certify(actor, leaf, fields)
             if finding:
@@ -1540,6 +1636,9 @@ class Whole(Section):
             return finding
         if leaf.kind in WITH_KEY and leaf.signer != leaf.aseq:
             return "signer.unknown", "An event that brings a key must be spoken for by that key."
+        finding = self.change(index, actor, leaf, fields)
+        if finding:
+            return finding
         if not in_place:
             return "chain.broken", "The event does not follow the one before it in its actor's chain."
         return None
@@ -1614,6 +1713,7 @@ class Part(Section):
         if actor is None:
             actor = self.actors[leaf.actor] = Actor()
         self.place(actor, index, leaf, value, asked)
+        actor.trail.add(leaf.aseq, index, leaf.signer)
         if leaf.kind in WITH_KEY:
             actor.bringers.add(leaf.aseq)
         finding = self.bring(actor, leaf, fields)
@@ -1622,7 +1722,7 @@ class Part(Section):
                     and leaf.prev != actor.identity.lines[-1]:
                 self.problem("chain.broken", "The first event does not follow the DID log.", index)
             if leaf.signer in actor.signers:
-                finding = self.speak(actor, leaf, asked)
+                finding = self.speak(actor, leaf, asked) or self.change(index, actor, leaf, fields)
             else:
                 if asked:
                     self.unattributed += 1
@@ -1636,6 +1736,9 @@ class Part(Section):
         if actor.unproven is not None:
             self.problem("proof.invalid", "The event has no proof, and no event after it stands for one.", actor.unproven)
             actor.unproven = None
+
+    def knows(self, actor, aseq):
+        return aseq in actor.signers or actor.shown(aseq) and aseq not in actor.bringers
 
     def place(self, actor, index, leaf, value, asked):
         before, broken = actor.aseq, False
@@ -1673,16 +1776,16 @@ class Part(Section):
 
     def bring(self, actor, leaf, fields):
         """Step 7: keys, as in 9.1."""
-        if not fields:
-            return None
-        if leaf.kind in WITH_DID:
+        if fields and leaf.kind in WITH_DID:
             identity, finding = self.identify(actor, leaf, fields)
             if finding:
                 return finding
             self.end_all(actor)
             actor.identity = identity
             self.enter(actor, leaf.aseq, identity.keys[0], None, False)
-        elif leaf.kind == EPOCH_OPEN and actor.identity is not None:
+        elif actor.ended:
+            return REVOKED
+        elif fields and leaf.kind == EPOCH_OPEN and actor.identity is not None:
             finding = self.certify(actor, leaf, fields)
             if finding:
                 return finding

@@ -847,6 +847,120 @@ class Leaves(Case):
         self.both("signer.ended", log)
         self.assertEqual(self.accept(log.part([4, 5], [1, 2, 3]))["logs"][0]["unattributed"], 0)
 
+    def recovered(self, trusted, **over):
+        """Eve 1, her epoch 2, events 3 to 5, Bob 6, her event 7, her recovery 8."""
+        eve = Did("eve", "agt")
+        log = Log()
+        log.enter(eve)
+        log.open(eve)
+        for _ in range(3):
+            log.private(eve)
+        log.enter(BOB)
+        log.private(eve, sign=True)
+        eve.add()
+        log.add(eve, 14, {1: eve.text(), 2: trusted}, sign=eve.actor(), **over)
+        return eve, log
+
+    def disputed(self, frames):
+        return [(d["epoch"], d["first"], d["last"], d["first_leaf"], d["last_leaf"], d["events"], d["by"])
+                for d in self.accept(frames)["logs"][0]["disputed"]]
+
+    def test_a_recovery_disputes_what_it_does_not_trust(self):
+        eve, log = self.recovered(2)
+        self.assertEqual(self.disputed(log.whole()), [(None, 3, 5, 4, 7, 3, 8)])
+        self.assertEqual(self.disputed(log.part([3, 4, 8], range(9))), [(None, 3, 5, 4, 7, 3, 8)])
+        self.assertEqual(self.disputed(log.part([8], [7])), [(None, 5, 5, 7, 7, 1, 8)])
+        self.assertEqual(self.disputed(self.recovered(5)[1].whole()), [])
+        for trusted in (6, 7, 2**64 - 1):
+            self.both("dispute.invalid", self.recovered(trusted)[1])
+        # The old key speaks no more; the new one does.
+        log.private(eve, sign=True)
+        self.accept(log.whole())
+        log.private(eve, signer=1, sign=key("eve/epoch"))
+        self.both("signer.ended", log)
+        # It is the next version of a known identity that is no system's.
+        log = Log()
+        log.add(ADA, 14, {1: ADA.text(), 2: 0}, sign=ADA.actor())
+        self.refuse("chain.unknown_actor", log.whole())
+        log = history()
+        log.add(ADA, 14, {1: ADA.text(), 2: 0}, sign=ADA.actor())
+        self.both("identity.forked", log)
+        log = Log()
+        log.system.add()
+        log.add(log.system, 14, {1: log.system.text(), 2: 0}, sign=log.system.actor())
+        self.both("identity.invalid", log)
+
+    def revoked(self, epoch=1, trusted=2, **over):
+        """Ada and her epoch, as history(); a second epoch 11 with an event 12; Ada's key revokes an epoch."""
+        log = history()
+        log.open(ADA, "ada/second epoch")
+        log.private(ADA, sign=True)
+        log.private(ADA, signer=1, sign=key("ada/epoch"))
+        over.setdefault("sign", ADA.actor())
+        over.setdefault("signer", 0)
+        log.add(ADA, 15, {1: epoch, 2: trusted}, **over)
+        return log
+
+    def test_a_revocation_ends_an_epoch_and_disputes_its_events(self):
+        log = self.revoked()
+        self.assertEqual(self.disputed(log.whole()), [(1, 3, 8, 4, 13, 4, 14)])
+        self.assertEqual(self.disputed(self.revoked(6).whole()), [(6, 6, 7, 11, 12, 2, 14)])
+        self.assertEqual(self.disputed(self.revoked(6, 7).whole()), [])
+        log.private(ADA, sign=True)
+        self.accept(log.whole())
+        log.private(ADA, signer=1, sign=key("ada/epoch"))
+        self.both("signer.ended", log)
+        self.both("epoch.unknown", self.revoked(0))
+        self.both("epoch.unknown", self.revoked(4))
+        self.both("dispute.invalid", self.revoked(trusted=9))
+        self.both("signer.unknown", self.revoked(signer=6, sign=key("ada/second epoch")))
+        self.both("signature.missing", self.revoked(sign=None))
+        # What ended may be revoked again. In a part, an epoch that is not shown is taken as one.
+        log = self.revoked()
+        log.add(ADA, 15, {1: 1, 2: 4}, sign=ADA.actor(), signer=0)
+        self.assertEqual(len(self.accept(log.whole())["logs"][0]["disputed"]), 2)
+        self.accept(log.part([14], [1]))
+        # Nobody withholds it.
+        frames = log.whole()
+        event(frames, 14)[4] = len(event(frames, 14)[4])
+        self.refuse("body.missing", frames)
+
+    def test_no_more_than_256_ranges_are_listed(self):
+        log = self.revoked()
+        for _ in range(300):
+            log.add(ADA, 15, {1: 1, 2: 2}, sign=ADA.actor(), signer=0)
+        self.assertEqual(len(self.accept(log.whole())["logs"][0]["disputed"]), 256)
+
+    def test_a_deactivated_identity_writes_no_more(self):
+        def ended(kind=11, **parameters):
+            eve = Did("eve", "agt")
+            log = Log()
+            log.enter(eve)
+            log.open(eve)
+            eve.add(**dict({"deactivated": True, "nextKeyHashes": []}, **parameters))
+            log.add(eve, kind, {1: eve.text()} if kind == 11 else {1: eve.text(), 2: 0}, sign=eve.actor())
+            return eve, log
+        for kind in (11, 14):
+            eve, log = ended(kind)
+            self.accept(log.whole())
+            self.accept(log.part([3], []))
+            log.private(eve, sign=True)
+            self.both("identity.revoked", log)
+            log.enter(eve)
+            self.both("identity.revoked", log)
+        log = Log()
+        log.enter(eve)
+        self.both("identity.revoked", log)
+        eve.add()
+        log = Log()
+        log.enter(eve)
+        self.both("identity.invalid", log)
+        self.both("identity.invalid", ended(deactivated=False)[1])
+        self.both("identity.invalid", ended(nextKeyHashes=["Qm"])[1])
+        log = Log()
+        log.enter(Did("eve", "agt", lambda d: d["parameters"].update(deactivated=True, nextKeyHashes=[])))
+        self.both("identity.invalid", log)
+
     def test_later_versions_were_committed_to(self):
         for change in (dict(updateKeys=[multikey(key("thief"))]), dict(scid="Qm"), dict(nextKeyHashes=[])):
             eve = Did("eve", "agt")
@@ -1548,12 +1662,12 @@ class Robustness(Case):
                 v.read_policy(data)
 
     def test_every_code_is_tested(self):
-        code = re.compile(r'"((?:bundle|proof|checkpoint|log|leaf|body|secret|identity|chain|epoch|signer|signature|erase|anchor'
+        code = re.compile(r'"((?:bundle|proof|checkpoint|log|leaf|body|secret|identity|chain|epoch|signer|signature|erase|anchor|dispute'
                           r'|cosignature|policy)\.[a-z_]+)"')
         known = {c for c in code.findall(SCRIPT.read_text()) if c not in v.KINDS.values()}
         tested = set(re.findall(r"\b[a-z]+\.[a-z_]+\b", Path(__file__).read_text()))
         self.assertEqual(known - tested, set())
-        self.assertEqual(len(known), 32)
+        self.assertEqual(len(known), 35)
 
 
 class Command(unittest.TestCase):
