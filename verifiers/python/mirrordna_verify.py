@@ -1175,7 +1175,7 @@ class Actor:
         self.aseq = None   # of the last event; in a whole section the walk expects the next one
         self.last = None   # its leaf hash
         self.signers = {}  # aseq -> (key, key id, last valid time or None, whether an epoch), or one of ENDED
-        self.pending = {}  # signer -> [events without a later signature, those of them that were asked for]
+        self.pending = {}  # signer -> events asked for that have no later signature
         self.ended = False  # whether its identity was deactivated
         self.trail = Trail()
         # Of a part only: what was shown.
@@ -1223,6 +1223,8 @@ class Section:
         self.links = []
         self.disputed, self.disputes = [], 0
         self.freshness = "unproven"
+        # The file is malformed from somewhere in this section on: what its end would show is no finding (16.4).
+        self.cut = False
         self.verdict = None
 
     def problem(self, code, message, index=None):
@@ -1350,9 +1352,10 @@ class Section:
         self.settle(actor, aseq)
 
     def settle(self, actor, aseq):
-        unsigned, asked = actor.pending.pop(aseq, (0, 0))
-        self.unsigned += unsigned
-        self.unattributed += asked
+        count = actor.pending.pop(aseq, 0)
+        self.unsigned += count
+        if self.scope == "part":
+            self.unattributed += count
 
     def end_all(self, actor):
         for aseq in actor.signers:
@@ -1373,9 +1376,8 @@ class Section:
     def speak(self, actor, leaf, asked):
         """Steps f to i of 9.1 for an event whose signer is in the table."""
         aseq = leaf.signer
-        pending = actor.pending.setdefault(aseq, [0, 0])
-        pending[0] += 1
-        pending[1] += asked
+        if asked:
+            actor.pending[aseq] = actor.pending.get(aseq, 0) + 1
         signer = actor.signers[aseq]
         if signer in ENDED:
             return "signer.ended", "The key that speaks for this event had ended."
@@ -1388,7 +1390,7 @@ class Section:
         else:
             if leaf.key_id != key_id or not register(key).verify(leaf.signed_bytes, leaf.signature):
                 return "signature.invalid", "The signature is not by the key that speaks for this event."
-            del actor.pending[aseq]
+            actor.pending.pop(aseq, None)
         if leaf.kind == EPOCH_CLOSE:
             self.end(actor, aseq)
         return None
@@ -1505,7 +1507,7 @@ class Section:
         for actor in self.actors.values():
             for aseq in list(actor.pending):
                 self.settle(actor, aseq)
-        if self.key is None:
+        if self.key is None and not self.cut:
             self.problem("log.genesis", "The log has no genesis that names a checkpoint key.")
 
     def account(self, erased):
@@ -1513,13 +1515,13 @@ class Section:
         for value, indexes in self.absent.items():
             if any(value in refs for refs in erased):
                 self.erased += len(indexes)
-            else:
+            elif not self.cut:
                 self.missing += len(indexes)
                 for index in indexes:
                     self.problem("body.missing", "A body is not there, and no erase event names it.", index)
 
     def identities(self):
-        return sum(1 for a in self.actors if a != self.system)
+        return sum(actor.identity is not None for name, actor in self.actors.items() if name != self.system)
 
     def vouched(self):
         return (self.own_valid and self.key is not None and self.policy.trusts(self.log, self.key)
@@ -1631,7 +1633,7 @@ class Whole(Section):
             self.open_epoch(actor, leaf, fields)
         if leaf.signer not in actor.signers:
             return "signer.unknown", "Field 5 names no event that brought a key."
-        finding = self.speak(actor, leaf, 0)
+        finding = self.speak(actor, leaf, True)
         if finding:
             return finding
         if leaf.kind in WITH_KEY and leaf.signer != leaf.aseq:
@@ -1645,6 +1647,8 @@ class Whole(Section):
 
     def finish(self):
         super().finish()
+        if self.cut:
+            return
         for note in self.expected.values():
             self.problem("log.truncated", "A checkpoint covers %d leaves, %d are here." % (note.size, self.tree.size))
         self.compare_kept(self.tree.size, {k: r for k, r in self.roots.items() if r is not None})
@@ -1674,8 +1678,9 @@ class Part(Section):
         except Refused as reason:
             self.problem("leaf.malformed", "The leaf is malformed: %s." % reason, index)
         else:
-            if path is None and leaf.kind in WITH_KEY:
-                self.problem("proof.invalid", "An event that brings a key is here without a proof.", index)
+            links = path is None and not asked and leaf.kind not in WITH_KEY
+            if path is None and not links:
+                self.problem("proof.invalid", "An event is here without a proof that must have one.", index)
             elif path is not None and not inclusion_holds(index, self.note.size, value, path, self.note.root):
                 self.problem("proof.invalid", "The proof does not lead to the root that was signed.", index)
             self.check(index, leaf)
@@ -1683,7 +1688,7 @@ class Part(Section):
             if index == 0 and leaf.kind == GENESIS and not isinstance(body, bytes):
                 self.problem("log.genesis", "The genesis is here without its body.", index)
             self.follow(index, leaf, value, fields, asked)
-            if path is None and leaf.kind not in WITH_KEY:
+            if links:
                 self.actors[leaf.actor].unproven = index
             if fields:
                 self.state(index, leaf, fields)
@@ -1766,8 +1771,6 @@ class Part(Section):
                     self.settle(actor, aseq)
         if broken:
             self.problem("chain.broken", "The event does not follow the one before it in its actor's chain.", index)
-            for aseq in list(actor.pending):
-                self.settle(actor, aseq)
         if asked:
             for first, last in actor.gaps:
                 self.links.append({"actor": leaf.actor.hex(), "from": first, "to": last})
@@ -1794,6 +1797,8 @@ class Part(Section):
 
     def finish(self):
         super().finish()
+        if self.cut:
+            return
         for actor in self.actors.values():
             self.unfixed(actor)
         self.compare_kept(self.note.size, self.confirmed)
@@ -1893,8 +1898,9 @@ class Judge:
             if stream.read(1):
                 self.problem("bundle.trailing", "Bytes follow the last frame.")
         except Malformed as reason:
-            # The section that it was in ends here too, with what it lacks.
             self.problem("bundle.malformed", "The file is malformed after %d events: %s." % (self.events, reason))
+            if self.current:
+                self.current.cut = True
             self.close()
         except Truncated:
             self.problem("bundle.truncated", "The file ends before its last frame.")
@@ -1956,8 +1962,8 @@ class Judge:
             if index != section.events or role != 0 or path is not None:
                 raise Malformed("an event out of its order, or not of a whole section")
         else:
-            if role > 1 or path is None and role == 0:
-                raise Malformed("an event with another role, or without a proof")
+            if role > 1:
+                raise Malformed("an event with another role")
             if path is not None:
                 path = hashes(path)
                 if path is None or len(path) > MAX_PATH:

@@ -464,7 +464,7 @@ class Bundles(Case):
         self.assertEqual((report["scope"], report["size"], report["events"]), ("part", 11, 11))
         self.assertEqual((report["unattributed"], report["unsigned"], report["chain_complete"]), (0, 0, True))
         # Without the seal nobody signs 3 and 4; without the epoch its key is not known.
-        for support, unsigned in (([1, 2], 2), ([1, 6, 5], 0)):
+        for support, unsigned in (([1, 2], 2), ([1, 5, 6], 0)):
             report = self.accept(log.part([3, 4], support), verdict="unproven")["logs"][0]
             self.assertEqual((report["unattributed"], report["unsigned"]), (2, unsigned))
 
@@ -498,7 +498,6 @@ class Bundles(Case):
             "a gap in the indexes": [section] + rest[1:],
             "a role in a whole section": [section, rest[0][:2] + [1] + rest[0][3:]],
             "a path in a whole section": [section, rest[0][:6] + [b""]],
-            "no path in a part": [section[:2] + [1] + section[3:]] + rest,
             "half a hash": [section[:2] + [1] + section[3:], rest[0][:6] + [b"x"]],
             "127 hashes": [section[:2] + [1] + section[3:], rest[0][:6] + [bytes(32 * 127)]],
             "a checkpoint that is none": log.whole(note="hello"),
@@ -1110,7 +1109,7 @@ class Parts(Case):
         self.refuse("proof.invalid", without(6))
         self.refuse("proof.invalid", without(3, frames=log.part([9], [1, 2, 3, 5, 6, 7, 8, 10])))
         self.refuse("proof.invalid", without(2))
-        self.assertIn("bundle.malformed", codes(judge(pack(without(9)))))
+        self.refuse("proof.invalid", without(9))
         log.private(ADA, sign=True, prev=bytes(32))
         self.refuse("chain.broken", without(6, frames=log.part([9], range(12))))
 
