@@ -2059,7 +2059,7 @@ class Bounds:
 def list_events(judge, stream, show):
     """One dict for each event of a bundle that was judged before."""
     frames, left, at = Frames(stream), judge.events, -1
-    section = bounds = erased = None
+    section = bounds = None
     while left:
         tag, items = read_frame(frames.next())
         if tag == 0:
