@@ -696,7 +696,29 @@ pub struct NewEvidence {
     pub subject: Option<String>,
 }
 
+/// Whether a statement of evidence says that nothing is missing.
+#[must_use]
+pub fn says_complete(body: &Body) -> bool {
+    body.schema == schema::EVIDENCE && body.get(COMPLETE) == Some(&Value::Bool(true))
+}
+
 impl NewEvidence {
+    /// What a statement said, if the body is one.
+    #[must_use]
+    pub fn read(body: &Body) -> Option<Self> {
+        (body.schema == schema::EVIDENCE && body.text(TYPE) == Some(EVIDENCE)).then_some(())?;
+        let Some(Value::List(calls)) = body.get(CALL_IDS) else { return None };
+        let text = |n| body.text(n).map(str::to_owned);
+        Some(Self {
+            event_id: text(EVENT_ID),
+            finding_id: text(FINDING_ID),
+            call_ids: calls.iter().map(|c| c.as_text().map(str::to_owned)).collect::<Option<_>>()?,
+            correlation_id: text(CORRELATION_ID),
+            session: text(field::SESSION),
+            subject: text(field::SUBJECT),
+        })
+    }
+
     /// The body of its event, checked, with what was found of the calls.
     ///
     /// # Errors

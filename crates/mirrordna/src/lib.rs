@@ -116,7 +116,7 @@ pub use sessions::{SessionHandle, Sessions};
 pub use snapshots::{Comparison, Restored, Snapshot, Snapshots};
 pub use system::{SystemClock, SystemEntropy};
 pub use timeline::{Timeline, TimelineEvent};
-pub use tools::{Call, CallListing, Evidence, EvidenceChain, Tools};
+pub use tools::{Call, CallListing, Evidence, EvidenceChain, EvidenceRead, StatedEvidence, Tools, read_evidence};
 pub use url::{StoreUrl, default_store};
 pub use verify::{BodyCounts, DisputedEvents, Finding, LogReport, VerifyReport};
 pub use witness::Witness;

@@ -132,6 +132,17 @@ impl Sessions {
         Ok(Memories { tenant: self.tenant.clone(), actor: None, session: Some(id), subject, user })
     }
 
+    /// Calls of tools in a session, also in one that has ended: to list and cite
+    /// them, and to say how they ended. New ones are recorded through a handle
+    /// ([`Sessions::resume`]).
+    ///
+    /// # Errors
+    /// `id.invalid`, `record.not_found`.
+    pub fn tools(&self, id: &str) -> Result<Tools> {
+        let Session { id, user, subject, .. } = self.get(id)?;
+        Ok(Tools { tenant: self.tenant.clone(), actor: None, session: Some(id), subject, user })
+    }
+
     /// The session with this id.
     ///
     /// # Errors

@@ -6,9 +6,12 @@
 mod common;
 
 use common::Place;
+use mirrordna::proof::{self, Policy};
 use mirrordna::{
     Code, ContentHash, Engine, HashForm, Identity, IdentityType, Missing, MissingLink, NewCall, Outcome, Status, ToolCall, ToolCitation,
 };
+use mirrordna_core::verify::Verdict;
+use mirrordna_core::verify::ledger::Stored;
 use std::sync::Barrier;
 
 fn engine() -> (Engine, Identity) {
@@ -361,4 +364,57 @@ fn an_irreversible_call_is_signed_at_once() {
     let signed = |leaf| engine.timeline().get(leaf).unwrap().signed;
     assert!(signed(irreversible.event().index) && !signed(reversible.event().index));
     assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_bundle_of_evidence_is_judged_with_nothing_but_the_fingerprint() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    done(&agent, "c1", "req-1");
+    agent.memories().add("between the two, and nobody's business").send().unwrap();
+    done(&agent, "c2", "req-1");
+    let mut file = Vec::new();
+    let (chain, bundled) = agent.evidence().finding("f-1").calls(["c1", "c2"]).write(&mut file).unwrap();
+    assert_eq!((bundled.bytes, bundled.disclosed), (file.len() as u64, 5));
+    assert!(chain.chain_complete);
+    let policy = || Policy::default().and(*engine.fingerprint().as_bytes());
+    let judged = |file: &[u8], policy| proof::judge(&mut &*file, policy, &[], &mut |_| {}).unwrap();
+    let found = judged(&file, policy());
+    let report = &found.logs[0].report;
+    assert_eq!((found.verdict, report.missing_links.len(), report.unattributed), (Verdict::Intact, 0, 0), "{found:#?}");
+    assert_eq!(judged(&file, Policy::default()).verdict, Verdict::Unproven, "nobody vouches for the key");
+    // What is asked for is what the chain names, and what stays secret stays so.
+    let mut asked = Vec::new();
+    proof::judge(&mut file.as_slice(), policy(), &[], &mut |event| {
+        let opened = matches!(event.body, Stored::Opened(..));
+        assert_eq!(opened, event.asked, "leaf {}", event.index);
+        asked.extend(event.asked.then_some(event.index));
+    })
+    .unwrap();
+    assert_eq!(asked, chain.leaves);
+    // Its reader has the whole of it without a database.
+    let read = mirrordna::read_evidence(&mut file.as_slice(), policy()).unwrap();
+    assert_eq!(read.calls, [engine.tools().get("c1").unwrap(), engine.tools().get("c2").unwrap()]);
+    let stated = &read.statements[0];
+    assert_eq!((stated.finding_id.as_deref(), &stated.call_ids, &stated.agent), (Some("f-1"), &chain.call_ids, &agent.id().to_owned()));
+    assert!(stated.chain_complete && stated.stated_complete && read.statements.len() == 1);
+    // A bundle of the statement alone proves what it says, but not the calls.
+    let mut alone = Vec::new();
+    engine.main().prove(&[chain.statement.unwrap(), chain.leaves[0]]).disclose().write(&mut alone).unwrap();
+    let read = mirrordna::read_evidence(&mut alone.as_slice(), policy()).unwrap();
+    let link = |id: &str, why| MissingLink { call_id: id.into(), why };
+    assert_eq!(read.judgement.verdict, Verdict::Intact);
+    assert_eq!(read.statements[0].missing_links, [link("c1", Missing::NotCompleted), link("c2", Missing::Unknown)]);
+    assert!(read.statements[0].stated_complete && !read.statements[0].chain_complete);
+    // Not one byte of it can be changed, and nothing be left away.
+    let step = file.len() / 97;
+    for at in (0..file.len()).step_by(step.max(1)) {
+        let mut wrong = file.clone();
+        wrong[at] ^= 1;
+        let verdict = proof::judge(&mut wrong.as_slice(), policy(), &[], &mut |_| {}).map(|j| j.verdict);
+        assert!(matches!(verdict, Err(_) | Ok(Verdict::Altered | Verdict::Unproven)), "byte {at}");
+        assert_ne!(verdict.ok(), Some(Verdict::Intact), "byte {at}");
+    }
+    assert_eq!(judged(&file[..file.len() - 1], policy()).verdict, Verdict::Altered);
 }

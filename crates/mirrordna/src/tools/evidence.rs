@@ -5,11 +5,14 @@ use super::{Found, Tools, find};
 use crate::engine::{Engine, Tenant};
 use crate::identities::Identity;
 use crate::keyring::hex;
+use crate::proof::Bundled;
 use crate::sessions::SessionHandle;
-use mirrordna_core::tool::{Missing, MissingLink, NewEvidence, request_id};
+use mirrordna_core::tool::{EVIDENCE, Missing, MissingLink, NewEvidence, request_id};
+use mirrordna_core::verify::bundle::MAX_LABEL;
 use mirrordna_core::{Code, Error, Hash, Kind, Result, limits, timeline};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Write;
 
 /// Evidence about to be stated.
 ///
@@ -60,6 +63,33 @@ pub struct EvidenceChain {
     pub statement: Option<u64>,
     /// Leaf hash of the statement, hex.
     pub statement_hash: Option<String>,
+}
+
+/// A statement of evidence as it is read from a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct StatedEvidence {
+    /// The host's id of the event that this is about.
+    pub event_id: Option<String>,
+    /// The host's id of what was found.
+    pub finding_id: Option<String>,
+    /// The calls that it names.
+    pub call_ids: Vec<String>,
+    /// The host's id of what all of this belongs to.
+    pub correlation_id: Option<String>,
+    /// The bundle has the request and the outcome of every call that is named,
+    /// and the statement refers to them.
+    pub chain_complete: bool,
+    /// The calls of which that is not so.
+    pub missing_links: Vec<MissingLink>,
+    /// The statement itself said that nothing was missing.
+    pub stated_complete: bool,
+    /// Who stated it: display id.
+    pub agent: String,
+    /// Id of its log, hex.
+    pub log: String,
+    /// Index of its leaf in that log.
+    pub leaf: u64,
 }
 
 impl Evidence {
@@ -123,6 +153,31 @@ impl Evidence {
         chain.statement = Some(placed.index);
         chain.statement_hash = Some(hex(&placed.leaf));
         Ok(chain)
+    }
+
+    /// States it, and writes the bundle that proves it: the events of the calls
+    /// and the statement, readable, and the headers of all that their actors did
+    /// between them. [`crate::proof::judge`] judges it, with nothing but the
+    /// log's fingerprint.
+    ///
+    /// # Errors
+    /// As [`Evidence::build`] and [`crate::proof::Prove::write`]. What was stated
+    /// stays stated where the bundle cannot be written.
+    pub fn write(self, out: &mut dyn Write) -> Result<(EvidenceChain, Bundled)> {
+        let tenant = self.tools.tenant.clone();
+        let label = self
+            .new
+            .finding_id
+            .as_ref()
+            .or(self.new.event_id.as_ref())
+            .map_or_else(|| EVIDENCE.to_owned(), |of| format!("{EVIDENCE}: {of}"));
+        let chain = self.build()?;
+        let mut end = label.len().min(MAX_LABEL);
+        while !label.is_char_boundary(end) {
+            end -= 1;
+        }
+        let bundled = tenant.prove(&chain.leaves).disclose().linked().label(&label[..end]).write(out)?;
+        Ok((chain, bundled))
     }
 
     /// What is there of the calls, and the hashes of the leaves that are.

@@ -8,8 +8,10 @@
 
 mod cite;
 mod evidence;
+mod read;
 
-pub use evidence::{Evidence, EvidenceChain};
+pub use evidence::{Evidence, EvidenceChain, StatedEvidence};
+pub use read::{EvidenceRead, read_evidence};
 
 use crate::commit::Appended;
 use crate::engine::{Engine, Tenant};
