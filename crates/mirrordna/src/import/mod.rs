@@ -23,6 +23,8 @@
 mod chat;
 mod chatgpt;
 mod intake;
+#[cfg(feature = "compat")]
+mod ledger;
 mod turns;
 #[cfg(feature = "compat")]
 mod upstream;
@@ -45,6 +47,9 @@ pub enum Format {
     Upstream,
     /// `conversations.json` of a ChatGPT export.
     ChatGpt,
+    /// A call ledger of the older form, JSON: records with digests of what
+    /// Python prints.
+    Ledger,
 }
 
 impl FromStr for Format {
@@ -56,6 +61,7 @@ impl FromStr for Format {
             "chat" => Ok(Self::Chat),
             "upstream" => Ok(Self::Upstream),
             "chatgpt" => Ok(Self::ChatGpt),
+            "ledger" => Ok(Self::Ledger),
             _ => Err(Error::new(Code::ImportFormat, format!("'{s}' is no import format"))),
         }
     }
@@ -126,6 +132,8 @@ pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Prog
         match source.format {
             #[cfg(feature = "compat")]
             Format::Upstream => upstream::import(tenant, &source.file, &mut report, progress)?,
+            #[cfg(feature = "compat")]
+            Format::Ledger => ledger::import(tenant, &source.file, &mut report, progress)?,
             Format::ChatGpt => chatgpt::import(tenant, &source.file, &mut report, progress)?,
             _ => chat::import(tenant, &source.file, &mut report, progress)?,
         }
@@ -178,8 +186,8 @@ fn survey(paths: &[PathBuf], format: Format) -> Result<Plan> {
             return Err(nothing_in(path, format, plan.skipped.len() - before.1));
         }
     }
-    if cfg!(not(feature = "compat")) && plan.sources.iter().any(|s| s.format == Format::Upstream) {
-        return Err(Error::new(Code::ImportFormat, "this build does not read vaults of the upstream SDKs")
+    if cfg!(not(feature = "compat")) && plan.sources.iter().any(|s| matches!(s.format, Format::Upstream | Format::Ledger)) {
+        return Err(Error::new(Code::ImportFormat, "this build reads neither vaults of the upstream SDKs nor call ledgers")
             .with_hint("Build with feature `compat`."));
     }
     Ok(plan)
@@ -201,6 +209,7 @@ fn nothing_in(folder: &Path, format: Format, skipped: usize) -> Error {
         }
         Format::Auto | Format::Upstream => ("file", "It is empty: give the file, or the folder that holds it."),
         Format::Chat => ("*.jsonl or *.ndjson file", "Give the file itself if it has another name, or leave --format away."),
+        Format::Ledger => ("call ledger", "Give the JSON file of the ledger."),
         Format::ChatGpt => ("ChatGPT export", "Unpack the export and give its conversations.json."),
     };
     Error::new(Code::ImportFormat, format!("there is nothing to import in {}: it holds no {what}", folder.display())).with_hint(hint)
@@ -233,6 +242,7 @@ fn walk(folder: &Path, format: Format, plan: &mut Plan, depth: usize) -> Result<
             let wanted = match format {
                 Format::Chat => is_lines(&path),
                 Format::ChatGpt => chatgpt::is_export(&path),
+                Format::Ledger => is_ledger(&path),
                 Format::Auto | Format::Upstream => true,
             };
             if !wanted || beside && read == Format::Upstream {
@@ -261,6 +271,16 @@ fn is_nothing(_: &Path) -> Result<bool> {
     Ok(false)
 }
 
+#[cfg(feature = "compat")]
+fn is_ledger(path: &Path) -> bool {
+    ledger::is_ledger(path)
+}
+
+#[cfg(not(feature = "compat"))]
+fn is_ledger(_: &Path) -> bool {
+    false
+}
+
 fn is_lines(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "jsonl" || e == "ndjson")
 }
@@ -269,6 +289,7 @@ fn read_as(path: &Path, format: Format) -> Format {
     match format {
         Format::Auto if is_lines(path) => Format::Chat,
         Format::Auto if chatgpt::is_export(path) => Format::ChatGpt,
+        Format::Auto if is_ledger(path) => Format::Ledger,
         Format::Auto => Format::Upstream,
         other => other,
     }

@@ -102,7 +102,7 @@ pub(super) fn is_foreign(file: &Path) -> Result<bool> {
 
 /// The folder a file lies in, by its last two names: what keeps the same id in
 /// two vaults apart, wherever the vaults are moved together.
-fn namespace(file: &Path) -> String {
+pub(super) fn namespace(file: &Path) -> String {
     let folder = file.parent().map(|p| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned())).unwrap_or_default();
     let names: Vec<String> = folder.components().rev().take(2).map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
     names.into_iter().rev().collect::<Vec<_>>().join("/")
