@@ -41,3 +41,11 @@ fn the_async_twin_needs_no_runtime() {
     let said = run("executor");
     assert!(said.contains("stored once: true") && said.ends_with("intact\n"), "{said}");
 }
+
+#[test]
+fn an_answer_cites_what_was_recorded() {
+    let said = run("tools");
+    assert!(said.contains("attempt 2: scanner/ports of call_") && said.contains("the citation holds: true"), "{said}");
+    assert!(said.contains("for another request: citation.other_request") && said.contains("2 calls, complete: true, 5 events"), "{said}");
+    assert!(said.ends_with("finds it intact\n"), "{said}");
+}

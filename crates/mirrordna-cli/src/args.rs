@@ -98,6 +98,19 @@ pub(crate) enum Command {
     /// Capture, compare and restore snapshots of an agent.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Record calls of tools; cite them, and check what is cited.
+    #[command(subcommand)]
+    Tool(crate::commands::ToolCommand),
+    /// State that calls belong together, and write what proves it to a file.
+    #[command(after_help = "The file is judged by `mirrordna verify FILE --key FINGERPRINT`, with nothing but
+the signer's fingerprint. It discloses what the log has of these calls, and the
+statement, and no other content. Links that are missing (calls that are not
+recorded, or never completed) are listed, and stated too: exit status 1.
+
+Examples:
+  mirrordna evidence --call call_01jt… --call call_01jv… --finding F-7 --out F-7.mdna-proof
+  mirrordna evidence --call call_01jt… --check --json | jq .missing_links")]
+    Evidence(crate::commands::Evidence),
     /// Make, show and check master citations.
     #[command(subcommand)]
     Citation(crate::commands::CitationCommand),
@@ -106,7 +119,8 @@ pub(crate) enum Command {
 session, id, ns, seq where there are any; other keys become metadata. A folder
 is searched: what is of none of the formats, such as a README, is skipped and
 listed; what is damaged is refused. A second import of the same file appends
-nothing, and a killed one is taken up by the next.
+nothing, and a killed one is taken up by the next. A call ledger is JSON, a
+record a call; its digests are made again where the content is beside them.
 
 Examples:
   mirrordna import chat.jsonl
@@ -716,7 +730,7 @@ pub(crate) struct Import {
     #[arg(required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     /// How to read them; auto looks at their names, and into them.
-    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat", "chatgpt"]))]
+    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat", "chatgpt", "ledger"]))]
     pub(crate) format: String,
     /// Make any refused record an error.
     #[arg(long)]

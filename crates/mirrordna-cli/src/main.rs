@@ -36,6 +36,8 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Memory(command) => commands::memory(settings, command, out),
         Command::Timeline(command) => commands::timeline(settings, command, out),
         Command::Snapshot(command) => commands::snapshot(settings, command, out),
+        Command::Tool(command) => commands::tool(settings, command, out),
+        Command::Evidence(evidence) => commands::evidence(settings, evidence, out),
         Command::Citation(command) => commands::citation(settings, command, out),
         Command::Import(import) => commands::import(settings, import, out),
         Command::Export(export) => commands::export(settings, &export, out),

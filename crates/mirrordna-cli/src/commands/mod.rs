@@ -17,6 +17,7 @@ mod prove;
 mod session;
 mod snapshot;
 mod timeline;
+mod tool;
 mod verify;
 
 pub(crate) use backup::{export, restore};
@@ -34,6 +35,7 @@ pub(crate) use prove::prove;
 pub(crate) use session::session;
 pub(crate) use snapshot::snapshot;
 pub(crate) use timeline::timeline;
+pub(crate) use tool::{Evidence, ToolCommand, evidence, tool};
 pub(crate) use verify::{show_report, verify, verify_store};
 
 use crate::args::Paging;
