@@ -238,6 +238,8 @@ pub(crate) struct Log {
     pub(crate) freshness: Freshness,
     /// Set when evidence contradicted what this process wrote.
     pub(crate) poisoned: AtomicBool,
+    /// The longest state that was read here: its size and root.
+    pub(crate) seen: Mutex<(u64, Hash)>,
 }
 
 /// What a genesis says, checked.
@@ -339,6 +341,7 @@ impl Log {
             view: Mutex::default(),
             freshness: Freshness::Unproven,
             poisoned: AtomicBool::new(false),
+            seen: Mutex::default(),
         })
     }
 
@@ -453,13 +456,17 @@ impl Log {
                 edge
             }
         };
-        if row.size < edge.tree.size() {
+        // Whoever only read so far has seen it no shorter and no otherwise.
+        let (seen, root) = *lock(&self.seen);
+        let longest = edge.tree.size().max(seen);
+        if row.size < longest {
             return Err(Error::new(
                 Code::RolledBack,
-                format!("log {} has {} events in the store, this process has seen {}", self.number, row.size, edge.tree.size()),
+                format!("log {} has {} events in the store, this process has seen {longest}", self.number, row.size),
             ));
         }
         let from = edge.tree.size();
+        let mut forked = from == seen && seen > 0 && edge.tree.frontier().root() != root;
         let mut next = from;
         tx.scan(self.number, from..row.size, &mut |found| {
             if found.index != next {
@@ -470,11 +477,15 @@ impl Log {
             let hash = leaf::hash(found.leaf);
             edge.tree.push(hash);
             state.changes.note(&header, found.index, found.body)?;
+            forked |= edge.tree.size() == seen && edge.tree.frontier().root() != root;
             if let Some(head) = state.heads.get_mut(&header.actor) {
                 *head = Head { next: header.aseq + 1, last: hash, index: found.index };
             }
             Ok(())
         })?;
+        if forked {
+            return Err(Error::new(Code::Forked, format!("log {} has other events in the store than this process has seen", self.number)));
+        }
         let last = row.size.checked_sub(1).map(|index| tx.leaf(self.number, index)).transpose()?.flatten();
         edge.time = last.map(|data| Leaf::decode(&data).map(|leaf| leaf.header.time)).transpose()?.unwrap_or_default();
         if edge.time != row.time {

@@ -214,3 +214,50 @@ fn an_answer_says_what_it_rests_on() {
     let stranger = || place.at(&crashed).keys(mirrordna::Keys::Folder("/nowhere".into())).witness(Witness::Off).read_only();
     assert_eq!(stranger().open().unwrap().timeline().basis(0).unwrap(), Basis::FirstUse);
 }
+
+/// Puts the rows of an older copy in the place of those that are there, in one
+/// transaction, under whoever has the database open.
+fn roll_back_in_place(path: &Path, old: &Path) {
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.execute("ATTACH ?1 AS old", [old.to_str().unwrap()]).unwrap();
+    let tables = ["log", "head", "event", "subject", "tile", "cache_segment"];
+    let swap: String = tables.map(|t| format!("DELETE FROM main.{t}; INSERT INTO main.{t} SELECT * FROM old.{t};")).concat();
+    db.execute_batch(&format!("BEGIN IMMEDIATE; {swap} COMMIT")).unwrap();
+}
+
+#[test]
+fn a_rollback_under_an_open_engine_is_refused_by_its_reads_and_writes() {
+    let place = Place::new();
+    write(&place, "one");
+    let old = place.dir.path().join("old.db");
+    copy(&place.path(), &old);
+    write(&place, "two");
+    for reads_first in [true, false] {
+        let now = place.dir.path().join("now.db");
+        copy(&place.path(), &now);
+        // The witness is off: what this process has seen is enough.
+        let engine = place.builder().witness(Witness::Off).open().unwrap();
+        let agent = engine.identities().list().unwrap().pop().unwrap();
+        let memory = engine.memories().list(0, 1).unwrap().pop().unwrap().id;
+        roll_back_in_place(&place.path(), &old);
+        if reads_first {
+            let reads = [
+                engine.memories().count().map(drop),
+                engine.memories().list(0, 9).map(drop),
+                engine.memories().get(&memory).map(drop),
+                engine.memories().search("one").run().map(drop),
+                engine.timeline().len().map(drop),
+                engine.timeline().get(0).map(drop),
+            ];
+            for read in reads {
+                assert_eq!(read.unwrap_err().code(), Code::RolledBack);
+            }
+        }
+        let refused = agent.memories().add("three").send().unwrap_err();
+        assert!(matches!(refused.code(), Code::RolledBack | Code::Altered), "{refused}");
+        drop(agent);
+        let _refused = engine.close();
+        roll_back_in_place(&place.path(), &now);
+        assert!(place.verify().is_intact());
+    }
+}

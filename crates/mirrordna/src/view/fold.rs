@@ -89,6 +89,11 @@ impl View {
             return Err(forked("do not lead to the tree its row claims"));
         }
         self.partial = false;
+        // Who writes next is held to what was read.
+        let mut seen = crate::log::lock(&log.seen);
+        if row.size > seen.0 {
+            *seen = (row.size, self.frontier.root());
+        }
         Ok(true)
     }
 
