@@ -156,6 +156,26 @@ Examples:
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Destroy contents; their events stay, and say so.
+    #[command(after_help = "Nothing can bring an erased content back, and every proof of the history holds as
+before. Copies, exports and backups made before still hold it; of a database
+restored from one it is erased again by its receipt.
+
+Examples:
+  mirrordna erase --subject Sam --dry-run
+  mirrordna erase --subject Sam --reason subject --receipt sam.json
+  mirrordna erase --id mem_01jt…
+  mirrordna erase --replay sam.json")]
+    Erase(crate::commands::Erase),
+    /// Forbid that something is erased, for legal reasons.
+    #[command(subcommand)]
+    Hold(crate::commands::HoldCommand),
+    /// Set how old records may become, and erase those that are older.
+    #[command(subcommand)]
+    Retention(crate::commands::RetentionCommand),
+    /// Record what people consent to.
+    #[command(subcommand)]
+    Consent(crate::commands::ConsentCommand),
     /// Go on from a state that this machine has seen newer, or otherwise.
     #[command(after_help = "A database that was rolled back, or restored from an older backup, is refused
 (log.rolled_back, log.forked). Read it first: `mirrordna --as-of timeline list`.

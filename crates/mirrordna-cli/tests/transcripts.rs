@@ -20,6 +20,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Prefixes of record ids.
+const RECORDS: [&str; 9] = ["mem", "sess", "snap", "evt", "mc", "call", "hold", "ret", "cons"];
+
 /// Values that were seen, by placeholder and the other way round.
 #[derive(Default)]
 struct Names {
@@ -72,10 +75,8 @@ impl Names {
             ["mdna", class, id] if hex(id) && id.len() > 3 => format!("<{class}>"),
             ["vault", id] if id.len() == 32 && hex(id) => self.placeholder("vault", word),
             ["vault", id] if hex(id) && after.starts_with('…') => "<vault>".to_owned(),
-            [class @ ("mem" | "sess" | "snap" | "evt" | "mc" | "call"), id] if id.len() == 26 => self.placeholder(class, word),
-            [class @ ("mem" | "sess" | "snap" | "evt" | "mc" | "call"), id] if id.len() > 3 && after.starts_with('…') => {
-                format!("<{class}>")
-            }
+            [class, id] if RECORDS.contains(&class) && id.len() == 26 => self.placeholder(class, word),
+            [class, id] if RECORDS.contains(&class) && id.len() > 3 && after.starts_with('…') => format!("<{class}>"),
             [key] if key.len() == 48 && key.starts_with("z6Mk") => self.placeholder("key", word),
             [key] if key.starts_with("z6Mk") && after.starts_with('…') => "<key>".to_owned(),
             [digits] if hex(digits) && digits.len() == 64 => self.placeholder("hash", word),

@@ -6,7 +6,16 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Code, Engine, ErasureState, IdentityType, NewIdentity, OnWhat, Reason, Receipt, Tier};
+use mirrordna::{
+    Clock, Code, Content, Engine, Erasure, ErasureState, IdentityType, MemoryPatch, NewIdentity, NewMemory, OnWhat, Reason, Receipt, Tier,
+    limits,
+};
+use serde_json::json;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 fn agent(engine: &Engine) -> mirrordna::Identity {
     engine.identities().create(IdentityType::Agent).unwrap()
@@ -74,4 +83,319 @@ fn a_subject_goes_as_a_whole_and_nothing_else_does() {
     assert_eq!(engine.memories().get(&id).unwrap().content, "another Sam");
     assert_eq!(engine.erase().subject("Sam").run().unwrap().events, 1);
     assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_session_goes_with_everything_in_it() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = agent(&engine);
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    let id = session.id().to_owned();
+    let memory = session.memories().add("in the session").send().unwrap().id;
+    let event = session.timeline().append("step.taken", &json!({"n": 1})).unwrap();
+    session.end().unwrap();
+    let later = engine.sessions().start(&agent, &user).unwrap();
+    later.memories().add("in another one").send().unwrap();
+    let done = engine.erase().session(&id).run().unwrap();
+    // Its start and end, the memory, the event.
+    assert_eq!((done.events, done.subjects), (4, 0), "the user's key stays: there is more about them");
+    assert_eq!(engine.sessions().get(&id).unwrap_err().code(), Code::Erased);
+    assert_eq!(engine.sessions().resume(&id).map(drop).unwrap_err().code(), Code::Erased);
+    assert_eq!(engine.memories().get(&memory).unwrap_err().code(), Code::Erased);
+    assert_eq!(engine.timeline().get(event.index).unwrap().body, "erased");
+    let sessions = engine.sessions().list(None).unwrap();
+    assert_eq!(sessions.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), [later.id()]);
+    assert_eq!(engine.erase().session("sess_01m7yn5m709aah46zbayenk3kn").run().unwrap_err().code(), Code::NotFound);
+    // Of a session without a user, the session is the subject: its key goes too.
+    let alone = engine.sessions().start_with(&agent, Default::default()).unwrap();
+    alone.memories().add("nobody's").send().unwrap();
+    let done = engine.erase().session(alone.id()).run().unwrap();
+    assert_eq!((done.events, done.subjects), (2, 1));
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_record_goes_with_its_history_and_the_parts_that_nobody_else_names() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = agent(&engine);
+    let text = |salt: u64| -> String { (0..200_000u64).map(|i| char::from(b'a' + (i.wrapping_mul(salt) >> 7) as u8 % 26)).collect() };
+    let shared = text(2_654_435_761);
+    let own = text(40_503_191);
+    let add = |text: &str| agent.memories().add(text).subject("ann").send().unwrap().id;
+    let (first, second) = (add(&shared), add(&shared));
+    let patch = MemoryPatch { content: Some(Content::Text(own.clone())), ..MemoryPatch::default() };
+    engine.memories().update(&first, patch).unwrap();
+    let done = engine.erase().record(&first).run().unwrap();
+    assert_eq!((done.bodies, done.parts, done.events), (2, 1, 3), "the shared part stays");
+    assert_eq!(engine.memories().get(&first).unwrap_err().code(), Code::Erased);
+    assert!(engine.memories().get(&second).unwrap().content == shared);
+    let done = engine.erase().record(&second).run().unwrap();
+    assert_eq!((done.bodies, done.parts, done.subjects), (1, 1, 1), "now it goes, and with it the subject");
+    // What comes again is stored anew.
+    let third = add(&shared);
+    assert!(engine.memories().get(&third).unwrap().content == shared);
+    assert_eq!(engine.erase().record("mem_01m7yn5m709aah46zbayenk3kn").run().unwrap_err().code(), Code::NotFound);
+    let again = engine.erase().record(&first).run().unwrap();
+    assert_eq!((again.events, again.already), (0, 1));
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn an_identity_is_only_erased_if_it_is_asked_for_as_one() {
+    let place = Place::new();
+    let engine = place.open();
+    let new = NewIdentity { name: Some("Sam".into()), ..NewIdentity::default() };
+    let user = engine.identities().create_with(IdentityType::User, new).unwrap();
+    let agent = agent(&engine);
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    session.memories().add("Sam prefers trains").send().unwrap();
+    assert_eq!(engine.erase().subject(user.id()).run().unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(engine.erase().actor("mdna_usr_0123456789abcdef0123456789abcdef").run().unwrap_err().code(), Code::NotFound);
+    assert_eq!(engine.erase().run().unwrap_err().code(), Code::InputInvalid);
+    let done = engine.erase().actor(user.id()).reason(Reason::Subject).run().unwrap();
+    assert_eq!((done.events, done.subjects), (3, 1), "profile, session, memory");
+    let again = engine.identities().get(user.id()).unwrap();
+    assert_eq!(again.profile().unwrap_err().code(), Code::Erased);
+    assert_eq!(engine.identities().find("Sam").map(drop).unwrap_err().code(), Code::NotFound);
+    assert!(engine.sessions().list(None).unwrap().is_empty());
+    // It can still speak.
+    again.timeline().append("still.here", &json!({})).unwrap();
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_key_of_something_erased_says_so() {
+    let place = Place::new();
+    let check = |engine: &Engine| {
+        let agent = engine.identities().list().unwrap().remove(0);
+        let add = || agent.memories().add("once").subject("Sam").idempotency_key("k1").send();
+        let session = engine.sessions().start_with(&agent, Default::default()).unwrap();
+        let append = || session.timeline().append_json("once.said", Some("{}"), Some("k2"));
+        (add().map(drop).map_err(|e| e.code()), append().map(drop).map_err(|e| e.code()))
+    };
+    let engine = place.open();
+    drop(agent(&engine));
+    for _ in 0..2 {
+        assert_eq!(check(&engine), (Ok(()), Ok(())));
+    }
+    let first = engine.sessions().list(None).unwrap().remove(0).id;
+    engine.erase().subject("Sam").session(first).run().unwrap();
+    assert_eq!(check(&engine), (Err(Code::Erased), Err(Code::Erased)));
+    engine.close().unwrap();
+    let engine = place.open();
+    assert_eq!(check(&engine), (Err(Code::Erased), Err(Code::Erased)), "also where the log is folded anew");
+}
+
+#[test]
+fn what_was_erased_is_not_imported_again() {
+    let place = Place::new();
+    let chat = place.dir.path().join("chat.jsonl");
+    let lines: Vec<String> =
+        (0..4).map(|i| json!({"id": format!("t{i}"), "speaker": "Sam", "text": format!("turn {i}")}).to_string()).collect();
+    std::fs::write(&chat, lines.join("\n")).unwrap();
+    let engine = place.open();
+    let import = |engine: &Engine| {
+        mirrordna::import::import(&engine.main(), std::slice::from_ref(&chat), mirrordna::import::Format::Auto, &mut |_, _| {}).unwrap()
+    };
+    assert_eq!(import(&engine).kept, 4);
+    let gone = engine.memories().list(1, 1).unwrap().remove(0).id;
+    engine.erase().record(&gone).run().unwrap();
+    for round in 0..2 {
+        let engine = if round == 0 { engine.clone() } else { place.open() };
+        let report = import(&engine);
+        assert_eq!((report.kept, report.refused), (3, 1), "{report:#?}");
+        assert_eq!((report.notes[0].line, report.notes[0].reason), (2, "erased"));
+        assert_eq!(engine.memories().count().unwrap(), 3);
+    }
+    drop(engine);
+    let engine = place.open();
+    assert_eq!(import(&engine).refused, 1, "also where the log is folded anew");
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn holds_forbid_and_are_released() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = agent(&engine);
+    let user = engine.identities().create(IdentityType::User).unwrap();
+    let session = engine.sessions().start(&agent, &user).unwrap();
+    let memory = session.memories().add("in question").subject("Sam").send().unwrap().id;
+    for on in [OnWhat::Subject("Sam".into()), OnWhat::Session(session.id().into()), OnWhat::Record(memory.clone())] {
+        let hold = engine.holds().place(on.clone(), "case 17").unwrap();
+        assert_eq!((&hold.on, hold.released_at.is_none()), (&on, true));
+        for erase in [engine.erase().subject("Sam"), engine.erase().session(session.id()), engine.erase().record(&memory)] {
+            for erase in [erase.clone(), erase.dry_run()] {
+                let refused = erase.run().unwrap_err();
+                assert_eq!(refused.code(), Code::ErasureHeld);
+                assert!(refused.message().contains(&hold.id) && refused.message().contains("case 17"), "{refused}");
+            }
+        }
+        // A hold cannot be erased from under what it is on.
+        assert_eq!(engine.erase().record(&hold.id).run().unwrap_err().code(), Code::ErasureHeld);
+        engine.holds().release(&hold.id).unwrap();
+        assert_eq!(engine.holds().release(&hold.id).unwrap_err().code(), Code::InputInvalid);
+        assert!(engine.holds().get(&hold.id).unwrap().released_at.is_some());
+    }
+    assert_eq!((engine.holds().list(false).unwrap().len(), engine.holds().list(true).unwrap().len()), (0, 3));
+    assert_eq!(engine.erase().record(&memory).run().unwrap().events, 1);
+    assert_eq!(engine.holds().place(OnWhat::Subject(String::new()), "why").unwrap_err().code(), Code::InputInvalid);
+    assert_eq!(engine.holds().release("hold_01m7yn5m709aah46zbayenk3kn").unwrap_err().code(), Code::NotFound);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+/// A clock that is set.
+struct Set(AtomicU64);
+
+impl Clock for Set {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+const DAY: u64 = 86_400_000;
+
+#[test]
+fn what_is_older_than_its_policy_goes_and_holds_win() {
+    let place = Place::new();
+    let clock = Arc::new(Set(AtomicU64::new(1_770_000_000_000)));
+    let later = |days: u64| clock.0.fetch_add(days * DAY, Ordering::Relaxed);
+    let engine = place.builder().clock(clock.clone()).open().unwrap();
+    let agent = agent(&engine);
+    let add = |text: &str, tier: Tier| agent.memories().add(text).tier(tier).subject(text).send().unwrap().id;
+    let (old, held, changed) = (add("old", Tier::ShortTerm), add("held", Tier::ShortTerm), add("changed", Tier::ShortTerm));
+    let long = add("long", Tier::LongTerm);
+    let event = agent.timeline().append("old.event", &json!({})).unwrap();
+    later(20);
+    let patch = MemoryPatch { tags: Some(vec!["kept".into()]), ..MemoryPatch::default() };
+    engine.memories().update(&changed, patch).unwrap();
+    let new = add("new", Tier::ShortTerm);
+    later(20);
+    let retention = engine.retention();
+    let first = retention.set("memory", Some(Tier::ShortTerm), Duration::from_secs(99 * 86_400)).unwrap();
+    let policy = retention.set("memory", Some(Tier::ShortTerm), Duration::from_secs(30 * 86_400)).unwrap();
+    assert_eq!((retention.list().unwrap(), &first.id), (vec![policy.clone()], &policy.id), "one policy about one thing");
+    let hold = engine.holds().place(OnWhat::Subject("held".into()), "audit").unwrap();
+    let would = retention.apply(true).unwrap();
+    assert_eq!((would.policies[0].erased.events, would.held), (1, 1));
+    assert_eq!(engine.memories().count().unwrap(), 5);
+    let done = retention.apply(false).unwrap();
+    assert_eq!((done.policies.len(), done.policies[0].erased.events, done.held), (1, 1, 1));
+    assert_eq!(done.policies[0].erased.reason, Reason::Ttl);
+    let left: HashSet<String> = engine.memories().list(0, 10).unwrap().into_iter().map(|m| m.id).collect();
+    assert_eq!(left, HashSet::from([held.clone(), changed, long, new]));
+    assert_eq!(engine.memories().get(&old).unwrap_err().code(), Code::Erased);
+    engine.holds().release(&hold.id).unwrap();
+    assert_eq!(retention.apply(false).unwrap().policies[0].erased.events, 1);
+    assert_eq!(engine.memories().get(&held).unwrap_err().code(), Code::Erased);
+    assert_eq!(retention.apply(false).unwrap().policies[0].erased.events, 0);
+    retention.set("event", None, Duration::from_secs(30 * 86_400)).unwrap();
+    assert_eq!(retention.apply(false).unwrap().policies[1].erased.kinds, [("event".to_owned(), 1)].into());
+    assert_eq!(engine.timeline().get(event.index).unwrap().body, "erased");
+    retention.remove(&policy.id).unwrap();
+    assert_eq!(retention.remove(&policy.id).unwrap_err().code(), Code::NotFound);
+    assert_eq!(retention.list().unwrap().len(), 1);
+    for (schema, tier) in [("part", None), ("hold", None), ("nothing", None), ("session", Some(Tier::LongTerm))] {
+        assert_eq!(retention.set(schema, tier, Duration::from_secs(1)).unwrap_err().code(), Code::InputInvalid, "{schema}");
+    }
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn consents_are_recorded_and_go_with_the_person() {
+    let place = Place::new();
+    let engine = place.open();
+    let consents = engine.consents();
+    let given = consents.give("Sam", "remember preferences", Some("settings page")).unwrap();
+    let other = consents.give("Ann", "remember preferences", None).unwrap();
+    assert!(consents.stands("Sam", "remember preferences").unwrap() && !consents.stands("Sam", "train a model").unwrap());
+    consents.withdraw(&given.id).unwrap();
+    assert_eq!(consents.withdraw(&given.id).unwrap_err().code(), Code::InputInvalid);
+    let read = consents.get(&given.id).unwrap();
+    assert!(read.withdrawn_at.is_some() && read.basis.as_deref() == Some("settings page"));
+    assert!(!consents.stands("Sam", "remember preferences").unwrap());
+    assert_eq!(consents.list(Some("Sam")).unwrap(), [read]);
+    assert_eq!(engine.erase().subject("Sam").run().unwrap().schemas, [("consent".to_owned(), 2)].into());
+    assert_eq!(consents.get(&given.id).unwrap_err().code(), Code::Erased);
+    assert_eq!(consents.list(None).unwrap().len(), 1);
+    assert!(consents.stands("Ann", "remember preferences").unwrap() && consents.get(&other.id).is_ok());
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+}
+
+#[test]
+fn a_receipt_proves_an_erasure_and_does_it_again_in_an_older_copy() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = agent(&engine);
+    let about_sam: Vec<NewMemory> = (0..1_100)
+        .map(|i| NewMemory { content: Content::Text(format!("Sam {i}")), subject: Some("Sam".into()), ..NewMemory::default() })
+        .collect();
+    for some in about_sam.chunks(limits::BATCH_EVENTS) {
+        agent.memories().add_all(some.to_vec()).unwrap();
+    }
+    let id = agent.id().to_owned();
+    drop(agent);
+    engine.close().unwrap();
+    let backup = place.dir.path().join("backup.db");
+    copy(&place.path(), &backup);
+    let engine = place.open();
+    let done = engine.erase().subject("Sam").reason(Reason::Subject).run().unwrap();
+    assert_eq!((done.events, done.erase_events.len()), (1_100, 2));
+    let receipt = done.receipt.unwrap();
+    let text = receipt.to_json();
+    assert!(Receipt::from_json(&text).unwrap() == receipt);
+    let again = engine.erase().replay(&receipt).unwrap();
+    assert_eq!((again.events, again.already), (0, 1_100));
+    engine.close().unwrap();
+
+    // An older copy is a rollback here; whoever goes on from it erases again.
+    copy(&backup, &place.path());
+    assert_eq!(place.builder().open().unwrap_err().code(), Code::RolledBack);
+    let events = place.verify().events;
+    place.builder().fork(events, "the disk was lost").unwrap();
+    let engine = place.open();
+    assert_eq!(engine.memories().count().unwrap(), 1_100);
+    let done: Erasure = engine.erase().replay(&receipt).unwrap();
+    assert_eq!((done.events, done.reason, done.state), (1_100, Reason::Subject, Some(ErasureState::Done)));
+    assert_eq!((engine.memories().count().unwrap(), done.subjects), (0, 1));
+    let report = engine.verify().unwrap();
+    assert!(report.is_intact() && report.bodies.erased == 1_100, "{report:#?}");
+    engine.close().unwrap();
+    let engine = place.open();
+    assert_eq!(engine.memories().count().unwrap(), 0, "also where both logs are folded anew");
+    assert!(engine.identities().get(&id).is_ok());
+    engine.close().unwrap();
+    assert!(place.verify().is_intact());
+
+    // What is not as it was signed does nothing.
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let wrong = |value: &serde_json::Value| {
+        let receipt = Receipt::from_json(&value.to_string());
+        receipt.and_then(|receipt| place.open().erase().replay(&receipt)).map(drop).map_err(|e| e.code())
+    };
+    for (member, with) in [
+        ("format", json!("another")),
+        ("version", json!(2)),
+        ("log", json!("00112233445566778899aabbccddeeff")),
+        ("erased", json!(1)),
+        ("checkpoint", json!("nothing")),
+        ("events", json!([])),
+    ] {
+        let old = std::mem::replace(&mut value[member], with);
+        assert_eq!(wrong(&value), Err(Code::ReceiptInvalid), "{member}");
+        value[member] = old;
+    }
+    for member in ["leaf", "body"] {
+        let old = std::mem::replace(&mut value["events"][0][member], json!("AAAA"));
+        assert_eq!(wrong(&value), Err(Code::ReceiptInvalid), "{member}");
+        value["events"][0][member] = old;
+    }
+    value["events"][0]["proof"][0] = json!("AAAA");
+    assert_eq!(wrong(&value), Err(Code::ReceiptInvalid));
 }
