@@ -42,7 +42,7 @@ fn public_bodies() -> Vec<Vec<u8>> {
         PublicBody::Entry { did_log: b"line\n" },
         PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 1 << 40, certificate: [4; 64], ends: vec![3, 300] },
         PublicBody::EpochClose,
-        PublicBody::Erase { reason: 1, count: 24, positions: vec![1, 300], records: &[1; 16], once: &[2; 32] },
+        PublicBody::Erase { reason: 1, count: 24, positions: vec![1, 300], records: &[1; 16], once: &[2; 32], subjects: &[3; 16] },
         PublicBody::EraseDone { count: 24, positions: vec![2] },
         PublicBody::ImportOpen { source: [1; 32], bytes: 1 << 20, format: 1 },
         PublicBody::Import { source: [1; 32], kept: 256, repaired: 1, refused: 0, events: 257 },

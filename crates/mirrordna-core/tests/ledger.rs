@@ -168,7 +168,7 @@ fn after(step: impl FnOnce(&mut Walk)) -> Vec<&'static str> {
 #[test]
 fn a_good_log_has_no_findings() {
     assert_eq!(after(|w| w.seal(|_| ())), [""; 0]);
-    let erase = PublicBody::Erase { reason: 1, count: 0, positions: Vec::new(), records: &[], once: &[] }.encode();
+    let erase = PublicBody::Erase { reason: 1, count: 0, positions: Vec::new(), records: &[], once: &[], subjects: &[] }.encode();
     assert_eq!(after(|w| w.public(Kind::ERASE, &erase, |_| ())), [""; 0]);
     assert_eq!(after(|w| w.public(Kind::EPOCH_CLOSE, &PublicBody::EpochClose.encode(), |_| ())), [""; 0]);
 }
@@ -200,7 +200,7 @@ fn public_bodies_are_to_be_read() {
         let data = leaf_data(&header, Some(&SecretKey::from_seed(&[101; 32])));
         w.ledger.leaf(&data, Stored::Unread(body.len() as u64));
     };
-    let erase = PublicBody::Erase { reason: 1, count: 0, positions: Vec::new(), records: &[], once: &[] }.encode();
+    let erase = PublicBody::Erase { reason: 1, count: 0, positions: Vec::new(), records: &[], once: &[], subjects: &[] }.encode();
     assert_eq!(after(|w| unread(w, Kind::ERASE, &erase)), ["body.altered"]);
 }
 
@@ -512,8 +512,8 @@ fn ranges_beyond_the_limit_are_counted() {
 
 #[test]
 fn bodies_are_those_that_headers_commit_to() {
-    let erase = PublicBody::Erase { reason: 1, count: 0, positions: Vec::new(), records: &[], once: &[] }.encode();
-    let other = PublicBody::Erase { reason: 2, count: 0, positions: Vec::new(), records: &[], once: &[] }.encode();
+    let erase = PublicBody::Erase { reason: 1, count: 0, positions: Vec::new(), records: &[], once: &[], subjects: &[] }.encode();
+    let other = PublicBody::Erase { reason: 2, count: 0, positions: Vec::new(), records: &[], once: &[], subjects: &[] }.encode();
     let stored = |kind, body: Option<&[u8]>, stored: Option<&[u8]>, edit: fn(&mut Header)| {
         after(|w| {
             let mut header = next(w, true, kind, body);

@@ -221,7 +221,7 @@ fn make() -> Vec<(&'static str, Value)> {
     log.push(&mut agent, &Draft::empty(Kind::SEAL), By::Epoch);
     let open = system.open(&id);
     log.push(&mut system, &Draft::public(&open), By::Epoch);
-    let erase = PublicBody::Erase { reason: 1, count: 1, positions: vec![6], records: &[0xc4; 16], once: &[] };
+    let erase = PublicBody::Erase { reason: 1, count: 1, positions: vec![6], records: &[0xc4; 16], once: &[], subjects: &[] };
     log.push(&mut system, &Draft::public(&erase).referring_to(vec![forgotten]).unwrap(), By::Epoch);
     let source = log.store.tag("mdna.v1.import", &[b"source"]);
     log.push(&mut system, &Draft::public(&PublicBody::ImportOpen { source, bytes: 4_096, format: 1 }), By::Nobody);

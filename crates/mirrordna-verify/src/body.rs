@@ -89,6 +89,8 @@ pub enum PublicBody<'a> {
         /// Their idempotency tags, 16 bytes each: a second append, or import,
         /// under one of them is told that the first was erased.
         once: &'a [u8],
+        /// Keyed tags of subjects of whom nothing is left, 16 bytes each.
+        subjects: &'a [u8],
     },
     /// `erase.done`
     EraseDone {
@@ -213,11 +215,11 @@ impl<'a> PublicBody<'a> {
                 start(&mut w, 2);
                 w.uint(1).uint(*epoch).uint(2).uint(*trusted);
             }
-            Self::Erase { reason, count, positions, records, once } => {
-                start(&mut w, 5);
+            Self::Erase { reason, count, positions, records, once, subjects } => {
+                start(&mut w, 6);
                 w.uint(1).uint(*reason).uint(2).uint(*count).uint(3);
                 put_list(&mut w, positions);
-                w.uint(4).bytes(records).uint(5).bytes(once);
+                w.uint(4).bytes(records).uint(5).bytes(once).uint(6).bytes(subjects);
             }
             Self::EraseDone { count, positions } => {
                 start(&mut w, 2);
@@ -277,6 +279,7 @@ impl<'a> PublicBody<'a> {
                 positions: r.list(3)?,
                 records: r.tags(4)?,
                 once: r.tags(5)?,
+                subjects: r.tags(6)?,
             },
             Kind::ERASE_DONE => Self::EraseDone { count: r.field(1)?.uint()?, positions: r.list(2)? },
             Kind::IDENTITY_RECOVER => Self::Recover { did_log: r.field(1)?.bytes()?, trusted: r.field(2)?.uint()? },
@@ -350,7 +353,14 @@ mod tests {
             PublicBody::Adopt(Adopted { log: [5; 16], size: 7, root: [6; 32], cause: Adopted::ROLLED_BACK }),
             PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 9, certificate: [4; 64], ends: alloc::vec![3, 9] },
             PublicBody::EpochClose,
-            PublicBody::Erase { reason: 1, count: 2, positions: alloc::vec![3, 70_000], records: &[8; 32], once: &[9; 16] },
+            PublicBody::Erase {
+                reason: 1,
+                count: 2,
+                positions: alloc::vec![3, 70_000],
+                records: &[8; 32],
+                once: &[9; 16],
+                subjects: &[7; 16],
+            },
             PublicBody::EraseDone { count: 1, positions: alloc::vec![5] },
             PublicBody::Recover { did_log: b"{}\n", trusted: 4 },
             PublicBody::EpochRevoke { epoch: 2, trusted: 300 },

@@ -16,7 +16,7 @@ use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::{leaf, merkle};
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Header, Kind, Leaf, Result, limits};
 use mirrordna_storage::{LogRow, ReadTx, Store, SubjectRow, WriteTx};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
@@ -373,9 +373,11 @@ impl Staging<'_, '_> {
 fn erase_draft(reason: Reason, targets: &[Target]) -> Result<Draft> {
     let records: Vec<u8> = targets.iter().flat_map(|t| &t.records).flatten().copied().collect();
     let once: Vec<u8> = targets.iter().filter_map(|t| t.once).flatten().collect();
+    let emptied: BTreeSet<[u8; 16]> = targets.iter().filter_map(|t| t.emptied).collect();
+    let subjects: Vec<u8> = emptied.into_iter().flatten().collect();
     let positions = targets.iter().map(|t| t.position).collect();
     let count = targets.len() as u64;
-    let body = PublicBody::Erase { reason: reason.number(), count, positions, records: &records, once: &once };
+    let body = PublicBody::Erase { reason: reason.number(), count, positions, records: &records, once: &once, subjects: &subjects };
     Draft::public(&body).referring_to(targets.iter().map(|t| t.leaf).collect())
 }
 

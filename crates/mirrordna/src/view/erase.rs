@@ -6,6 +6,7 @@ use super::index::{Key, first_number, last_number, space};
 use super::{Entry, View, short};
 use crate::log::Log;
 use mirrordna_core::body::{Body, field, schema};
+use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::{Code, Error, Hash, Kind, Result};
 use mirrordna_storage::ReadTx;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -41,6 +42,10 @@ pub(crate) struct Target {
     pub(crate) records: Vec<[u8; 16]>,
     /// Its idempotency tag, unless that is over content.
     pub(crate) once: Option<[u8; 16]>,
+    /// Whether it names its subject itself.
+    named: bool,
+    /// Keyed tag of the subject that it names, where nothing is left of that.
+    pub(crate) emptied: Option<[u8; 16]>,
 }
 
 /// What an erasure takes.
@@ -63,8 +68,7 @@ impl View {
         log: &Log,
         event: &Event,
         positions: &[u64],
-        records: &[u8],
-        once: &[u8],
+        [records, once, subjects]: [&[u8]; 3],
     ) -> Result<()> {
         for (position, leaf) in positions.iter().zip(&event.header.refs) {
             self.forget(tx, log, *position, leaf)?;
@@ -80,6 +84,8 @@ impl View {
         }
         let (once, _) = once.as_chunks::<16>();
         once.iter().for_each(|tag| self.index.put(Key::new(space::ONCE).bytes(tag), event.index.to_be_bytes()));
+        let (subjects, _) = subjects.as_chunks::<16>();
+        subjects.iter().for_each(|tag| self.index.put(Key::new(space::SUBJECT).bytes(tag).number(event.index), []));
         self.index.put(Key::new(space::ERASURE).number(event.index), [0]);
         Ok(())
     }
@@ -138,9 +144,12 @@ impl View {
             }
         }
         found.take_parts(self, tx, log)?;
-        let subjects = self.emptied_subjects(tx, log, &found)?;
+        let emptied = self.emptied_subjects(tx, log, &found)?;
+        for target in found.targets.values_mut().filter(|target| target.named) {
+            target.emptied = emptied.get(&target.subject).map(|tag| short(tag));
+        }
         let targets = found.targets.into_values().collect();
-        Ok(Plan { targets, subjects, already: found.already.len() as u64 })
+        Ok(Plan { targets, subjects: emptied.into_values().collect(), already: found.already.len() as u64 })
     }
 
     fn numbers(&self, tx: &dyn ReadTx, log: &Log, prefix: Key) -> Result<Vec<u64>> {
@@ -157,6 +166,7 @@ impl View {
     fn of_subject(&self, tx: &dyn ReadTx, log: &Log, name: &str) -> Result<BTreeSet<u64>> {
         let tag = short(&log.subject_tag(name)?);
         let mut out: BTreeSet<u64> = self.numbers(tx, log, Key::new(space::SUBJECT).bytes(&tag))?.into_iter().collect();
+        // An `erase` event that names the subject is among them.
         let mut unnamed = self.numbers(tx, log, Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(name)?))?;
         match self.numbered(tx, log, name) {
             Ok(Some((record, _))) => unnamed.extend(self.leaves(tx, log, record, true)?),
@@ -177,20 +187,20 @@ impl View {
     }
 
     /// Of the subjects of what was found, those of whom there is nothing else.
-    fn emptied_subjects(&self, tx: &dyn ReadTx, log: &Log, found: &Finding) -> Result<Vec<Hash>> {
+    fn emptied_subjects(&self, tx: &dyn ReadTx, log: &Log, found: &Finding) -> Result<BTreeMap<String, Hash>> {
         let names: BTreeSet<&str> = found.targets.values().map(|t| t.subject.as_str()).collect();
-        let mut out = Vec::new();
+        let mut out = BTreeMap::new();
         for name in names {
             let rest = self.of_subject(tx, log, name)?.into_iter().filter(|p| !found.targets.contains_key(p) && !found.already.contains(p));
             let mut lives = false;
             for position in rest {
-                if self.bare_event(tx, log, position)?.is_some_and(|e| !matches!(e.content, Content::Erased)) {
+                if self.bare_event(tx, log, position)?.is_some_and(|e| matches!(e.content, Content::Private(_) | Content::Locked)) {
                     lives = true;
                     break;
                 }
             }
             if !lives {
-                out.push(log.subject_tag(name)?);
+                out.insert(name.to_owned(), log.subject_tag(name)?);
             }
         }
         Ok(out)
@@ -255,7 +265,14 @@ impl Finding {
                 return Ok(None);
             }
             Content::Locked => return Err(crate::log::missing("the keyring of this database is not here: contents are locked")),
-            Content::Public(_) | Content::None => return Ok(None),
+            // It says that what was looked for is erased.
+            Content::Public(bytes) => {
+                if let Some(PublicBody::Erase { positions, .. }) = PublicBody::decode(event.header.kind, &bytes)? {
+                    self.already.extend(positions);
+                }
+                return Ok(None);
+            }
+            Content::None => return Ok(None),
         };
         self.parts.extend(body.parts()?.unwrap_or_default().iter().map(|part| part.index));
         let created = view.entry(tx, log, position)?.is_some();
@@ -272,6 +289,8 @@ impl Finding {
             records: if created { record_tags(log, &body)? } else { Vec::new() },
             // That of a part is over its content, which must not stay guessable.
             once: once.filter(|_| body.schema != schema::PART),
+            named: body.text(field::SUBJECT).is_some(),
+            emptied: None,
         };
         self.targets.insert(position, target);
         Ok(Some(created))

@@ -144,7 +144,9 @@ impl View {
             }
             Some(PublicBody::ImportOpen { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [0]),
             Some(PublicBody::Import { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [1]),
-            Some(PublicBody::Erase { positions, records, once, .. }) => self.apply_erase(tx, log, event, &positions, records, once)?,
+            Some(PublicBody::Erase { positions, records, once, subjects, .. }) => {
+                self.apply_erase(tx, log, event, &positions, [records, once, subjects])?;
+            }
             Some(PublicBody::EraseDone { positions, .. }) => {
                 positions.iter().for_each(|at| self.index.put(Key::new(space::ERASURE).number(*at), [1]));
             }
