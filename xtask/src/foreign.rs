@@ -117,7 +117,9 @@ impl Bench {
             return Outcome::Skipped(format!("its modules cannot be fetched: {why}"));
         }
         let test = ["test", "-count=1", "-v", "./..."];
-        passed(output(Command::new("go").args(test).current_dir(&folder).env("MIRRORDNA_BIN", &self.mirrordna)))
+        let mut command = Command::new("go");
+        command.args(test).current_dir(&folder).env("MIRRORDNA_BIN", &self.mirrordna).env("EVIDENCE_BIN", &self.evidence);
+        passed(output(&mut command))
     }
 
     fn node(&self) -> Outcome {

@@ -5,6 +5,7 @@
 // What is examined: the test vectors in spec/vectors (this file), and a store,
 // a folder of tiles and proofs that the command line makes (store_test.go). The
 // latter need MIRRORDNA_BIN; without it they are skipped, or fail where CI=true.
+// Notes are compared with the verifier itself, EVIDENCE_BIN (notes_test.go).
 package foreign
 
 import (

@@ -7,6 +7,7 @@
 //! evidence trace-anchor   CASE.json --json     inclusion proofs against a registry entry
 //! evidence rfc8785|card-signing-input FILE     canonical JSON
 //! evidence audit-record   FILE KEY             the envelope of an audit record, and no more
+//! evidence notes          FILE                 signed notes, one a line in base64: `ok`, or why not
 //! ```
 //!
 //! Exit status and last line of standard output are those that each corpus's
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         }
         "trace-anchor" => Json::parse(&text).ok().map(|case| (trace_anchor(&case), "anchored", "refused")),
         "audit-record" => args.get(2).and_then(|key| audit_record(&text, key)).map(|a| (a, "accepted", "refused")),
+        "notes" => return notes(&text),
         "rfc8785" | "card-signing-input" => return canonical_form(&text, task == "card-signing-input"),
         _ => None,
     };
@@ -194,6 +196,19 @@ fn audit_record(envelope: &str, key: &str) -> Option<Answer> {
     let signature = note::from_base64(signature.get("sig")?.str()?)?;
     let holds = key.verifies(signed.as_bytes(), signature.as_slice().try_into().ok()?);
     Some(if holds { Ok("signed") } else { Err("signature-invalid") })
+}
+
+// --- signed notes, for comparison with Go's parser --------------------------------
+
+fn notes(lines: &str) -> ExitCode {
+    for line in lines.lines() {
+        let Some(bytes) = note::from_base64(line) else { return ExitCode::from(2) };
+        match note::Note::parse(&bytes) {
+            Ok(_) => println!("ok"),
+            Err(e) => println!("{}", e.why),
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 // --- canonical JSON ------------------------------------------------------------
