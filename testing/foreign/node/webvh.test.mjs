@@ -3,7 +3,9 @@
 // everything would prove nothing.
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
@@ -93,4 +95,62 @@ test("the resolver agrees with five other implementations", (t) => {
     "duplicate-witness-ids": null,
     "zero-witness-threshold": null,
   });
+});
+
+/** The command line in a folder of its own, or null where the test cannot run: where CI=true that is a failure. */
+function commandLine(t) {
+  const binary = process.env.MIRRORDNA_BIN;
+  if (!binary) {
+    assert.notEqual(process.env.CI, "true", "CI needs MIRRORDNA_BIN");
+    t.skip("MIRRORDNA_BIN names no program");
+    return null;
+  }
+  const home = mkdtempSync(path.join(tmpdir(), "mirrordna-foreign-"));
+  t.after(() => rmSync(home, { recursive: true }));
+  const env = { HOME: home, PATH: process.env.PATH, MIRRORDNA_STORE: path.join(home, "store.db") };
+  const run = (...args) => {
+    const done = spawnSync(binary, args, { env, encoding: "utf8" });
+    assert.equal(done.status, 0, `${args.join(" ")}: ${done.stderr}`);
+    return done.stdout;
+  };
+  return { run, home };
+}
+
+test("identities that were rotated, recovered and revoked resolve, and only whole and in order", (t) => {
+  const cli = commandLine(t);
+  if (!cli) return;
+  // Versions are a second apart at least: made faster than that, the last ones are a little ahead of the clock.
+  const now = Date.now() + 60_000;
+  const log = () => cli.run("identity", "log", "Ada", "--did");
+  const states = [];
+  const next = (...args) => {
+    cli.run("identity", ...args);
+    states.push(log());
+  };
+  next("create", "agent", "--name", "Ada");
+  next("rotate", "Ada");
+  next("rotate", "Ada");
+  const keys = path.join(cli.home, ".local", "share", "mirrordna", "keys");
+  const recovery = path.join(keys, readdirSync(keys).find((name) => name.endsWith(".recovery")));
+  copyFileSync(recovery, path.join(cli.home, "recovery"));
+  next("recover", "Ada", "--recovery-file", path.join(cli.home, "recovery"));
+  next("revoke", "Ada", "--reason", "the project ended");
+
+  states.forEach((text, index) => {
+    const found = resolve(text, { now });
+    assert.deepEqual([found.versions, found.deactivated], [index + 1, index === 4]);
+    assert.ok(index === 0 || text.startsWith(states[index - 1]), "what was said before stays");
+  });
+  const lines = states[4].trimEnd().split("\n");
+  const of = (...numbers) => {
+    try {
+      resolve(numbers.map((n) => lines[n - 1]).join("\n"), { now });
+      return null;
+    } catch (e) {
+      return e.message;
+    }
+  };
+  assert.equal(of(1, 2, 3, 4, 5), null);
+  assert.deepEqual([of(2, 3, 4, 5), of(1, 3, 4, 5), of(1, 2, 4, 5), of(1, 2, 3, 5), of(1, 3, 2)], Array(5).fill("number"));
+  assert.deepEqual([of(1, 2, 2), of(1, 2, 3, 4, 5, 5)], Array(2).fill("number"));
 });
