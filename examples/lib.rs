@@ -7,4 +7,5 @@
 //! | `assistant` | an agent that remembers across two conversations, and what it may forget of whom |
 //! | `audit` | an auditor who has a copy and a fingerprint, and finds one changed byte |
 //! | `checkpoints` | states of a graph: large, shared, restored after a crash |
+//! | `publish` | a log as static files, for strangers to watch and verify |
 //! | `executor` | the async twin under an executor of twenty lines |

@@ -37,6 +37,13 @@ fn checkpoints_share_their_parts() {
 }
 
 #[test]
+fn a_published_log_is_recomputed() {
+    let said = run("publish");
+    assert!(said.contains(" events in 6 files\n") && said.contains("verifier key local.invalid/log/"), "{said}");
+    assert!(said.ends_with("events recomputed: intact\n"), "{said}");
+}
+
+#[test]
 fn the_async_twin_needs_no_runtime() {
     let said = run("executor");
     assert!(said.contains("stored once: true") && said.ends_with("intact\n"), "{said}");

@@ -42,13 +42,16 @@ struct Bench {
     mirrordna: PathBuf,
     /// The verifier as `agent-evidence-vectors` calls it.
     evidence: PathBuf,
+    /// The example that publishes a log as static files.
+    publish: PathBuf,
 }
 
 impl Bench {
-    /// Builds the two programs that are examined.
+    /// Builds the programs that are examined.
     fn new() -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.to_owned();
         let built = super::cargo(&["build", "--locked", "--package", "mirrordna-cli"])
+            && super::cargo(&["build", "--locked", "--package", "mirrordna-examples", "--example", "publish"])
             && super::cargo(&[
                 "build",
                 "--locked",
@@ -60,8 +63,9 @@ impl Bench {
                 "evidence",
             ]);
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let (mirrordna, evidence) = (target.join("debug/mirrordna"), root.join("target/interop/debug/evidence"));
-        built.then_some(Self { root, mirrordna, evidence })
+        let (mirrordna, publish) = (target.join("debug/mirrordna"), target.join("debug/examples/publish"));
+        let evidence = root.join("target/interop/debug/evidence");
+        built.then_some(Self { root, mirrordna, evidence, publish })
     }
 
     /// A Python environment of its own with the pinned instruments.
@@ -118,7 +122,7 @@ impl Bench {
         }
         let test = ["test", "-count=1", "-v", "./..."];
         let mut command = Command::new("go");
-        command.args(test).current_dir(&folder).env("MIRRORDNA_BIN", &self.mirrordna).env("EVIDENCE_BIN", &self.evidence);
+        command.args(test).current_dir(&folder).env("EVIDENCE_BIN", &self.evidence).env("PUBLISH_BIN", &self.publish);
         passed(output(&mut command))
     }
 

@@ -2,10 +2,11 @@
 // wrote in Go: golang.org/x/mod/sumdb (note, tlog), as the Go command uses them
 // for its checksum database, and transparency-dev's formats and Tessera.
 //
-// What is examined: the test vectors in spec/vectors (this file), and a store,
-// a folder of tiles and proofs that the command line makes (store_test.go). The
-// latter need MIRRORDNA_BIN; without it they are skipped, or fail where CI=true.
-// Notes are compared with the verifier itself, EVIDENCE_BIN (notes_test.go).
+// What is examined: the test vectors in spec/vectors (this file), the parser of
+// notes (notes_test.go, with the program EVIDENCE_BIN), and a log that the
+// engine publishes as a folder of tiles (store_test.go, with PUBLISH_BIN).
+// `cargo xtask foreign` names the programs; a test without its own is skipped,
+// or fails where CI=true.
 package foreign
 
 import (
