@@ -12,8 +12,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// What is in the kit, in words.
-const README: &str = include_str!("../../kit/README.txt");
+/// What stands in a kit beside the bundle: what it is in words, and a verifier
+/// that shares no code with this one.
+const BESIDE: [(&str, &str); 2] =
+    [("README.txt", include_str!("../../kit/README.txt")), ("verify.py", include_str!("../../../../verifiers/python/mirrordna_verify.py"))];
 /// The bundle in a kit.
 const BUNDLE: &str = "history.mdna-bundle";
 
@@ -32,7 +34,7 @@ pub(super) fn audit(settings: &Settings, args: &Export, folder: &Path, out: &mut
     let mut progress = Progress::new("exporting", Unit::Events, out);
     let bundled = write_new(&folder.join(BUNDLE), |target| engine.audit(bodies, target, &mut |done, of| progress.update(done, of)))?;
     drop(progress);
-    for (name, text) in [("README.txt", README)] {
+    for (name, text) in BESIDE {
         write_new(&folder.join(name), |target| target.write_all(text.as_bytes()).map_err(failed))?;
     }
     // What is handed out is judged first, as its reader will.
