@@ -152,7 +152,8 @@ fn bare_crypto(events: usize) -> Fallible<[f64; 6]> {
         secret: secret.clone(),
         subject: [9; 32],
     };
-    let draft = Draft { kind: Kind::RECORD_PUT, session: [0; 16], body: DraftBody::Private(Box::new(sealed)), refs: Vec::new(), signed: false };
+    let draft =
+        Draft { kind: Kind::RECORD_PUT, session: [0; 16], body: DraftBody::Private(Box::new(sealed)), refs: Vec::new(), signed: false };
     let place = Place { log, actor, aseq: 4711, prev: [1; 32], signer: 1, time: SystemClock.now_ms() };
     let header = draft.place(&place).encode();
     let per = |us: f64| us / events as f64;

@@ -144,6 +144,12 @@ codes! {
     ExportInvalid = 7004, "export.invalid", false, "Take another copy of the export; this one is not whole.";
     /// A file that should be a bundle is something else.
     BundleUnknown = 7005, "bundle.unknown", false, "Name a .mdna-bundle or .mdna-proof file, as `mirrordna prove` and `mirrordna export --audit` make them.";
+    /// The files of a witness are damaged.
+    WitnessInvalid = 7011, "witness.invalid", false, "Restore nothing older over it. Without its state a witness must not go on: make a new one, with a new key.";
+    /// A witness did not cosign a checkpoint.
+    WitnessRefused = 7012, "witness.refused", false, "See the message; the checkpoint itself is as good as before.";
+    /// A checkpoint, cosignature or time-stamp does not fit this log.
+    AnchorInvalid = 7013, "anchor.invalid", false, "Take a checkpoint that `mirrordna checkpoint` printed for this log, and what was made for it.";
     /// The engine contradicts itself.
     Bug = 9001, "internal.bug", false, "This is a defect of mirrordna; please report it with the message.";
 }

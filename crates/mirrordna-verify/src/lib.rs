@@ -33,6 +33,7 @@ pub mod multibase;
 pub mod note;
 pub mod policy;
 pub mod tlog_proof;
+pub mod tlog_witness;
 pub mod vkey;
 
 mod problem;

@@ -6,6 +6,7 @@ use crate::{Malformed, PublicKey};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 /// The most signature lines a note may carry.
 const MAX_SIGNATURES: usize = 16;
@@ -78,6 +79,13 @@ pub struct SignatureLine<'a> {
     pub id: [u8; 4],
     /// What follows the id: for Ed25519 the 64 bytes of the signature.
     pub signature: Vec<u8>,
+}
+
+impl fmt::Display for SignatureLine<'_> {
+    /// The line as it stands in a note, without its newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&signature_line(self.name, self.id, &self.signature))
+    }
 }
 
 /// A parsed, not yet verified note.

@@ -72,9 +72,7 @@ impl Tenant {
     /// `log.altered` if the log's own evidence does not hold, `store.in_use`
     /// while another process writes into it, `store.*`.
     pub fn export_tiles(&self, folder: impl AsRef<Path>) -> Result<Exported> {
-        if self.log.signing.is_some() && !self.inner.read_only && self.log.successor.is_none() {
-            self.sign_head()?;
-        }
+        self.checkpoint()?;
         Export::begin(&*self.inner.store, &self.log, folder.as_ref())?.run()
     }
 }
