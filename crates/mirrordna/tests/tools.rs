@@ -418,3 +418,42 @@ fn a_bundle_of_evidence_is_judged_with_nothing_but_the_fingerprint() {
     }
     assert_eq!(judged(&file[..file.len() - 1], policy()).verdict, Verdict::Altered);
 }
+
+#[test]
+fn a_call_that_was_erased_can_neither_be_cited_nor_made_again() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let of = |id: &str, subject: &str| {
+        let new = NewCall { subject: Some(subject.into()), ..NewCall::new("e", "r").id(id) };
+        agent.tools().requested(new).unwrap().completed(Outcome::success(id)).unwrap()
+    };
+    of("c1", "sam");
+    of("c2", "ada");
+    agent.tools().requested(NewCall { subject: Some("sam".into()), ..NewCall::new("e", "r").id("c3") }).unwrap();
+    let (one, two) = (engine.tools().citation("c1").unwrap(), engine.tools().citation("c2").unwrap());
+    let before = agent.evidence().calls(["c1", "c2"]).build().unwrap();
+    engine.main().erase().subject("sam").run().unwrap();
+    let after = |engine: &Engine| {
+        let tools = engine.tools();
+        assert_eq!(tools.get("c1").unwrap_err().code(), Code::Erased);
+        assert_eq!(tools.call("c3").unwrap_err().code(), Code::Erased);
+        assert_eq!(tools.verify_citation(&one, "r").unwrap_err().code(), Code::Erased);
+        assert!(tools.verify_citation(&two, "r").is_ok());
+        assert_eq!(ids(&tools.listing().request("r").run().unwrap().items), ["c2"]);
+        let chain = engine.evidence().calls(["c1", "c2", "c3", "c4"]).check().unwrap();
+        let link = |id: &str, why| MissingLink { call_id: id.into(), why };
+        assert_eq!(chain.missing_links, [link("c1", Missing::Erased), link("c3", Missing::Erased), link("c4", Missing::Unknown)]);
+        let agent = engine.identities().get(agent.id()).unwrap();
+        let again = |new: NewCall| agent.tools().requested(new).unwrap_err().code();
+        assert_eq!(again(NewCall::new("e", "r").id("c1")), Code::ToolExists, "the id stays used");
+        assert_eq!(again(NewCall::new("e", "r").id("c5").attempt_of("c1")), Code::Erased);
+        assert!(engine.verify().unwrap().is_intact());
+    };
+    after(&engine);
+    // The statement stands: what it named is proven by its leaf hashes.
+    assert!(engine.timeline().get(before.statement.unwrap()).is_ok());
+    engine.close().unwrap();
+    let engine = place.open();
+    after(&engine);
+}

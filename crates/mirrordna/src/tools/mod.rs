@@ -109,6 +109,8 @@ fn at(view: &View, tx: &dyn ReadTx, log: &Log, leaf: u64) -> Result<There> {
             There::Noted(Noted { told, actor: event.header.actor, refs: event.header.refs })
         }
         Content::Erased => There::Erased,
+        // What was erased is found by its tag at the event that says so.
+        _ if event.header.kind == Kind::ERASE => There::Erased,
         _ => There::Other,
     })
 }
@@ -206,6 +208,7 @@ impl Tools {
             let found = find(view, tx, &self.tenant.log, call_id)?;
             let (earlier, _) = match &found.requested {
                 Some(earlier) => earlier,
+                None if found.erased => return Err(erased(call_id)),
                 None => return Err(Error::new(Code::NotFound, format!("there is no call {} to try again", shown(call_id)))),
             };
             if tool::request_id(&earlier.body) != Some(request_id) {
