@@ -5,13 +5,12 @@ use super::whole::{noted, signed_size};
 use super::{Bundled, Sink};
 use crate::engine::Tenant;
 use crate::log::Log;
-use crate::view::{Content, Event, View, secret_of};
+use crate::view::{Content, Event, Said, View, secret_of};
 use crate::witness::StoreTiles;
 use mirrordna_core::proof::{consistency, inclusion};
-use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::bundle::{Builder, Item, Scope};
 use mirrordna_core::verify::ledger::Stored;
-use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, Result, limits};
+use mirrordna_core::{Code, Error, Hash, Header, Kind, Result, limits};
 use mirrordna_storage::{EventRow, ReadTx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -153,6 +152,12 @@ impl Prove {
             end = one.base;
             log = one.before.as_deref();
         }
+        let elsewhere: Vec<u64> = sections.iter_mut().flat_map(|section| std::mem::take(&mut section.elsewhere)).collect();
+        for position in elsewhere {
+            if let Some(section) = sections.iter_mut().find(|s| (s.log.base..s.end).contains(&position)) {
+                section.support(position - section.log.base);
+            }
+        }
         for section in sections.iter().rev() {
             section.write(view, tx, self, &mut builder, sink)?;
         }
@@ -172,12 +177,15 @@ struct Section<'a> {
     roles: BTreeMap<u64, Role>,
     /// Further checkpoints, by size.
     checkpoints: BTreeMap<u64, String>,
+    /// Positions of erase events that this section needs, in whatever log.
+    elsewhere: Vec<u64>,
 }
 
 impl<'a> Section<'a> {
     fn new(prove: &'a Prove, log: &'a Log, view: &View, tx: &dyn ReadTx, end: u64) -> Result<Self> {
         let size = signed_size(&log.row(tx)?)?;
-        let mut section = Self { log, top: &prove.tenant.log, end, size, roles: BTreeMap::new(), checkpoints: BTreeMap::new() };
+        let mut section =
+            Self { log, top: &prove.tenant.log, end, size, roles: BTreeMap::new(), checkpoints: BTreeMap::new(), elsewhere: Vec::new() };
         section.support(0);
         if log.adopted.is_some() {
             section.support(1);
@@ -200,7 +208,7 @@ impl<'a> Section<'a> {
             }
             section.attribute(view, tx, &event)?;
             if matches!(event.content, Content::Erased) {
-                section.erasure(tx, &event)?;
+                section.erasure(view, tx, &event)?;
             }
             let span = spans.entry(event.header.actor).or_insert((position, position));
             *span = (span.0.min(position), span.1.max(position));
@@ -266,8 +274,9 @@ impl<'a> Section<'a> {
         let header = &event.header;
         let signer = if header.signer == header.aseq { event.clone() } else { self.numbered(view, tx, &header.actor, header.signer)? };
         self.support(signer.index - self.log.base);
-        let entry = if signer.header.kind == Kind::EPOCH_OPEN { self.entry(view, tx, &signer)? } else { signer };
-        self.support(entry.index - self.log.base);
+        // What brought the key itself, where it was no epoch.
+        let after = if signer.header.kind == Kind::EPOCH_OPEN { signer.index } else { signer.index + 1 };
+        self.identity(view, tx, &header.actor, after)?;
         if event.signed {
             return Ok(());
         }
@@ -285,24 +294,21 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// The newest identity entry of an actor before an `epoch.open`.
-    fn entry(&self, view: &View, tx: &dyn ReadTx, epoch: &Event) -> Result<Event> {
-        let mut newest = None;
-        let named = match &epoch.content {
-            Content::Public(bytes) => PublicBody::decode(Kind::EPOCH_OPEN, bytes)?,
-            _ => None,
-        };
-        let Some(PublicBody::EpochOpen { version, .. }) = named else {
-            return Err(Error::new(Code::Altered, format!("log {}: an epoch.open has another body", self.log.number)));
-        };
-        view.events(tx, self.top, (None, Some(epoch.header.actor)), self.log.base, &mut |event| {
-            let (before, first) = (event.index < epoch.index, version == 1);
-            if before && event.header.kind.brings_key() && event.header.kind != Kind::EPOCH_OPEN {
-                newest = Some(event);
+    /// Adds what vouches for an epoch's key, the newest version of its actor's
+    /// identity before it, and all that was said of the identity later: it may
+    /// end the key, or dispute what it signed.
+    fn identity(&mut self, view: &View, tx: &dyn ReadTx, actor: &Hash, epoch: u64) -> Result<()> {
+        let mut before = None;
+        for said in view.identity_events(tx, self.top, actor, self.end)?.iter().filter(|said| said.position >= self.log.base) {
+            match (&said.what, said.position < epoch) {
+                (Said::Brought { .. }, true) => before = Some(said.position),
+                (Said::Revoked { .. }, true) => {}
+                (_, false) => self.support(said.position - self.log.base),
             }
-            Ok(before && !(first && newest.is_some()))
-        })?;
-        newest.ok_or_else(|| Error::new(Code::Altered, format!("log {}: an actor has no identity entry", self.log.number)))
+        }
+        let before = before.ok_or_else(|| Error::new(Code::Altered, format!("log {}: an actor has no identity entry", self.log.number)))?;
+        self.support(before - self.log.base);
+        Ok(())
     }
 
     /// Adds the events of an actor after a position, as long as `more` says so.
@@ -317,17 +323,16 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Adds the event that says that another one was erased.
-    fn erasure(&mut self, tx: &dyn ReadTx, erased: &Event) -> Result<()> {
-        let mut found = None;
-        tx.outline(self.log.number, erased.index - self.log.base + 1..self.size, &mut |row| {
-            let leaf = Leaf::decode(row.leaf).map_err(|e| Error::new(Code::Altered, "a leaf is malformed").caused_by(e))?;
-            if found.is_none() && leaf.header.kind == Kind::ERASE && leaf.header.refs.contains(&erased.hash) {
-                found = Some(row.index);
+    /// Finds the event that says that another one was erased, in this log or in
+    /// one that goes on from it.
+    fn erasure(&mut self, view: &View, tx: &dyn ReadTx, erased: &Event) -> Result<()> {
+        for position in view.erasures(tx, self.top, erased.index + 1)? {
+            let event = self.read(view, tx, position)?;
+            if event.header.kind == Kind::ERASE && event.header.refs.contains(&erased.hash) {
+                self.elsewhere.push(position);
+                break;
             }
-            Ok(())
-        })?;
-        found.into_iter().for_each(|index| self.support(index));
+        }
         Ok(())
     }
 

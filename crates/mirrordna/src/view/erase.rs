@@ -206,6 +206,17 @@ impl View {
         Ok(out)
     }
 
+    /// Positions of `erase` events, from one on.
+    pub(crate) fn erasures(&self, tx: &dyn ReadTx, log: &Log, from: u64) -> Result<Vec<u64>> {
+        let mut found = Vec::new();
+        self.scan(tx, log, Key::new(space::ERASURE), from, &mut |key, _| {
+            found.push(last_number(key));
+            Ok(true)
+        })?;
+        found.retain(|position| *position >= from);
+        Ok(found)
+    }
+
     /// Positions and leaf hashes of `erase` events of which something may be left
     /// somewhere.
     pub(crate) fn pending_erasures(&self, tx: &dyn ReadTx, log: &Log) -> Result<Vec<(u64, Hash)>> {
