@@ -415,17 +415,13 @@ impl Log {
         Ok(frontier)
     }
 
-    /// The log's row as it is now, with nothing behind the last of its events.
+    /// The log's row as it is now.
     ///
     /// # Errors
     /// `log.closed` where another log went on from it since it was opened: what
     /// it still says is not what is.
     pub(crate) fn row(&self, tx: &dyn ReadTx) -> Result<LogRow> {
         let row = tx.log(self.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", self.number)))?;
-        // Nobody would read such an event, but the next one might want its place.
-        tx.scan(self.number, row.size..u64::MAX, &mut |stray| {
-            Err(Error::new(Code::Altered, format!("log {} has {} events, and one at {}", self.number, row.size, stray.index)))
-        })?;
         match (row.successor, self.successor) {
             (now, then) if now == then => Ok(row),
             (Some(now), None) => Err(Error::new(Code::LogClosed, format!("log {} was left; log {now} goes on from it", self.number))),
@@ -433,10 +429,19 @@ impl Log {
         }
     }
 
+    /// Checks that no event stands behind the last one: nobody would read it,
+    /// but the next event might want its place.
+    pub(crate) fn ends(&self, tx: &dyn ReadTx, row: &LogRow) -> Result<()> {
+        tx.scan(self.number, row.size..u64::MAX, &mut |stray| {
+            Err(Error::new(Code::Altered, format!("log {} has {} events, and one at {}", self.number, row.size, stray.index)))
+        })
+    }
+
     /// Makes `state` agree with the store, checking everything that is new;
     /// returns the log's row.
     pub(crate) fn refresh(&self, tx: &dyn ReadTx, state: &mut State) -> Result<LogRow> {
         let row = self.row(tx)?;
+        self.ends(tx, &row)?;
         // What can be read again need not all be kept.
         if state.heads.len() > HEADS {
             state.heads.clear();

@@ -317,6 +317,16 @@ fn an_event_put_behind_the_last_one_is_refused_by_readers_and_writers() {
         assert_eq!(other.memories().count().unwrap_err().code(), Code::Altered, "{gap}");
         let created = other.identities().create(IdentityType::Agent);
         assert_eq!(created.unwrap_err().code(), Code::Altered, "{gap}");
+
+        // Beneath an engine that is open: what it reads is not that event, and it writes none beside it.
+        let place = fixture();
+        let engine = place.open();
+        let other = engine.tenant("other").unwrap();
+        assert_eq!(other.memories().count().unwrap(), 5);
+        Connection::open(place.path()).unwrap().execute_batch(&insert).unwrap();
+        assert_eq!(other.memories().count().unwrap(), 5);
+        let created = other.identities().create(IdentityType::Agent);
+        assert_eq!(created.unwrap_err().code(), Code::Altered, "{gap}");
     }
 }
 

@@ -233,6 +233,8 @@ impl View {
         if row.size == known && row.frontier == self.frontier.to_bytes() {
             return Ok(true);
         }
+        // Where nothing is new, no reader pays for this.
+        log.ends(tx, &row)?;
         let signed = log.signed_frontier(&row)?;
         if known == 0 {
             if let Some(key) = log.tags.as_ref().filter(|_| log.store.is_some())
