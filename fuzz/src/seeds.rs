@@ -40,6 +40,8 @@ fn public_bodies() -> Vec<Vec<u8>> {
     let bodies = [
         PublicBody::Genesis { did_log: &log, log_key: [1; 32], database: [2; 16], tenant: [3; 32] },
         PublicBody::Entry { did_log: b"line\n" },
+        PublicBody::Recover { did_log: b"line\n", trusted: 300 },
+        PublicBody::EpochRevoke { epoch: 3, trusted: 300 },
         PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 1 << 40, certificate: [4; 64], ends: vec![3, 300] },
         PublicBody::EpochClose,
         PublicBody::Erase { reason: 1, count: 24, positions: vec![1, 300], records: &[1; 16], once: &[2; 32], subjects: &[3; 16] },

@@ -6,7 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use mirrordna_core::identity::{Created, IdentityType, create};
+use mirrordna_core::identity::{Change, Created, IdentityType, committed, create, extend};
+use mirrordna_core::keys::SecretKey;
 use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::{Entropy, Result};
 use serde_json::{Value, json};
@@ -92,6 +93,7 @@ fn is_time(text: &str) -> bool {
 /// Resolves a log; the error names the rule that is broken. Returns the SCID.
 fn resolve(log: &str) -> std::result::Result<String, &'static str> {
     let (mut before, mut committed, mut scid, mut time) = (String::new(), Vec::new(), String::new(), String::new());
+    let mut ended = false;
     for (n, line) in log.lines().enumerate() {
         let entry: Value = serde_json::from_str(line).map_err(|_| "json")?;
         let parameters = &entry["parameters"];
@@ -114,6 +116,9 @@ fn resolve(log: &str) -> std::result::Result<String, &'static str> {
         if entry_hash(&entry, &before) != hash {
             return Err("hash");
         }
+        if ended {
+            return Err("ended");
+        }
         let method = &parameters["method"];
         if method != "did:webvh:1.0" && !(n > 0 && method.is_null()) {
             return Err("method");
@@ -135,6 +140,11 @@ fn resolve(log: &str) -> std::result::Result<String, &'static str> {
         let value = proof["proofValue"].as_str().and_then(|v| unbase58(v.strip_prefix('z')?)).ok_or("proof")?;
         let value = Signature::from_slice(&value).map_err(|_| "proof")?;
         key.verify_strict(&signed(&entry, proof), &value).map_err(|_| "signature")?;
+        ended = match &parameters["deactivated"] {
+            Value::Null => false,
+            Value::Bool(true) if n > 0 => true,
+            _ => return Err("deactivated"),
+        };
         committed = strings(&parameters["nextKeyHashes"]).ok_or("keys")?.into_iter().map(str::to_owned).collect();
         before = version.to_owned();
         time = when.to_owned();
@@ -340,6 +350,61 @@ fn a_rotation_that_breaks_a_rule_is_refused_by_both() {
     let entry = log.draft();
     log.push(entry, "2", |_| ());
     assert_eq!(both(&log.text), (Ok(()), Ok(())));
+}
+
+#[test]
+fn the_life_of_an_identity_resolves_elsewhere() {
+    let created = made(IdentityType::Agent, 1);
+    let key = |n: u8| SecretKey::from_seed(&[n; 32]);
+    let next = |log: &[u8], by: &SecretKey, n: u8, committed_to: [&SecretKey; 2]| {
+        let next = committed_to.map(|k| committed(k.public()).0).to_vec();
+        extend(log, &Change::Keys { actor: key(n).public(), next }, by, 1_770_000_000_000).unwrap()
+    };
+    let rotated = next(&created.did_log, &created.next_update, 100, [&key(101), &created.recovery]);
+    let again = next(&rotated, &key(101), 102, [&key(103), &created.recovery]);
+    let recovered = next(&again, &created.recovery, 104, [&key(105), &key(106)]);
+    let revoked = extend(&recovered, &Change::Deactivate, &key(105), 1_770_000_000_000).unwrap();
+    for log in [&rotated, &again, &recovered, &revoked] {
+        let text = std::str::from_utf8(log).unwrap();
+        assert_eq!(unbase58(&resolve(text).unwrap()).unwrap()[2..], created.digest);
+        assert!(text.lines().all(|l| jcs(&serde_json::from_str(l).unwrap()) == l), "in canonical form");
+    }
+    let last: Value = serde_json::from_str(std::str::from_utf8(&revoked).unwrap().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["parameters"]["deactivated"], &last["parameters"]["nextKeyHashes"]), (&json!(true), &json!([])));
+    // The document says who it is, and with which key: the newest, and unchanged at the end.
+    assert_eq!(last["state"]["verificationMethod"][0]["publicKeyMultibase"], key(104).public().multikey());
+    // A version that goes on after the end is refused by both, whoever signs it.
+    for by in [105, 106, 104] {
+        let mut log = Log::after(&created);
+        (log.text, log.last) = (String::from_utf8(revoked.clone()).unwrap(), last.clone());
+        log.next = SigningKey::from_bytes(&[by; 32]);
+        let mut entry = log.draft();
+        entry["versionTime"] = "2026-04-01T00:00:00Z".into();
+        log.push(entry, "6", |_| ());
+        assert_eq!(both(&log.text), (Err("goes on after it was deactivated"), Err("ended")), "{by}");
+    }
+}
+
+#[test]
+fn an_end_is_said_in_one_way() {
+    let end = |deactivated: Value, next: Value| {
+        both(&second(
+            |e| {
+                e["parameters"]["deactivated"] = deactivated;
+                e["parameters"]["nextKeyHashes"] = next;
+            },
+            "2",
+            |_| (),
+        ))
+    };
+    assert_eq!(end(json!(true), json!([])), (Ok(()), Ok(())));
+    let form = "has a deactivated that is not true, or in its first version";
+    for deactivated in [json!(false), json!("true"), json!(1), json!([true])] {
+        let (ours, theirs) = end(deactivated.clone(), json!([]));
+        assert_eq!((ours, theirs), (Err(form), Err("deactivated")), "{deactivated}");
+    }
+    // The specification leaves it open whether keys are committed to; here it is not.
+    assert_eq!(end(json!(true), json!([multihash(b"x")])), (Err("commits to a version after it is deactivated"), Ok(())));
 }
 
 #[test]

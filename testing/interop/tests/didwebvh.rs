@@ -2,7 +2,10 @@
 //! did:webvh 1.0 by others.
 
 use didwebvh_rs::prelude::*;
+use mirrordna::{Clock, Engine, IdentityType, Keys, RecoveryKeys, Witness};
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The DID logs of the vectors.
 fn logs() -> Vec<String> {
@@ -46,4 +49,52 @@ fn changed_did_logs_are_refused_elsewhere_too() {
         *changed.pointer_mut(pointer).unwrap() = new.into();
         assert!(judge(&format!("{changed}\n")).is_err(), "{pointer}");
     }
+}
+
+/// A minute passes whenever it is asked, and none of it lies ahead: resolvers
+/// refuse times to come.
+#[derive(Debug)]
+struct Past(AtomicU64);
+
+impl Clock for Past {
+    fn now_ms(&self) -> u64 {
+        self.0.fetch_add(60_000, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn identities_stay_valid_elsewhere_all_their_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Engine::builder(dir.path().join("m.db").to_str().unwrap()).clock(Arc::new(Past(AtomicU64::new(1_700_000_000_000))));
+    let engine = builder.keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Off).open().unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let recovery = || RecoveryKeys::parse(&std::fs::read_to_string(engine.recovery_path().unwrap()).unwrap()).unwrap();
+    let scid = |log: &str| -> String {
+        let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+        first["parameters"]["scid"].as_str().unwrap().to_owned()
+    };
+    let check = |versions: usize| {
+        let log = agent.did_log().unwrap();
+        assert_eq!(judge(&log), Ok((versions, scid(&log))), "{log}");
+        log
+    };
+    check(1);
+    agent.rotate().unwrap();
+    check(2);
+    agent.rotate().unwrap();
+    check(3);
+    agent.recover(&recovery(), None).unwrap();
+    check(4);
+    agent.rotate().unwrap();
+    let before = check(5);
+    agent.revoke("the end").unwrap();
+    let log = check(6);
+    // Nothing may follow, and nothing in between may be left out.
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(judge(&format!("{log}{}\n", lines[5])).is_err());
+    for missing in 0..5 {
+        let rest: Vec<&str> = lines.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, l)| *l).collect();
+        assert!(judge(&format!("{}\n", rest.join("\n"))).is_err(), "line {missing}");
+    }
+    assert_eq!(judge(&before).unwrap().0, 5);
 }

@@ -19,7 +19,7 @@
 
 use super::history::{IdentityVersion, latest};
 use super::keys::{NextKeys, RecoveryKeys, update_key};
-use super::{Identity, newest, owner_of};
+use super::{Identities, Identity, newest, owner_of};
 use crate::commit::{Item, Job, Speaker};
 use crate::engine::{Inner, last_line};
 use crate::keyring::{Keyring, Role};
@@ -47,6 +47,63 @@ enum Plan<'a> {
     Recover(&'a RecoveryKeys, Option<u64>),
     /// For a reason.
     Revoke(&'a str),
+}
+
+impl Identities {
+    /// Brings an identity of another tenant of the same database into this one:
+    /// it gets a chain in this tenant's log, which refers to its last event
+    /// there. Its profile and records stay where they are; its keys are the same,
+    /// so a rotation is one for both.
+    ///
+    /// ```
+    /// # use mirrordna::{Engine, IdentityType};
+    /// # let engine = Engine::open("memory:")?;
+    /// let agent = engine.identities().create(IdentityType::Agent)?;
+    /// let acme = engine.tenant("acme")?;
+    /// let there = acme.identities().adopt(&agent)?;
+    /// there.memories().add("for acme").send()?;
+    /// assert_eq!((agent.id(), agent.memories().count()?), (there.id(), 0));
+    /// # Ok::<(), mirrordna::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `input.invalid` for one of another database; `key.missing` without its
+    /// key; `identity.revoked`; `store.*`.
+    pub fn adopt(&self, identity: &Identity) -> Result<Identity> {
+        let (inner, from, to, actor) = (&self.tenant.inner, &identity.tenant.log, &self.tenant.log, &identity.digest);
+        if !Arc::ptr_eq(inner, &identity.tenant.inner) {
+            let e = Error::new(Code::InputInvalid, format!("{} is of another database", identity.id));
+            return Err(e.with_hint("Its keys are in the keyring of that database; export and restore move a whole database."));
+        }
+        inner.writable()?;
+        for _ in 0..AHEAD {
+            // Where it was before a fork, it comes back by that.
+            if to.before.is_some() {
+                crate::fork::enter(inner, to, actor)?;
+            }
+            let events = inner.view(from, &mut |view, tx| view.identity_events(tx, from, actor, u64::MAX))?;
+            let (_, key) = inner.speaking(from, actor)?;
+            let Some((IdentityEvent { what: Said::Brought { did_log, .. }, .. }, _)) = newest(&events)? else {
+                return Err(crate::log::missing(&format!("{} was imported without keys", identity.id)));
+            };
+            let key = Arc::new(key);
+            let done = inner.committer.append_made(&[from.clone(), to.clone()], &mut |tx| {
+                unchanged(from, &*tx, actor, |_, newest| newest == did_log)?;
+                let last = from.head(&*tx, &State::default(), actor)?;
+                if tx.head(to.number, actor)?.is_some() {
+                    return Ok(Vec::new());
+                }
+                let draft = Draft::public(&PublicBody::Entry { did_log }).referring_to(last.map(|head| head.last).into_iter().collect())?;
+                let item = Item { actor: *actor, speaker: Speaker::Entry(key.clone(), last_line(did_log)), draft, once: None };
+                Ok(vec![Job { log: to.clone(), items: vec![item], checkpoint: false }])
+            });
+            match done {
+                Err(e) if e.code() == Code::KeyExpired => drop(lock(&from.forces).remove(actor)),
+                done => return done.map(|_| Identity { tenant: self.tenant.clone(), ..identity.clone() }),
+            }
+        }
+        Err(overtaken())
+    }
 }
 
 impl Identity {

@@ -5,6 +5,9 @@
 mod history;
 mod keys;
 mod life;
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests;
 
 pub use history::{DisputedRange, IdentityHistory, IdentityVersion};
 pub use keys::RecoveryKeys;
