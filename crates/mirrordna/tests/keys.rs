@@ -236,6 +236,10 @@ fn a_rotated_store_key_wraps_every_subject_and_changes_no_evidence() {
     std::fs::write(file_of(&place, "keys"), &old_keyring).unwrap();
     let e = place.builder().passphrase("sesame").open().unwrap().memories().list(0, 9).unwrap_err();
     assert!(e.code() == Code::KeyMissing && e.message().contains("store key 1") && e.hint().contains("rotate --store-key"), "{e}");
+    // Nor does it make another key of the same number.
+    let e = open().rotate_store_key().unwrap_err();
+    assert!(e.code() == Code::KeyMissing && e.message().contains("store key 1"), "{e}");
+    assert_eq!(std::fs::read(file_of(&place, "keys")).unwrap(), old_keyring);
     let report = place.builder().passphrase("sesame").verify().unwrap();
     assert!(!report.ok && report.problems.iter().all(|p| p.code.starts_with("subject.") || p.code.starts_with("secret.")), "{report:#?}");
     std::fs::write(file_of(&place, "keys"), &new_keyring).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::config::Settings;
 use crate::output::{Output, Tone};
-use mirrordna::{Code, Engine, Error, Result, StoreUrl};
+use mirrordna::{Code, Engine, Error, Protection, Result, StoreUrl};
 use serde_json::json;
 
 pub(crate) fn init(settings: &Settings, out: &mut Output) -> Result<u8> {
@@ -33,7 +33,7 @@ pub(crate) fn describe_new(engine: &Engine, out: &mut Output) -> Result<()> {
     out.line("");
     out.line("Back up the keyring: without it the database can be verified, but not read.");
     out.line("Move the recovery file to another device: whoever has it can take an identity over.");
-    if engine.has_passphrase() == Some(false) {
+    if engine.key_protection() == Some(Protection::None) {
         let notice =
             out.tone(Tone::Notice, "No passphrase protects the keyring; set MIRRORDNA_PASSPHRASE before `init` for one that does.");
         out.line(notice);

@@ -32,7 +32,13 @@ impl Inner {
         let keyring =
             self.keyring.as_deref().ok_or_else(|| crate::log::without(&self.locked, "the keyring of this database is not here"))?;
         let mut newest = keyring.newest_store_key()?;
-        let mut left = self.subjects_not_under(newest)?;
+        let (mut left, highest) = self.subjects_not_under(newest)?;
+        if highest > newest {
+            // Its next key would bear the number of one that is in use.
+            let message = format!("keys of subjects are wrapped by store key {highest}; the keyring on this machine goes to {newest}");
+            let hint = "Bring the keyring as it was after the last `mirrordna keys rotate --store-key`.";
+            return Err(missing(&message).with_hint(hint));
+        }
         let completed = newest > 0 && !left.is_empty();
         if !completed {
             // Whoever creates a subject looks for the newest key inside its own
@@ -41,7 +47,7 @@ impl Inner {
                 newest = keyring.add_store_key(&*self.entropy)?;
                 Ok(())
             })?;
-            left = self.subjects_not_under(newest)?;
+            left = self.subjects_not_under(newest)?.0;
         }
         let mut rewrapped = 0;
         while !left.is_empty() {
@@ -55,7 +61,7 @@ impl Inner {
                 rewrapped += done;
                 progress(rewrapped, total);
             }
-            left = self.subjects_not_under(newest)?;
+            left = self.subjects_not_under(newest)?.0;
         }
         // The old wrappings are not to stay in the write-ahead log.
         self.store.maintain()?;
@@ -63,27 +69,31 @@ impl Inner {
         Ok(StoreKeyRotation { store_key: newest, rewrapped, completed })
     }
 
-    /// Numbers of the subjects whose keys another store key wraps.
-    fn subjects_not_under(&self, generation: u32) -> Result<Vec<u64>> {
-        let mut left = Vec::new();
+    /// Numbers of the subjects whose keys an older store key wraps, and the
+    /// highest number of a store key that wraps any.
+    fn subjects_not_under(&self, generation: u32) -> Result<(Vec<u64>, u32)> {
+        let (mut left, mut highest) = (Vec::new(), 0);
         self.store.read(&mut |tx| {
             left.clear();
             tx.subjects(&mut |row| {
-                if generation_of(&row.key) != Some(generation) {
+                let own = generation_of(&row.key);
+                highest = highest.max(own.unwrap_or(0));
+                // What a later rotation reached is past this one.
+                if own < Some(generation) {
                     left.push(row.number);
                 }
                 Ok(())
             })
         })?;
-        Ok(left)
+        Ok((left, highest))
     }
 
     fn rewrap(&self, tx: &mut dyn WriteTx, keyring: &Keyring, numbers: &[u64], generation: u32) -> Result<u64> {
         let ids: HashMap<u32, [u8; 16]> = tx.logs()?.into_iter().map(|row| (row.number, row.id)).collect();
         let mut done = 0;
         for number in numbers {
-            // It may have been erased, or another process at the same rotation.
-            let Some(row) = tx.subject_numbered(*number)?.filter(|row| generation_of(&row.key) != Some(generation)) else { continue };
+            // It may have been erased, or another process is at a rotation too.
+            let Some(row) = tx.subject_numbered(*number)?.filter(|row| generation_of(&row.key) < Some(generation)) else { continue };
             let SubjectRow { log, tag, key, .. } = row;
             let altered = || Error::new(Code::Altered, format!("the key of subject {number} does not unwrap for its tag"));
             let (id, tag) = ids.get(&log).zip(Hash::try_from(tag.as_slice()).ok()).ok_or_else(altered)?;
