@@ -9,6 +9,7 @@ mod growth;
 mod import;
 mod peers;
 mod processes;
+mod proof;
 mod redb;
 mod tools;
 
@@ -21,6 +22,7 @@ const HELP: &str = "figures SUBJECT
   processes  8 processes as one actor against one
   growth     1e4 to 1e6 events: appends, reads, memory, bytes on disk, verification
   verify     verification and verified reads at 300,000 events; `verify EVENTS` for another number
+  proof      proofs of events and a whole bundle, made and judged, at 1e6 events; `proof EVENTS`
   import     a chat of 100,000 turns
   langgraph  against LangGraph's SqliteSaver; MIRRORDNA_PEERS_PYTHON names a Python that has it
   upstream   against the upstream SDK; also MIRRORDNA_UPSTREAM, a checkout
@@ -44,6 +46,7 @@ fn main() -> Fallible<()> {
         ("growth", _) => growth::run(),
         ("verify", rest) => growth::verification(rest),
         ("import", _) => import::run(),
+        ("proof", rest) => proof::run(rest),
         ("langgraph", _) => peers::langgraph(),
         ("upstream", _) => peers::upstream(),
         ("redb", _) => redb::run(),
@@ -55,6 +58,8 @@ fn main() -> Fallible<()> {
         ("child-points", [folder]) => growth::child_points(folder),
         ("child-verify", [folder]) => growth::child_verify(folder),
         ("child-headers", [folder]) => growth::child_headers(folder),
+        ("child-prove", [folder]) => proof::child_prove(folder),
+        ("child-judge", [folder]) => proof::child_judge(folder),
         ("child-identities", [folder]) => deep::child_identities(folder),
         ("child-events", [folder]) => deep::child_events(folder),
         _ => {
