@@ -763,11 +763,12 @@ def leaf_hash(data):
     return hashlib.sha256(b"\0" + data).digest()
 
 
-# Templates of public bodies: sizes stand for byte strings, None for one of any length.
+# Templates of public bodies: sizes stand for byte strings, None for one of any length, tags for one of 16 bytes a tag.
 TEMPLATES = {
     1: (None, 32, 16, 32), ANCHOR: ("uint", None, None), 4: (32, "uint", "uint"),
     5: (32, "uint", "uint", "uint", "uint"), ADOPT: (16, "uint", 32, "uint"),
-    EPOCH_OPEN: (32, "uint", "uint", 64, "list"), EPOCH_CLOSE: (), ENTRY: (None,), ERASE: ("uint", "uint"),
+    EPOCH_OPEN: (32, "uint", "uint", 64, "list"), EPOCH_CLOSE: (), ENTRY: (None,),
+    ERASE: ("uint", "uint", "list", "tags", "tags"), ERASE_DONE: ("uint", "list"),
     RECOVER: (None, "uint"), REVOKE: ("uint", "uint"),
 }
 
@@ -791,6 +792,10 @@ def read_public(kind, data):
             fields.append(cbor.uint())
         elif form == "list":
             fields.append([cbor.uint() for _ in range(cbor.array())])
+        elif form == "tags":
+            fields.append(cbor.bytes())
+            if len(fields[-1]) % 16:
+                raise Refused("a tag of another length")
         else:
             fields.append(cbor.bytes(form))
     cbor.done()
@@ -1439,10 +1444,12 @@ class Section:
             elif self.key is None:
                 self.key, self.system = fields[1], leaf.actor
                 self.database, self.tenant = fields[2], fields[3]
-        elif leaf.kind == ERASE:
-            if fields[1] != len(leaf.refs):
-                self.problem("erase.count", "The erase states another number of events than it names.", index)
-            self.erasures.update(leaf.refs)
+        elif leaf.kind in (ERASE, ERASE_DONE):
+            count, positions = fields[-2:] if leaf.kind == ERASE_DONE else fields[1:3]
+            if not count == len(positions) == len(leaf.refs):
+                self.problem("erase.count", "The event states another number of events than it names.", index)
+            if leaf.kind == ERASE:
+                self.erasures.update(leaf.refs)
         elif leaf.kind == ADOPT:
             if index != 1 or leaf.aseq != 1 or leaf.actor != self.system or fields[0] == self.log \
                     or fields[3] not in (1, 2):
@@ -1718,7 +1725,8 @@ class Part(Section):
         if actor is None:
             actor = self.actors[leaf.actor] = Actor()
         self.place(actor, index, leaf, value, asked)
-        actor.trail.add(leaf.aseq, index, leaf.signer)
+        if asked:
+            actor.trail.add(leaf.aseq, index, leaf.signer)
         if leaf.kind in WITH_KEY:
             actor.bringers.add(leaf.aseq)
         finding = self.bring(actor, leaf, fields)
