@@ -273,6 +273,9 @@ fn what_is_older_than_its_policy_goes_and_holds_win() {
     let (old, held, changed) = (add("old", Tier::ShortTerm), add("held", Tier::ShortTerm), add("changed", Tier::ShortTerm));
     let long = add("long", Tier::LongTerm);
     let event = agent.timeline().append("old.event", &json!({})).unwrap();
+    let call = agent.tools().requested(mirrordna::NewCall::new("e", "r").id("old")).unwrap();
+    call.completed(mirrordna::Outcome::success("x")).unwrap();
+    agent.evidence().call("old").build().unwrap();
     later(20);
     let patch = MemoryPatch { tags: Some(vec!["kept".into()]), ..MemoryPatch::default() };
     engine.memories().update(&changed, patch).unwrap();
@@ -299,9 +302,16 @@ fn what_is_older_than_its_policy_goes_and_holds_win() {
     retention.set("event", None, Duration::from_secs(30 * 86_400)).unwrap();
     assert_eq!(retention.apply(false).unwrap().policies[1].erased.kinds, [("event".to_owned(), 1)].into());
     assert_eq!(engine.timeline().get(event.index).unwrap().body, "erased");
+    // Calls are events with policies of their own.
+    assert!(engine.tools().get("old").is_ok());
+    retention.set("tool.call", None, Duration::from_secs(30 * 86_400)).unwrap();
+    assert_eq!(retention.apply(false).unwrap().policies[2].erased.schemas, [("tool.call".to_owned(), 2)].into());
+    assert_eq!(engine.tools().get("old").unwrap_err().code(), Code::Erased);
+    retention.set("evidence", None, Duration::from_secs(30 * 86_400)).unwrap();
+    assert_eq!(retention.apply(false).unwrap().policies[3].erased.schemas, [("evidence".to_owned(), 1)].into());
     retention.remove(&policy.id).unwrap();
     assert_eq!(retention.remove(&policy.id).unwrap_err().code(), Code::NotFound);
-    assert_eq!(retention.list().unwrap().len(), 1);
+    assert_eq!(retention.list().unwrap().len(), 3);
     for (schema, tier) in [("part", None), ("hold", None), ("nothing", None), ("session", Some(Tier::LongTerm))] {
         assert_eq!(retention.set(schema, tier, Duration::from_secs(1)).unwrap_err().code(), Code::InputInvalid, "{schema}");
     }

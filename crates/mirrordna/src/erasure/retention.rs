@@ -12,6 +12,7 @@ use mirrordna_core::record::Record;
 use mirrordna_core::{Code, Error, Kind, Result, time};
 use mirrordna_storage::{Outlined, ReadTx};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Prefix of the ids of policies.
 const PREFIX: &str = "ret";
@@ -201,8 +202,16 @@ impl Retention {
     fn older(&self, view: &View, tx: &dyn ReadTx, policy: &Policy, before: u64) -> Result<Vec<u64>> {
         let log = &self.tenant.log;
         let Some(number) = schema::number(&policy.schema) else { return Ok(Vec::new()) };
-        if number == schema::EVENT {
-            return self.older_events(tx, before);
+        let calls = [schema::TOOL_CALL, schema::EVIDENCE];
+        if number == schema::EVENT || calls.contains(&number) {
+            // Calls are events too, and have policies of their own.
+            let mut about_calls = BTreeSet::new();
+            for schema in calls.into_iter().filter(|n| number == schema::EVENT || *n == number) {
+                about_calls.append(&mut view.about_calls(tx, log, schema)?);
+            }
+            let mut events = self.older_events(tx, before)?;
+            events.retain(|at| about_calls.contains(at) == (number != schema::EVENT));
+            return Ok(events);
         }
         let mut out = Vec::new();
         view.each_record(tx, log, number, &mut |record| {

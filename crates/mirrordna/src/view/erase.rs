@@ -152,6 +152,11 @@ impl View {
         Ok(Plan { targets, subjects: emptied.into_values().collect(), already: found.already.len() as u64 })
     }
 
+    /// Positions of the events about calls of tools that have a schema.
+    pub(crate) fn about_calls(&self, tx: &dyn ReadTx, log: &Log, schema: u64) -> Result<BTreeSet<u64>> {
+        Ok(self.numbers(tx, log, Key::new(space::SCHEMA).schema(schema as u16))?.into_iter().collect())
+    }
+
     fn numbers(&self, tx: &dyn ReadTx, log: &Log, prefix: Key) -> Result<Vec<u64>> {
         let mut out = Vec::new();
         self.scan(tx, log, prefix, 0, &mut |key, _| {

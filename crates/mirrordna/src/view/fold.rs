@@ -174,15 +174,17 @@ impl View {
         Ok(short(&digest))
     }
 
-    /// Notes a call of a tool where records are noted, and under its request.
-    fn called(&mut self, log: &Log, event: &Event, request: &str) -> Result<u16> {
-        let (leaf, schema) = (event.index, schema::TOOL_CALL as u16);
+    /// Notes an event of a call, or about calls, by its schema; one that begins a
+    /// call also where records are noted, and under its request.
+    fn called(&mut self, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
+        let (leaf, schema) = (event.index, body.schema as u16);
         self.index.put(Key::new(space::SCHEMA).schema(schema).number(leaf), []);
+        let Some(request) = tool::request_id(body) else { return Ok(None) };
         self.index.put(Key::new(space::RECORD_OF_ACTOR).bytes(&short(&event.header.actor)).schema(schema).number(leaf), []);
         if log.tags.is_some() {
             self.index.put(Key::new(space::REQUEST).bytes(&log.once_tag(&["tool.request", request])?).number(leaf), []);
         }
-        Ok(schema)
+        Ok(Some(schema))
     }
 
     /// Returns the schema of the record that the event created, if it did.
@@ -201,8 +203,8 @@ impl View {
             self.index.put(Key::new(space::PART).number(part.index).number(leaf), []);
         }
         let kind = event.header.kind;
-        if let Some(request) = tool::request_id(body).filter(|_| kind == Kind::EVENT) {
-            return self.called(log, event, request).map(Some);
+        if kind == Kind::EVENT && matches!(body.schema, schema::TOOL_CALL | schema::EVIDENCE) {
+            return self.called(log, event, body);
         }
         if !matches!(kind, Kind::RECORD_PUT | Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) {
             return Ok(None);

@@ -52,7 +52,7 @@ pub(super) mod space {
     /// `tag 16` -> record 8, by the keyed tag of its id; of one that was erased
     /// the leaf that says so, which is no record.
     pub(crate) const ID: u8 = b'I';
-    /// `schema 2, record 8`.
+    /// `schema 2, record 8`; of calls of tools and evidence: `schema 2, leaf 8`.
     pub(crate) const SCHEMA: u8 = b'K';
     /// `source 32` -> whether the import ended.
     pub(crate) const IMPORT: u8 = b'M';
