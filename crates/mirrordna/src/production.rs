@@ -35,14 +35,14 @@ pub(crate) fn before(witness: &Witness, unlock: &Unlock, read_only: bool) -> Res
 }
 
 /// What can be said when the keyring is open. `database` is where the file is.
-pub(crate) fn opened(keyring: Option<&Keyring>, database: Option<&str>) -> Result<()> {
+pub(crate) fn opened(keyring: Option<&Keyring>, database: Option<&str>, witness: Option<&Path>) -> Result<()> {
     if let Some(path) = keyring.filter(|k| *k.protection() == Protection::None).and_then(Keyring::path) {
         return Err(refuse(
             &format!("the key of {} stands in it in clear", path.display()),
             "Run `mirrordna keys passphrase`, or `mirrordna keys rotate --to file` with MIRRORDNA_KEK_FILE, outside the profile.",
         ));
     }
-    match lax_files(keyring, database).first() {
+    match lax_files(keyring, database, witness).first() {
         None => Ok(()),
         Some((path, mode)) => {
             let wanted =
@@ -53,11 +53,17 @@ pub(crate) fn opened(keyring: Option<&Keyring>, database: Option<&str>) -> Resul
 }
 
 /// Files with a mode that is too lax, with that mode.
-pub(crate) fn lax_files(keyring: Option<&Keyring>, database: Option<&str>) -> Vec<(PathBuf, u32)> {
+pub(crate) fn lax_files(keyring: Option<&Keyring>, database: Option<&str>, witness: Option<&Path>) -> Vec<(PathBuf, u32)> {
     let keys = keyring.and_then(Keyring::path).map(Path::to_owned);
     let recovery = keyring.and_then(Keyring::recovery_path);
     let folder = keys.as_ref().and_then(|k| k.parent()).map(Path::to_owned);
-    let own = [(keys, OTHERS), (recovery, OTHERS), (folder, OTHERS_WRITE), (database.map(PathBuf::from), OTHERS_WRITE)];
+    let own = [
+        (keys, OTHERS),
+        (recovery, OTHERS),
+        (folder, OTHERS_WRITE),
+        (database.map(PathBuf::from), OTHERS_WRITE),
+        (witness.map(Path::to_owned), OTHERS_WRITE),
+    ];
     let mode = |path: &Path| std::fs::metadata(path).map(|m| m.permissions().mode()).ok();
     own.into_iter()
         .filter_map(|(path, denied)| {

@@ -374,3 +374,16 @@ fn production_refuses_what_is_not_protected_and_says_what_to_set() {
     // Who only reads needs no keys.
     production(place.builder()).read_only().open().unwrap();
 }
+
+#[test]
+fn a_keyring_that_is_taken_away_from_an_open_database_is_not_missed() {
+    let place = Place::new();
+    let engine = place.open();
+    say(&engine, "one");
+    std::fs::rename(place.dir.path().join("keys"), place.dir.path().join("in a safe")).unwrap();
+    // For a subject of its own, whose key is made now.
+    say(&engine, "two");
+    assert_eq!(texts(&engine), ["one", "two"]);
+    assert_eq!(engine.identities().create(IdentityType::Agent).unwrap_err().code(), Code::StoreIo, "its keys would be nowhere");
+    engine.close().unwrap();
+}

@@ -225,12 +225,12 @@ impl Engine {
 
     /// Files of this database that others than their owner may read or write
     /// though they should not: each with its mode. Keys are for their owner
-    /// alone; the database and what the head witness remembers may be read by
+    /// alone; the database and the folder of the head witness may be read by
     /// others, not written.
     #[must_use]
     pub fn lax_files(&self) -> Vec<(PathBuf, u32)> {
         let database = (self.key_protection() != Some(Protection::Memory)).then(|| self.location());
-        crate::production::lax_files(self.inner.keyring.as_deref(), database.as_deref())
+        crate::production::lax_files(self.inner.keyring.as_deref(), database.as_deref(), self.witness_folder().as_deref())
     }
 
     /// Where the database is.

@@ -165,7 +165,11 @@ impl Inner {
             (None, None) => return Err(Error::new(Code::Bug, "a write returned nothing")),
         };
         if production {
-            crate::production::opened(keyring.as_deref(), place.is_some().then(|| store.location()).as_deref())?;
+            crate::production::opened(
+                keyring.as_deref(),
+                place.is_some().then(|| store.location()).as_deref(),
+                witness.folder().as_deref(),
+            )?;
         }
         let left_behind = store.left_behind().into_iter().collect();
         let committer = Committer::new(store.clone(), clock.clone(), entropy.clone(), seals == SealPolicy::EveryEvent);

@@ -22,7 +22,12 @@ const WRAPPED: usize = 40;
 pub(super) struct StoreKeys {
     known: Mutex<HashMap<u32, Secret>>,
     newest: AtomicU32,
+    /// What the keyring file was when the newest was looked for.
+    looked: Mutex<Option<FileState>>,
 }
+
+/// Device, inode and length of a file that only grows or is replaced.
+type FileState = (u64, u64, u64);
 
 /// The owner of a generation's slot.
 fn owner_of(database: &[u8; 16], generation: u32) -> Hash {
@@ -62,18 +67,36 @@ impl Keyring {
     }
 
     /// The newest generation. What other processes added to the keyring is
-    /// looked at, at the price of asking for the length of a file.
+    /// looked at, at the price of asking for the length of a file where there is
+    /// nothing new.
     ///
     /// # Errors
     /// `store.io`.
     pub(crate) fn newest_store_key(&self) -> Result<u32> {
+        // Before the search: what is added meanwhile is looked for next time.
+        let state = self.file_state();
+        let as_it_was = state.is_some() && *lock(&self.store_keys.looked) == state;
+        // Who took the keyring away while the database is open gave nobody
+        // another key either.
+        let taken_away = state.is_none() && matches!(self.place, Place::File(_));
         let mut newest = self.store_keys.newest.load(Ordering::Acquire);
+        if as_it_was || taken_away {
+            return Ok(newest);
+        }
         while let Some(next) = newest.checked_add(1)
             && self.has_slot(Role::Store, &owner_of(&self.database, next))?
         {
             newest = next;
         }
-        Ok(self.store_keys.newest.fetch_max(newest, Ordering::AcqRel).max(newest))
+        let newest = self.store_keys.newest.fetch_max(newest, Ordering::AcqRel).max(newest);
+        *lock(&self.store_keys.looked) = state;
+        Ok(newest)
+    }
+
+    fn file_state(&self) -> Option<FileState> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(self.path.as_ref()?).ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.len()))
     }
 
     /// Whether there is a slot, as far as is known without reading all of them.
