@@ -5,6 +5,8 @@ mod args;
 mod commands;
 mod config;
 mod logs;
+#[cfg(feature = "os-keyring")]
+mod os_keyring;
 mod output;
 mod quickstart;
 mod usage;
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Result<u8> {
+    #[cfg(feature = "os-keyring")]
+    os_keyring::connect(&command)?;
     match command {
         Command::Init => commands::init(settings, out),
         Command::Quickstart { folder } => quickstart::run(settings, folder, out),

@@ -9,10 +9,14 @@
 //! asked for, and the key is not kept here.
 
 mod group;
+#[cfg(feature = "os-keyring")]
+pub(crate) mod os;
 pub(crate) mod provider;
 mod reseal;
 mod slots;
 mod store_keys;
+#[cfg(feature = "vault")]
+pub(crate) mod vault;
 
 use crate::log::lock;
 use chacha20poly1305::XChaCha20Poly1305;

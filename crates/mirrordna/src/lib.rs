@@ -48,7 +48,9 @@
 //! `sqlite` and `bundled` (by default: SQLite, compiled from source), `redb` (a
 //! store without a C compiler, `redb:PATH`), `memory` (`memory:`, for tests),
 //! `compat` (by default: upstream's vaults and entities, `Records`), `aio` (the
-//! async twin), `schemars` (JSON Schemas of what is printed).
+//! async twin), `schemars` (JSON Schemas of what is printed), `vault` and
+//! `vault-tls` (the transit engine of a vault as a key provider), `os-keyring` (the
+//! system's keyring as one).
 
 /// The README's code is compiled.
 #[cfg(doctest)]
@@ -101,7 +103,11 @@ pub use fork::Fork;
 pub use identities::{
     DisputedRange, Identities, Identity, IdentityHistory, IdentityManager, IdentityVersion, NewIdentity, Profile, RecoveryKeys,
 };
+#[cfg(feature = "os-keyring")]
+pub use keyring::os::OsKeyring;
 pub use keyring::provider::{FileKey, HostKey, KeyProvider, MemoryKey, provider_from_env, provider_named};
+#[cfg(feature = "vault")]
+pub use keyring::vault::VaultTransit;
 pub use keyring::{Keys, NewProtection, Protection, passphrase_from_env};
 pub use listing::{Listing, Page};
 pub use memories::{Add, Hit, Memories, Search, Step, Written};

@@ -159,9 +159,21 @@ pub fn provider_from_env() -> Result<Option<Arc<dyn KeyProvider>>> {
 pub fn provider_named(name: &str) -> Result<Arc<dyn KeyProvider>> {
     match name {
         FileKey::NAME => Ok(Arc::new(FileKey::new(required("MIRRORDNA_KEK_FILE", name)?))),
+        #[cfg(feature = "os-keyring")]
+        "os-keyring" => Ok(Arc::new(super::os::OsKeyring)),
+        #[cfg(feature = "vault")]
+        "vault-transit" => {
+            let vault = super::vault::VaultTransit::new(&required("VAULT_ADDR", name)?, &required("MIRRORDNA_VAULT_KEY", name)?)?;
+            let vault = vault.mount(&env("MIRRORDNA_VAULT_MOUNT").unwrap_or_else(|| "transit".to_owned()))?;
+            Ok(Arc::new(match std::env::var_os("VAULT_TOKEN_FILE").filter(|v| !v.is_empty()) {
+                Some(file) => vault.token_file(file),
+                None => vault.token(required("VAULT_TOKEN", name)?),
+            }))
+        }
         other => {
-            let known = FileKey::NAME;
-            Err(Error::new(Code::ConfigInvalid, format!("MIRRORDNA_KEY_PROVIDER = '{other}': this build has {known}")))
+            let known = [(FileKey::NAME, true), ("os-keyring", cfg!(feature = "os-keyring")), ("vault-transit", cfg!(feature = "vault"))];
+            let known: Vec<&str> = known.into_iter().filter(|(_, built)| *built).map(|(name, _)| name).collect();
+            Err(Error::new(Code::ConfigInvalid, format!("key provider '{other}' is none of {}, which this build has", known.join(", "))))
         }
     }
 }
@@ -172,14 +184,22 @@ fn required(variable: &str, provider: &str) -> Result<String> {
         .ok_or_else(|| Error::new(Code::ConfigInvalid, format!("the key provider '{provider}' needs {variable}, which is not set")))
 }
 
+/// A secret on the first line of a file.
+#[cfg(feature = "vault")]
+pub(super) fn secret_of_file(path: &Path) -> Result<Zeroizing<String>> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(|e| fails(format!("cannot read {}", path.display())).caused_by(e))?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
 /// Wraps under a key of 32 bytes: nonce, then ciphertext and tag.
-fn wrap_under(key: &[u8; 32], database: &[u8; 16], kek: &[u8; 32]) -> Result<Vec<u8>> {
+pub(super) fn wrap_under(key: &[u8; 32], database: &[u8; 16], kek: &[u8; 32]) -> Result<Vec<u8>> {
     let (nonce, sealed) = seal_bytes(key, &context(database), kek, &SystemEntropy)?;
     Ok([&nonce[..], &sealed].concat())
 }
 
 /// What [`wrap_under`] wrapped; `None` where that was not under this key.
-fn unwrap_under(key: &[u8; 32], database: &[u8; 16], wrapped: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+pub(super) fn unwrap_under(key: &[u8; 32], database: &[u8; 16], wrapped: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     let (nonce, sealed) = wrapped.split_first_chunk::<24>()?;
     open_bytes(key, &context(database), nonce, sealed.try_into().ok()?)
 }
