@@ -768,7 +768,7 @@ TEMPLATES = {
     1: (None, 32, 16, 32), ANCHOR: ("uint", None, None), 4: (32, "uint", "uint"),
     5: (32, "uint", "uint", "uint", "uint"), ADOPT: (16, "uint", 32, "uint"),
     EPOCH_OPEN: (32, "uint", "uint", 64, "list"), EPOCH_CLOSE: (), ENTRY: (None,),
-    ERASE: ("uint", "uint", "list", "tags", "tags"), ERASE_DONE: ("uint", "list"),
+    ERASE: ("uint", "uint", "list", "tags", "tags", "tags"), ERASE_DONE: ("uint", "list"),
     RECOVER: (None, "uint"), REVOKE: ("uint", "uint"),
 }
 
