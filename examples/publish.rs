@@ -1,9 +1,10 @@
 //! A log as static files (C2SP tlog-tiles): put the folder behind any file
 //! server, and strangers can watch the log, hold it to its checkpoints and make
 //! proofs from it. No content is in it. The folder may be given; Go's and
-//! Tessera's verifiers read it in `testing/foreign/go`.
+//! Tessera's verifiers read it, and what a witness says, in `testing/foreign/go`.
 #![allow(clippy::print_stdout)]
 
+use mirrordna::peer::PeerWitness;
 use mirrordna::{Engine, IdentityType, Keys, tiles};
 use std::path::PathBuf;
 
@@ -35,5 +36,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("verifier key {key}");
     let report = tiles::verify(&folder, &tiles::Policy::parse(&format!("log {key}"))?)?;
     println!("{} events recomputed: {}", report.size, report.verdict);
+
+    // A witness, elsewhere: it cosigns what extends what it has seen, and so
+    // vouches that all see one log. One file then proves one event to anybody
+    // who trusts the two keys.
+    let witness = PeerWitness::init(home.join("witness"), "witness.example/publish")?;
+    witness.trust(&key)?;
+    let (log, policy) = (engine.main(), witness.policy_for_others()?);
+    let cosigned = log.cosign(&log.checkpoint()?, &policy, &mut |request| witness.add_checkpoint(request.as_bytes()))?;
+    for leaf in [0, 1, 255, 256, 700] {
+        std::fs::write(home.join(format!("{leaf}.tlog-proof")), log.tlog_proof(&cosigned, leaf)?)?;
+    }
+    println!("witness key {}", witness.verifier_key());
+    std::fs::write(home.join("checkpoint.cosigned"), cosigned)?;
     Ok(())
 }
