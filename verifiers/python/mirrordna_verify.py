@@ -1433,7 +1433,7 @@ class Section:
             self.disputes += 1
             self.disputed.append({
                 "actor": leaf.actor.hex(), "epoch": epoch, "first": first[0], "last": last[0],
-                "first_leaf": first[1], "last_leaf": last[1], "events": count, "by": index})
+                "first_leaf": first[1], "last_leaf": last[1], "count": count, "by": index})
 
     # -- what an event states about its log: steps 8 and 9 of 9.1, and 17.4
 

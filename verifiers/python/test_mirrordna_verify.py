@@ -866,7 +866,7 @@ class Leaves(Case):
         return eve, log
 
     def disputed(self, frames):
-        return [(d["epoch"], d["first"], d["last"], d["first_leaf"], d["last_leaf"], d["events"], d["by"])
+        return [(d["epoch"], d["first"], d["last"], d["first_leaf"], d["last_leaf"], d["count"], d["by"])
                 for d in self.accept(frames)["logs"][0]["disputed"]]
 
     def test_a_recovery_disputes_what_it_does_not_trust(self):
