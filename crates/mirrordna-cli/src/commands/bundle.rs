@@ -107,6 +107,10 @@ fn show(report: &BundleReport, events: &[TimelineEvent], out: &mut Output) {
             let actor = missing.actor.get(..8).unwrap_or_default();
             out.line(format!("         left out: events {} to {} of actor {actor}…", missing.from, missing.to));
         }
+        for d in &log.disputed {
+            let (events, actor) = (count(d.count, "event", "events"), d.actor.get(..8).unwrap_or_default());
+            out.line(format!("         disputed: {events} of actor {actor}…, numbers {} to {}; by leaf {}", d.first, d.last, d.by));
+        }
         for (bound, word) in [(log.times.not_before.last(), "from leaf"), (log.times.not_after.first(), "below leaf")] {
             if let Some(bound) = bound {
                 let than = if word == "from leaf" { "not older than" } else { "not younger than" };

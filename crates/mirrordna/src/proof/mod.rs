@@ -33,7 +33,7 @@ pub use mirrordna_core::verify::bundle::{Bounds, Event, Freshness, Judgement, Lo
 pub use mirrordna_core::verify::policy::Policy;
 pub use part::Prove;
 pub use read::Reader;
-pub use report::{BundleReport, MissingLinkReport, SectionBodies, SectionReport, TimeBound, TimesReport};
+pub use report::{BundleReport, DisputedReport, MissingLinkReport, SectionBodies, SectionReport, TimeBound, TimesReport};
 pub use whole::Bodies;
 
 use crate::engine::Engine;

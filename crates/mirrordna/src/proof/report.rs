@@ -4,6 +4,7 @@ use super::{Freshness, Judgement, LogJudgement};
 use crate::keyring::hex;
 use crate::verify::Finding;
 use mirrordna_core::time;
+use mirrordna_core::verify::Disputed;
 use serde::Serialize;
 
 /// What was found of a bundle, for JSON: the same keys in every language and
@@ -62,6 +63,8 @@ pub struct SectionReport {
     pub quorum: Option<bool>,
     /// Id of the log that this one goes on from, hex.
     pub adopted: Option<String>,
+    /// Events that their actors say may be somebody else's.
+    pub disputed: Vec<DisputedReport>,
     /// What is proven of time.
     pub times: TimesReport,
 }
@@ -92,6 +95,36 @@ pub struct MissingLinkReport {
     pub from: u64,
     /// And of the last one.
     pub to: u64,
+}
+
+/// Events that their actor says may be somebody else's: a recovery of its
+/// identity, or the end of an epoch, names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+pub struct DisputedReport {
+    /// SCID digest of the actor, hex.
+    pub actor: String,
+    /// Only those of this epoch, by its number in the chain.
+    pub epoch: Option<u64>,
+    /// Number in the chain of the first one.
+    pub first: u64,
+    /// And of the last one.
+    pub last: u64,
+    /// Leaf index of the first one.
+    pub first_leaf: u64,
+    /// And of the last one.
+    pub last_leaf: u64,
+    /// How many there are; in a part, of those that were asked for.
+    pub count: u64,
+    /// Leaf index of the event that disputes them.
+    pub by: u64,
+}
+
+impl From<&Disputed> for DisputedReport {
+    fn from(d: &Disputed) -> Self {
+        let (first, last, first_leaf, last_leaf) = (d.first, d.last, d.first_leaf, d.last_leaf);
+        Self { actor: hex(&d.actor), epoch: d.epoch, first, last, first_leaf, last_leaf, count: d.count, by: d.by }
+    }
 }
 
 /// What witnesses prove of the time of events.
@@ -168,6 +201,7 @@ impl From<&LogJudgement> for SectionReport {
             },
             quorum: judged.quorum,
             adopted: report.adopted.map(|adopted| hex(&adopted.log)),
+            disputed: report.disputed.iter().map(|d| DisputedReport::from(d)).collect(),
             times: TimesReport { not_before: bounds(&judged.times.not_before), not_after: bounds(&judged.times.not_after) },
         }
     }

@@ -1,6 +1,8 @@
 //! What a verification says.
 
-use mirrordna_core::verify::{Problem, Verdict};
+use crate::keyring::hex;
+use mirrordna_core::identity::{IdentityType, display_id};
+use mirrordna_core::verify::{Disputed, Problem, Verdict};
 use serde::Serialize;
 
 /// One finding.
@@ -64,6 +66,22 @@ pub struct DisputedEvents {
     pub count: u64,
     /// Leaf index of the event that disputes them.
     pub by: u64,
+}
+
+impl DisputedEvents {
+    pub(crate) fn of(log: &[u8; 16], d: &Disputed) -> Self {
+        Self {
+            log: hex(log),
+            actor: IdentityType::from_label(&d.label).map_or_else(|| hex(&d.actor), |kind| display_id(kind, &d.actor)),
+            epoch: d.epoch,
+            first: d.first,
+            last: d.last,
+            first_leaf: d.first_leaf,
+            last_leaf: d.last_leaf,
+            count: d.count,
+            by: d.by,
+        }
+    }
 }
 
 /// What was found of one log.

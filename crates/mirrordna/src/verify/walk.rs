@@ -5,7 +5,6 @@ use super::{DisputedEvents, REPORT_EVERY, Scope, Totals, Walked, problem};
 use crate::keyring::{Keyring, Role, hex, owner};
 use crate::witness::{Freshness, Remembered};
 use mirrordna_core::cipher::{self, Secret, Wrapped};
-use mirrordna_core::identity::{IdentityType, display_id};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
@@ -406,18 +405,7 @@ impl<'a> LogWalk<'a> {
         totals.unsigned += report.unsigned;
         totals.checkpointed += report.checkpoint.unwrap_or(0);
         totals.unlisted += report.unlisted;
-        let disputed = report.disputed.into_iter().map(|d| DisputedEvents {
-            log: hex(&self.row.id),
-            actor: IdentityType::from_label(&d.label).map(|kind| display_id(kind, &d.actor)).unwrap_or_default(),
-            epoch: d.epoch,
-            first: d.first,
-            last: d.last,
-            first_leaf: d.first_leaf,
-            last_leaf: d.last_leaf,
-            count: d.count,
-            by: d.by,
-        });
-        totals.disputed.extend(disputed);
+        totals.disputed.extend(report.disputed.iter().map(|d| DisputedEvents::of(&self.row.id, d)));
         totals.logs.push(Walked {
             number,
             id: self.row.id,
