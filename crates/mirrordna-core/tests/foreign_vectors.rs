@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+use mirrordna_core::jcs;
 use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::verify::json::Json;
@@ -45,6 +46,7 @@ fn the_official_pairs_of_canonical_json_are_told_apart() {
         assert_eq!(hex(output.as_bytes()), outhex, "{name}");
         let value: Value = serde_json::from_str(&input).unwrap();
         assert_eq!(serde_jcs::to_string(&value).unwrap(), output, "{name}: the second implementation");
+        assert_eq!(jcs::canonical(&input).unwrap(), output, "{name}: our own");
         assert!(Json::parse(&input).is_ok() && Json::parse(&output).is_ok(), "{name}");
         assert_eq!(Json::parse_canonical(&output).err().map(|e| e.why), refused, "{name}");
         assert!(Json::parse_canonical(&input).is_err(), "{name}");
@@ -82,6 +84,8 @@ fn a_million_numbers_are_read_and_the_integers_among_them_known() {
     let (mut text, mut canonical, mut compared) = (String::new(), 0, 0);
     for (value, line) in doubles(&fixed).zip(1u64..).take_while(|(_, line)| *line <= 1_000_000) {
         let number = serde_jcs::to_string(&value).unwrap();
+        // From 17 digits, as others print it: our own finds the shortest.
+        assert_eq!(jcs::canonical(&format!("{value:.16e}")).unwrap(), number);
         writeln!(text, "{:x},{number}", value.to_bits()).unwrap();
         assert!(Json::parse(&number).is_ok(), "{number}");
         let narrow = value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0;
