@@ -8,7 +8,7 @@ mod common;
 
 use common::{Place, corpus};
 use jsonschema::Validator;
-use mirrordna::{IdentityType, NewIdentity, NewSession};
+use mirrordna::{IdentityType, NewCall, NewIdentity, NewSession, Outcome};
 use mirrordna_upstream::entities::{
     AgentDna, AgentLink, Citation, Event, GlyphtrailEntry, Reflection, Snapshot, Typed, VaultConfig, VaultEntry, json_schema, validate,
 };
@@ -52,6 +52,10 @@ fn all() -> BTreeMap<String, Value> {
     printed::<mirrordna::Session>("session", &mut all);
     printed::<mirrordna::Memory>("memory", &mut all);
     printed::<mirrordna::TimelineEvent>("event", &mut all);
+    printed::<mirrordna::ToolCall>("tool_call", &mut all);
+    printed::<mirrordna::ToolCitation>("tool_citation", &mut all);
+    printed::<mirrordna::EvidenceChain>("evidence_chain", &mut all);
+    printed::<mirrordna::StatedEvidence>("stated_evidence", &mut all);
     all
 }
 
@@ -201,6 +205,11 @@ fn what_the_engine_prints_fits() {
     let session = engine.sessions().start_with(&agent, new).unwrap();
     let memory = session.memories().add("Prefers trains").tag("travel").speaker("Sam").send().unwrap();
     let plain = agent.memories().add_json("{\"a\":1}").send().unwrap();
+    let call = session.tools().requested(NewCall::new("weather/today", "req-1").redacted("{}")).unwrap();
+    session.tools().requested(NewCall::new("weather/today", "req-1")).unwrap();
+    call.completed(Outcome::success("clear").summary("{}")).unwrap();
+    let mut proof = Vec::new();
+    let (chain, _) = session.evidence().finding("f-1").calls([call.id(), "nobody's"]).write(&mut proof).unwrap();
     session.timeline().append("booking.requested", &serde_json::json!({"to": "Lyon"})).unwrap();
     let snapshot = engine.snapshots().capture(&agent, Some("{\"why\":\"test\"}")).unwrap();
     session.end().unwrap();
@@ -227,6 +236,13 @@ fn what_the_engine_prints_fits() {
     for event in engine.timeline().list(0, 100).unwrap() {
         check("event", serde_json::to_value(event).unwrap());
     }
+    for call in engine.tools().listing().run().unwrap().items {
+        check("tool_call", serde_json::to_value(call).unwrap());
+    }
+    check("tool_citation", serde_json::to_value(engine.tools().citation(call.id()).unwrap()).unwrap());
+    check("evidence_chain", serde_json::to_value(chain).unwrap());
+    let read = mirrordna::read_evidence(&mut proof.as_slice(), mirrordna::proof::Policy::default()).unwrap();
+    check("stated_evidence", serde_json::to_value(&read.statements[0]).unwrap());
     check("state_snapshot.strict", snapshot.document.clone());
     let read = validate::<Snapshot>(&snapshot.to_json(), Profile::Strict).unwrap();
     assert_eq!(read.snapshot_id, snapshot.id, "upstream's loader takes it, its checksum included");
