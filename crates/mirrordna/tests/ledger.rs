@@ -7,6 +7,8 @@ mod common;
 use common::Place;
 use mirrordna::import::{Format, ImportReport, import};
 use mirrordna::{Code, ContentHash, Engine, HashForm, IdentityType, NewCall, Status};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 fn imported(engine: &Engine, place: &Place, name: &str, text: &str) -> ImportReport {
     let file = place.dir.path().join(name);
@@ -116,4 +118,36 @@ fn a_ledger_may_be_a_list_inside_an_object_or_lines() {
     let none = imported(&engine, &place, "six.json", r#"{"also": [{"call_id": "x", "args_hash": "y"}]}"#);
     assert_eq!((none.refused, none.notes[0].reason), (1, "unknown_file"));
     assert_eq!(engine.tools().listing().run().unwrap().items.len(), 4);
+}
+
+#[test]
+fn a_damaged_ledger_is_read_as_far_as_it_is_one() {
+    let place = Place::new();
+    let engine = Engine::open("memory:").unwrap();
+    let file = place.dir.path().join("damaged.json");
+    let damage = (any::<prop::sample::Index>(), prop::sample::select(&b"\0\"{}[]:,0-eE.\\\xc3\xff "[..]), any::<bool>());
+    let whole = LEDGER.as_bytes();
+    let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
+    let checked = runner.run(&prop::collection::vec(damage, 1..4), |damage| {
+        let mut bytes = whole.to_vec();
+        for (at, byte, cut) in damage {
+            let at = at.index(bytes.len());
+            match cut {
+                true => drop(bytes.remove(at)),
+                false => bytes[at] = byte,
+            }
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        let report = import(&engine.main(), std::slice::from_ref(&file), Format::Ledger, &mut |_, _| {}).unwrap();
+        let records = report.kept + report.repaired + report.refused;
+        prop_assert!((1..=9).contains(&records) && report.refused as usize <= report.notes.len(), "{report:#?}");
+        Ok(())
+    });
+    checked.unwrap();
+    // What came in of all that can be read, and was checked where it says so.
+    for call in engine.tools().listing().run().unwrap().items {
+        assert_eq!(engine.tools().get(&call.call_id).unwrap(), call);
+        assert!(call.response_status.is_some(), "both events or none");
+    }
+    assert!(engine.verify().unwrap().is_intact());
 }

@@ -457,3 +457,48 @@ fn a_call_that_was_erased_can_neither_be_cited_nor_made_again() {
     let engine = place.open();
     after(&engine);
 }
+
+#[test]
+fn calls_and_citations_go_on_after_a_fork() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let one = done(&agent, "c1", "r");
+    agent.tools().requested(NewCall::new("e", "r").id("c2")).unwrap();
+    let citation = engine.tools().citation("c1").unwrap();
+    let id = agent.id().to_owned();
+    drop(agent);
+    engine.close().unwrap();
+    let old = place.dir.path().join("old.db");
+    std::fs::copy(place.path(), &old).unwrap();
+    let engine = place.open();
+    done(&engine.identities().get(&id).unwrap(), "lost", "r");
+    let lost = engine.tools().citation("lost").unwrap();
+    engine.close().unwrap();
+    for end in ["-wal", "-shm"] {
+        let _absent = std::fs::remove_file(format!("{}{end}", place.path().display()));
+    }
+    std::fs::copy(&old, place.path()).unwrap();
+    place.builder().fork(place.verify().events, "the disk was lost").unwrap();
+
+    let engine = place.open();
+    let tools = engine.tools();
+    assert_eq!(tools.verify_citation(&citation, "r").unwrap(), one);
+    assert_eq!(tools.verify_citation(&lost, "r").unwrap_err().code(), Code::CitationUnknown);
+    let agent = engine.identities().get(&id).unwrap();
+    assert_eq!(agent.tools().requested(NewCall::new("e", "other").id("c1")).unwrap_err().code(), Code::ToolExists);
+    // Requested in the log that was left, completed in the one that goes on.
+    tools.call("c2").unwrap().completed(Outcome::success("late")).unwrap();
+    let two = tools.citation("c2").unwrap();
+    assert_ne!(two.log, citation.log);
+    assert!(tools.verify_citation(&two, "r").is_ok() && tools.listing().open().run().unwrap().items.is_empty());
+    let mixed = changed(&two, |c| c.log.clone_from(&citation.log));
+    assert_eq!(tools.verify_citation(&mixed, "r").unwrap_err().code(), Code::CitationForged);
+    let mut file = Vec::new();
+    agent.evidence().calls(["c1", "c2"]).write(&mut file).unwrap();
+    let policy = Policy::default().and(*engine.fingerprint().as_bytes());
+    let read = mirrordna::read_evidence(&mut file.as_slice(), policy).unwrap();
+    assert_eq!((read.judgement.verdict, read.judgement.logs.len()), (Verdict::Intact, 2), "{:#?}", read.judgement.problems);
+    assert!(read.statements[0].chain_complete, "{:?}", read.statements[0]);
+    assert_eq!(ids(&read.calls), ["c1", "c2"]);
+}

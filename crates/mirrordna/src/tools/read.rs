@@ -50,7 +50,8 @@ fn ends(begun: &Shown, end: &Shown) -> bool {
 
 /// Judges a bundle that is read from `file`, and reads what it discloses of
 /// calls: each call by the events that the bundle proves, each statement with
-/// the links that are missing in the bundle, whatever the statement says.
+/// the links that are missing in the bundle, whatever the statement says. Leaves
+/// are counted in the log of each event.
 ///
 /// ```
 /// # use mirrordna::{Engine, IdentityType, NewCall, Outcome};
