@@ -180,7 +180,7 @@ fn the_doctor_says_what_to_mend() {
     let found = place.json(&["doctor"]);
     let state = |name: &str| found["checks"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap()["ok"].as_bool().unwrap();
     assert!(state("database") && state("head witness") && state("keyring") && state("keys elsewhere"));
-    assert!(!state("passphrase") && !state("recovery keys"));
+    assert!(!state("protection") && state("file modes") && !state("recovery keys"));
     assert!(place.ok(&["doctor"]).contains("Move the file to another device"));
 }
 
