@@ -7,6 +7,7 @@ mod append;
 mod deep;
 mod growth;
 mod import;
+mod keys;
 mod peers;
 mod processes;
 mod proof;
@@ -26,13 +27,14 @@ const HELP: &str = "figures SUBJECT
   import     a chat of 100,000 turns
   langgraph  against LangGraph's SqliteSaver; MIRRORDNA_PEERS_PYTHON names a Python that has it
   upstream   against the upstream SDK; also MIRRORDNA_UPSTREAM, a checkout
+  keys       appends by what protects the keyring, and a rotation of the store key
   redb       the redb adapter beside SQLite
   all        all of these
   deep       a million identities, ten million events; `deep IDENTITIES EVENTS` for other numbers
 ";
 
 fn all() -> Fallible<()> {
-    [|| append::run(None), processes::run, growth::run, import::run, peers::langgraph, peers::upstream, redb::run]
+    [|| append::run(None), processes::run, growth::run, import::run, keys::run, peers::langgraph, peers::upstream, redb::run]
         .into_iter()
         .try_for_each(|part| part())
 }
@@ -47,6 +49,7 @@ fn main() -> Fallible<()> {
         ("verify", rest) => growth::verification(rest),
         ("import", _) => import::run(),
         ("proof", rest) => proof::run(rest),
+        ("keys", _) => keys::run(),
         ("langgraph", _) => peers::langgraph(),
         ("upstream", _) => peers::upstream(),
         ("redb", _) => redb::run(),
