@@ -824,6 +824,38 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_store_key_is_found_in_a_long_keyring_by_whoever_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
+        let ring = Keyring::create(&keys, db, &unlock(None), &SystemEntropy).unwrap();
+        let store = NewKey { role: Role::Store, owner: owner(&db), key: Zeroizing::new([9; 32]) };
+        ring.add(vec![store], &[], &SystemEntropy).unwrap();
+        many(&ring, 0..1_200);
+        let other = open(&keys, db, None).unwrap().unwrap();
+        assert_eq!((ring.newest_store_key().unwrap(), other.newest_store_key().unwrap()), (0, 0));
+        assert_eq!(ring.add_store_key(&SystemEntropy).unwrap(), 1);
+        // In what came after the last run of the index, then in a run.
+        for more in [1_200..1_201, 1_201..2_600] {
+            many(&ring, more);
+            let again = open(&keys, db, None).unwrap().unwrap();
+            for ring in [&ring, &other, &again] {
+                assert_eq!(ring.newest_store_key().unwrap(), 1);
+                assert!(ring.store_key(1).unwrap().is_some() && ring.store_key(2).unwrap().is_none());
+            }
+            assert!(read(&again).0 > 0);
+        }
+        let wrapped = other.wrap_subject(&db, &[3; 32], &Secret::from_bytes([4; 32])).unwrap();
+        assert!(wrapped.len() == 44 && ring.unwrap_subject(&db, &[3; 32], &wrapped).unwrap() == Some(Secret::from_bytes([4; 32])));
+        assert!(ring.unwrap_subject(&db, &[5; 32], &wrapped).unwrap().is_none());
+        // An index that does not hold hides it from nobody.
+        let index = dir.path().join(format!("{}.index", hex(&db)));
+        let length = std::fs::metadata(&index).unwrap().len();
+        std::fs::write(&index, vec![7; length as usize]).unwrap();
+        let again = open(&keys, db, None).unwrap().unwrap();
+        assert!(again.store_key(1).unwrap().is_some() && again.newest_store_key().unwrap() == 1);
+    }
+
+    #[test]
     fn an_altered_slot_is_named_when_its_key_is_needed_and_costs_only_itself() {
         let dir = tempfile::tempdir().unwrap();
         let (keys, db) = (Keys::Folder(dir.path().into()), [1; 16]);
