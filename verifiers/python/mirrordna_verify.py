@@ -1442,8 +1442,7 @@ class Section:
             if register(fields[1]) is None:
                 self.problem("log.genesis", "The checkpoint key is no acceptable Ed25519 key.", index)
             elif self.key is None:
-                self.key, self.system = fields[1], leaf.actor
-                self.database, self.tenant = fields[2], fields[3]
+                self.key, self.database, self.tenant = fields[1:]
         elif leaf.kind in (ERASE, ERASE_DONE):
             count, positions = fields[-2:] if leaf.kind == ERASE_DONE else fields[1:3]
             if not count == len(positions) == len(leaf.refs):
@@ -1486,6 +1485,8 @@ class Section:
         self.time = max(self.time, leaf.time)
         if (index == 0) != (leaf.kind == GENESIS):
             self.problem("log.genesis", "Leaf 0, and no other one, is the log's genesis.", index)
+        elif index == 0:
+            self.system = leaf.actor
 
     def compare_kept(self, size, roots):
         """Freshness against the checkpoints that the auditor kept (16.4)."""
