@@ -390,7 +390,7 @@ def history(name="log", extra=None):
 
 def erasure(n):
     """Fields of an erase of n leaves."""
-    return {1: 0, 2: n, 3: list(range(n)), 4: b"", 5: bytes(16 * n)}
+    return {1: 0, 2: n, 3: list(range(n)), 4: b"", 5: bytes(16 * n), 6: bytes(16)}
 
 
 def judge(data, policy="", keys=(), kept=()):
