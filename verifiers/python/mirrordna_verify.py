@@ -600,14 +600,13 @@ def read_identity(data, known=None):
     if not data.endswith(b"\n"):
         raise Refused("the DID log does not end with a newline")
     lines = data[:-1].split(b"\n")
-    digests = [sha256(line) for line in lines]
-    if known and digests[:len(known.lines)] == known.lines:
+    identity = Identity()
+    if known and len(known.lines) <= len(lines) \
+            and all(sha256(line) == digest for line, digest in zip(lines, known.lines)):
         identity = known.copy()
-    else:
-        identity = Identity()
-    for i in range(len(identity.lines), len(lines)):
-        read_version(identity, lines[i])
-        identity.lines.append(digests[i])
+    for line in lines[len(identity.lines):]:
+        read_version(identity, line)
+        identity.lines.append(sha256(line))
     return identity
 
 
