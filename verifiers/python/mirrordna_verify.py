@@ -1472,7 +1472,8 @@ class Section:
             return
         cosignatures = self.cosigned(note, index)
         earliest = self.policy.not_before(cosignatures)
-        if root is not None and earliest is not None:
+        # A later leaf with no later time says nothing that is not known.
+        if root is not None and earliest is not None and (not self.before or earliest > self.before[-1][1]):
             self.before.append((index, earliest))
 
     def check(self, index, leaf):

@@ -1193,6 +1193,15 @@ class Witnesses(Case):
         self.assertEqual(times, {
             "not_before": [{"leaf": 3, "time": "2026-02-02T02:40:08.000Z"}],
             "not_after": [{"leaf": 3, "time": "2026-02-02T02:40:05.000Z"}, {"leaf": 5, "time": "2026-02-02T02:40:20.000Z"}]})
+        # A second anchor of the same checkpoint bounds nothing that the first did not.
+        log.add(ADA, 3, {1: 1, 2: first.encode(), 3: b""})
+        log.add(ADA, 8, sign=True)
+        self.assertEqual(len(judge(pack(log.whole(further=[first])), policy)["logs"][0]["times"]["not_before"]), 1)
+        log = Log()
+        log.enter(ADA)
+        log.open(ADA)
+        log.add(ADA, 3, {1: 1, 2: first.encode(), 3: b""})
+        log.add(ADA, 8, sign=True)
         # Where the anchor's checkpoint is not given, it proves nothing.
         self.assertEqual(self.bounds(log.whole(note=last), policy)[3], (3, None, (t + 20) * 1000))
         # A quorum of two is reached by the first checkpoint only, and later.
