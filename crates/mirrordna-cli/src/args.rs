@@ -134,6 +134,7 @@ them, and nothing to verify them.
 Examples:
   mirrordna export backup.mdna
   mirrordna --store ./restored.db restore backup.mdna
+  mirrordna export --subject Sam sam.jsonl
   mirrordna export --audit ./for-the-auditor")]
     Export(Export),
     /// Prove events to somebody who has nothing but the log's fingerprint.
@@ -750,7 +751,7 @@ pub(crate) struct Import {
     #[arg(required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     /// How to read them; auto looks at their names, and into them.
-    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat", "chatgpt", "ledger"]))]
+    #[arg(long, default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "upstream", "chat", "chatgpt", "ledger", "subject"]))]
     pub(crate) format: String,
     /// Make any refused record an error.
     #[arg(long)]
@@ -768,6 +769,10 @@ pub(crate) struct Export {
     /// in one bundle, and what judges it on a machine without mirrordna.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, group = "what")]
     pub(crate) audit: Option<PathBuf>,
+    /// Only what is about this subject, in clear, as JSON Lines that `import`
+    /// reads.
+    #[arg(long, value_name = "NAME", conflicts_with = "audit")]
+    pub(crate) subject: Option<String>,
     /// With --audit: also hand out the secrets of all contents.
     #[arg(long, requires = "audit", conflicts_with = "withhold")]
     pub(crate) disclose: bool,

@@ -137,7 +137,7 @@ codes! {
     /// A file to import cannot be read.
     ImportUnreadable = 7001, "import.unreadable", false, "Check the path and its permissions.";
     /// A file to import has a format that is not recognised.
-    ImportFormat = 7002, "import.format", false, "Name the format: --format chat|upstream|chatgpt|ledger.";
+    ImportFormat = 7002, "import.format", false, "Name the format: --format chat|upstream|chatgpt|ledger|subject.";
     /// A record to import was refused under --strict.
     ImportRefused = 7003, "import.refused", false, "See the report; leave --strict away to import the rest.";
     /// A file that should be an export is damaged or something else.

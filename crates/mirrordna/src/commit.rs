@@ -252,7 +252,9 @@ impl Committer {
             let plan = {
                 let mut view = lock(&log.view);
                 view.catch_up(tx, log)?;
-                view.surely(tx, log, &mut |view| plan(view, tx))?
+                let plan = view.surely(tx, log, &mut |view| plan(view, tx))?;
+                view.strike_parts(tx, log, &plan)?;
+                plan
             };
             let mut staged = Staged::new(log, row, &state, self.clock.now_ms(), self.sign_all);
             log.destroy(tx, &plan)?;

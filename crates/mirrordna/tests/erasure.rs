@@ -413,3 +413,58 @@ fn a_receipt_proves_an_erasure_and_does_it_again_in_an_older_copy() {
     value["events"][0]["proof"][0] = json!("AAAA");
     assert_eq!(wrong(&value), Err(Code::ReceiptInvalid));
 }
+
+#[test]
+fn all_that_is_about_a_subject_is_read_and_taken_along() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = agent(&engine);
+    let large: String = (0..200_000u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 20) as u8 % 26)).collect();
+    let add = |text: &str, who: &str| agent.memories().add(text).subject(who).tag("t").send().unwrap().id;
+    let (short, long) = (add("Sam prefers trains", "Sam"), add(&large, "Sam"));
+    add("Ann prefers planes", "Ann");
+    let patch = MemoryPatch { content: Some(Content::Text("Sam prefers night trains".into())), ..MemoryPatch::default() };
+    engine.memories().update(&short, patch).unwrap();
+    let gone = add("forget this", "Sam");
+    engine.erase().record(&gone).run().unwrap();
+    engine.consents().give("Sam", "remember", None).unwrap();
+    let mut export = Vec::new();
+    let done = engine.export_subject("Sam", &mut export).unwrap();
+    assert_eq!((done.events, done.erased, done.bytes), (4, 1, export.len() as u64));
+    let text = String::from_utf8(export).unwrap();
+    assert!(text.contains("Sam prefers night trains") && !text.contains("Ann") && !text.contains("forget this"));
+    let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    for line in &lines[1..] {
+        let event = engine.timeline().get(line["leaf"].as_u64().unwrap()).unwrap();
+        assert_eq!((line["hash"].as_str(), line["kind"].as_str()), (Some(event.hash.as_str()), Some(event.kind.as_str())));
+    }
+    let mut none = Vec::new();
+    assert_eq!(engine.export_subject("Nobody", &mut none).unwrap_err().code(), Code::NotFound);
+
+    let file = place.dir.path().join("sam.jsonl");
+    std::fs::write(&file, &text).unwrap();
+    let import = |engine: &Engine| {
+        mirrordna::import::import(&engine.main(), std::slice::from_ref(&file), mirrordna::import::Format::Auto, &mut |_, _| {}).unwrap()
+    };
+    // Where it came from it is there already.
+    let report = import(&engine);
+    assert_eq!((report.kept, report.refused, report.events), (0, 4, 0), "{report:#?}");
+    let other = Place::new();
+    let there = other.open();
+    let report = import(&there);
+    assert_eq!((report.kept, report.refused), (4, 0), "{report:#?}");
+    let memory = there.memories().get(&short).unwrap();
+    assert_eq!((memory.content.as_str(), memory.subject.as_deref(), memory.version), ("Sam prefers night trains", Some("Sam"), 2));
+    assert_eq!((memory.agent.as_str(), memory.tags.as_slice()), (agent.id(), &["t".to_owned()][..]));
+    assert!(there.memories().get(&long).unwrap().content == large);
+    assert!(there.consents().stands("Sam", "remember").unwrap());
+    let again = import(&there);
+    assert_eq!((again.kept, again.events), (4, 0), "{again:#?}");
+    // And it is erased there like anything else.
+    let erased = there.erase().subject("Sam").run().unwrap();
+    assert_eq!((erased.events, erased.parts), (5, 1));
+    let report = import(&there);
+    assert_eq!((report.kept, report.refused, report.events), (0, 4, 0), "{report:#?}");
+    assert!(report.notes.iter().all(|n| n.reason == "erased"), "{report:#?}");
+    assert!(there.verify().unwrap().is_intact());
+}

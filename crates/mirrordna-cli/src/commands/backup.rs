@@ -16,6 +16,15 @@ pub(crate) fn export(settings: &Settings, args: &Export, out: &mut Output) -> Re
         (None, None) => return Err(Error::new(Code::InputInvalid, "an export needs a file, or --audit a folder")),
     };
     let engine = open_to_read(settings, out)?;
+    if let Some(subject) = &args.subject {
+        let done = write_new(file, |target| engine.export_subject(subject, target))?;
+        if out.json {
+            out.value(&done)?;
+        } else {
+            out.line(format!("exported {} about '{subject}', {} bytes", count(done.events, "event", "events"), done.bytes));
+        }
+        return Ok(0);
+    }
     let mut progress = Progress::new("exporting", Unit::Events, out);
     let moved = write_new(file, |target| engine.export_with(target, &mut |done, of| progress.update(done, of)))?;
     drop(progress);

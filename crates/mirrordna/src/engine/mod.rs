@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     /// Something of an erasure may be left: in the logs whose events were not
     /// read yet, or where a reader stood in the way.
     pub(crate) unpurged: AtomicBool,
+    /// Held by who purges and says so: once is enough.
+    pub(crate) purging: Mutex<()>,
 }
 
 impl fmt::Debug for Inner {
@@ -194,6 +196,7 @@ impl Inner {
             service: Mutex::default(),
             closed: AtomicBool::new(false),
             unpurged: AtomicBool::new(!read_only),
+            purging: Mutex::default(),
         }));
         let is_new = created.is_some();
         let log = match created {

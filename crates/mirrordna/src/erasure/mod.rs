@@ -6,11 +6,13 @@
 //! by age, [`consents`] say what a person agreed to, and a [`Receipt`] shows
 //! what was done.
 
+pub(crate) mod access;
 mod consents;
 mod holds;
 mod receipt;
 mod retention;
 
+pub use access::Disclosed;
 pub use consents::{Consent, Consents};
 pub use holds::{Hold, Holds, OnWhat};
 pub use receipt::Receipt;
@@ -281,6 +283,7 @@ impl Inner {
     /// Purges the store of what erasures left besides its rows, and says so in
     /// the log; returns whether nothing is left.
     pub(crate) fn settle_erasures(&self, log: &Arc<Log>) -> Result<bool> {
+        let _alone = lock(&self.purging);
         let pending = self.view(log, &mut |view, tx| view.pending_erasures(tx, log))?;
         if pending.is_empty() {
             return Ok(true);
@@ -306,11 +309,56 @@ impl Inner {
             return Ok(());
         }
         for log in logs {
-            let read = lock(&log.view).size() > 0;
+            // To read a whole log for this would cost more than it is worth.
+            let read = lock(&log.view).is_whole();
             if !read || !self.settle_erasures(log).inspect_err(|_| self.unpurged.store(true, Ordering::Release))? {
                 self.unpurged.store(true, Ordering::Release);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{IdentityType, Keys, Witness};
+    use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
+
+    #[test]
+    fn other_processes_forget_what_one_erased() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        // Past the registry of this process, as other processes would.
+        let open = |mode| {
+            let store = SqliteStore::open(&path, mode, Durability::Full).unwrap();
+            let builder = Engine::builder("unused").keys(Keys::Folder(dir.path().join("keys"))).witness(Witness::Off);
+            Engine { inner: Inner::open(Arc::new(store), None, builder).unwrap() }
+        };
+        let one = open(Mode::Create);
+        let agent = one.identities().create(IdentityType::Agent).unwrap();
+        let id = agent.memories().add("Sam likes the harbour").subject("Sam").send().unwrap().id;
+        let two = open(Mode::Write);
+        let other = two.identities().get(agent.id()).unwrap();
+        // Both have the subject's key, and the other one all that can be read.
+        other.memories().add("Sam likes trains").subject("Sam").send().unwrap();
+        assert_eq!(two.memories().search("harbour").run().unwrap().len(), 1);
+        assert_eq!((two.memories().count().unwrap(), two.memories().list(0, 9).unwrap().len()), (2, 2));
+        let done = one.erase().subject("Sam").run().unwrap();
+        assert_eq!((done.events, done.state), (2, Some(ErasureState::Done)));
+        assert_eq!(two.memories().get(&id).unwrap_err().code(), Code::Erased);
+        assert!(two.memories().search("harbour").run().unwrap().is_empty());
+        assert_eq!((two.memories().count().unwrap(), two.memories().list(0, 9).unwrap().len()), (0, 0));
+        // It still had the key that is gone.
+        let new = other.memories().add("another Sam").subject("Sam").send().unwrap().id;
+        assert_eq!(one.memories().get(&new).unwrap().content, "another Sam");
+        assert!(one.verify().unwrap().is_intact() && two.verify().unwrap().is_intact());
+        // Both ask at once: each event goes once.
+        let done =
+            std::thread::scope(|s| [&one, &two].map(|e| s.spawn(|| e.erase().subject("Sam").run().unwrap())).map(|t| t.join().unwrap()));
+        assert_eq!(done.iter().map(|d| d.events).sum::<u64>(), 1);
+        assert!(one.verify().unwrap().is_intact());
     }
 }

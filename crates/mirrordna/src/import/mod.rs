@@ -25,6 +25,7 @@ mod chatgpt;
 mod intake;
 #[cfg(feature = "compat")]
 mod ledger;
+mod subject;
 mod turns;
 #[cfg(feature = "compat")]
 mod upstream;
@@ -50,6 +51,8 @@ pub enum Format {
     /// A call ledger of the older form, JSON: records with digests of what
     /// Python prints.
     Ledger,
+    /// What [`Tenant::export_subject`] wrote.
+    Subject,
 }
 
 impl FromStr for Format {
@@ -62,6 +65,7 @@ impl FromStr for Format {
             "upstream" => Ok(Self::Upstream),
             "chatgpt" => Ok(Self::ChatGpt),
             "ledger" => Ok(Self::Ledger),
+            "subject" => Ok(Self::Subject),
             _ => Err(Error::new(Code::ImportFormat, format!("'{s}' is no import format"))),
         }
     }
@@ -134,6 +138,7 @@ pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Prog
             Format::Upstream => upstream::import(tenant, &source.file, &mut report, progress)?,
             #[cfg(feature = "compat")]
             Format::Ledger => ledger::import(tenant, &source.file, &mut report, progress)?,
+            Format::Subject => subject::import(tenant, &source.file, &mut report, progress)?,
             Format::ChatGpt => chatgpt::import(tenant, &source.file, &mut report, progress)?,
             _ => chat::import(tenant, &source.file, &mut report, progress)?,
         }
@@ -210,6 +215,7 @@ fn nothing_in(folder: &Path, format: Format, skipped: usize) -> Error {
         Format::Auto | Format::Upstream => ("file", "It is empty: give the file, or the folder that holds it."),
         Format::Chat => ("*.jsonl or *.ndjson file", "Give the file itself if it has another name, or leave --format away."),
         Format::Ledger => ("call ledger", "Give the JSON file of the ledger."),
+        Format::Subject => ("export of a subject", "Give the file that `mirrordna export --subject` wrote."),
         Format::ChatGpt => ("ChatGPT export", "Unpack the export and give its conversations.json."),
     };
     Error::new(Code::ImportFormat, format!("there is nothing to import in {}: it holds no {what}", folder.display())).with_hint(hint)
@@ -243,6 +249,7 @@ fn walk(folder: &Path, format: Format, plan: &mut Plan, depth: usize) -> Result<
                 Format::Chat => is_lines(&path),
                 Format::ChatGpt => chatgpt::is_export(&path),
                 Format::Ledger => is_ledger(&path),
+                Format::Subject => subject::is_export(&path),
                 Format::Auto | Format::Upstream => true,
             };
             if !wanted || beside && read == Format::Upstream {
@@ -287,6 +294,7 @@ fn is_lines(path: &Path) -> bool {
 
 fn read_as(path: &Path, format: Format) -> Format {
     match format {
+        Format::Auto if subject::is_export(path) => Format::Subject,
         Format::Auto if is_lines(path) => Format::Chat,
         Format::Auto if chatgpt::is_export(path) => Format::ChatGpt,
         Format::Auto if is_ledger(path) => Format::Ledger,

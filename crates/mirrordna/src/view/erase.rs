@@ -8,7 +8,7 @@ use crate::log::Log;
 use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::{Code, Error, Hash, Kind, Result};
-use mirrordna_storage::ReadTx;
+use mirrordna_storage::{ReadTx, WriteTx};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What is to be erased.
@@ -42,6 +42,8 @@ pub(crate) struct Target {
     pub(crate) records: Vec<[u8; 16]>,
     /// Its idempotency tag, unless that is over content.
     pub(crate) once: Option<[u8; 16]>,
+    /// The one of a part.
+    content: Option<[u8; 16]>,
     /// Whether it names its subject itself.
     named: bool,
     /// Keyed tag of the subject that it names, where nothing is left of that.
@@ -98,6 +100,10 @@ impl View {
             Some(_) => None,
             None => self.get(tx, log, Key::new(space::CHANGED).number(position))?.as_deref().and_then(first_number),
         };
+        // Another process has taken it out of what the store keeps.
+        if let Some(tag) = self.index.take_out(Key::new(space::TAG_OF_PART).number(position)) {
+            self.index.take_out(Key::new(space::ONCE).bytes(&tag));
+        }
         // The position only helps; what is erased is what has the leaf hash.
         if (created.is_none() && changed.is_none()) || self.leaf_hash(tx, log, position)? != Some(*leaf) {
             return Ok(());
@@ -112,6 +118,35 @@ impl View {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes the idempotency tags of parts that are erased out of what the store
+    /// keeps of the index: they are over content, which whoever has the keys
+    /// could go on guessing at.
+    pub(crate) fn strike_parts(&mut self, tx: &mut dyn WriteTx, log: &Log, plan: &Plan) -> Result<()> {
+        let parts = plan.targets.iter().filter_map(|t| Some((t.position, t.content?)));
+        let of_part = |(position, tag): (u64, [u8; 16])| [Key::new(space::ONCE).bytes(&tag), Key::new(space::TAG_OF_PART).number(position)];
+        let keys: Vec<Vec<u8>> = parts.flat_map(of_part).map(Key::finish).collect();
+        if !keys.is_empty() && !self.is_current(tx, log)? {
+            // What another process saved is what is to be made anew.
+            *self = Self::default();
+            self.catch_up(tx, log)?;
+        }
+        let (mut view, mut log) = (self, log);
+        while let Some(secret) = log.tags.as_ref().filter(|_| !keys.is_empty()) {
+            view.index.strike(tx, log.number, secret, &log.id, &keys)?;
+            view.leans = true;
+            match (view.before.as_deref_mut(), log.before.as_deref()) {
+                (Some(before), Some(of_before)) => (view, log) = (before, of_before),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_current(&self, tx: &dyn ReadTx, log: &Log) -> Result<bool> {
+        let before = self.before.as_deref().zip(log.before.as_deref());
+        Ok(self.index.is_current(Self::from(tx, log))? && before.map_or(Ok(true), |(view, log)| view.is_current(tx, log))?)
     }
 
     /// What erasing something takes, as the log stands.
@@ -168,7 +203,7 @@ impl View {
 
     /// Positions of the events whose subject has this name: those that name it,
     /// and where it is a session or a record, those of it that name none.
-    fn of_subject(&self, tx: &dyn ReadTx, log: &Log, name: &str) -> Result<BTreeSet<u64>> {
+    pub(crate) fn of_subject(&self, tx: &dyn ReadTx, log: &Log, name: &str) -> Result<BTreeSet<u64>> {
         let tag = short(&log.subject_tag(name)?);
         let mut out: BTreeSet<u64> = self.numbers(tx, log, Key::new(space::SUBJECT).bytes(&tag))?.into_iter().collect();
         // An `erase` event that names the subject is among them.
@@ -305,6 +340,7 @@ impl Finding {
             records: if created { record_tags(log, &body)? } else { Vec::new() },
             // That of a part is over its content, which must not stay guessable.
             once: once.filter(|_| body.schema != schema::PART),
+            content: once.filter(|_| body.schema == schema::PART),
             named: body.text(field::SUBJECT).is_some(),
             emptied: None,
         };

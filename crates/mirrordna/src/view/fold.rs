@@ -194,6 +194,9 @@ impl View {
             let key = || Key::new(space::ONCE).bytes(&tag);
             if self.get(tx, log, key())?.is_none() {
                 self.index.put(key(), leaf.to_be_bytes());
+                if body.schema == schema::PART {
+                    self.index.put(Key::new(space::TAG_OF_PART).number(leaf), tag);
+                }
             }
         }
         if let Some(subject) = body.text(field::SUBJECT) {

@@ -66,7 +66,7 @@ pub(super) mod space {
     /// `leaf 8, leaf 8`: bodies by the part of their payload.
     pub(crate) const PART: u8 = b'Q';
     /// `tag 16, leaf 8`: calls of tools by the keyed tag of their request.
-    pub(crate) const REQUEST: u8 = b'Y';
+    pub(crate) const REQUEST: u8 = b'Z';
     /// `record 8` -> schema 2, flags 1, actor 16, session 16.
     pub(crate) const RECORD: u8 = b'R';
     /// `session 16, leaf 8` -> schema of the record it created, if it did.
@@ -77,6 +77,8 @@ pub(super) mod space {
     pub(crate) const RECORD_OF_ACTOR: u8 = b'W';
     /// `leaf 8` -> whether nothing is left of what an erase event speaks of.
     pub(crate) const ERASURE: u8 = b'X';
+    /// `leaf 8` -> tag 16: the idempotency tag of a part, which is over content.
+    pub(crate) const TAG_OF_PART: u8 = b'Y';
 }
 
 /// What the filters know of a key.
@@ -86,7 +88,7 @@ fn part(key: &[u8]) -> Option<&[u8]> {
         &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::SUBJECT | &space::REQUEST | &space::IDENTITY => {
             key.get(..17)
         }
-        &space::PART => key.get(..9),
+        &space::PART | &space::TAG_OF_PART => key.get(..9),
         &space::RECORD_OF_ACTOR => key.get(..19),
         _ => None,
     }
@@ -333,6 +335,55 @@ impl Index {
         Ok(None)
     }
 
+    /// Takes entries out that are not in a segment yet.
+    pub(super) fn take_out(&mut self, key: Key) -> Option<Vec<u8>> {
+        self.table.remove(&key.finish())
+    }
+
+    /// Whether the segments in the store, if there are any, are those here.
+    pub(super) fn is_current(&self, from: At<'_>) -> Result<bool> {
+        let there = from.tx.cache(from.log, MANIFEST.0, MANIFEST.1)?.map(|m| hash::sha256(&[&m]));
+        Ok(there.is_none() || there == self.manifest)
+    }
+
+    /// Makes anew the segments that have any of some keys, without these, and
+    /// writes them, so that no trace of the keys stays in the store: not in
+    /// blocks, and not in a filter. If the transaction does not commit, what is
+    /// here is found to be stale where it is next used, and read again.
+    pub(super) fn strike(&mut self, tx: &mut dyn WriteTx, log: LogNumber, secret: &Secret, id: &[u8; 16], keys: &[Vec<u8>]) -> Result<()> {
+        let mut struck = false;
+        keys.iter().for_each(|key| drop(self.table.remove(key)));
+        for at in 0..self.segments.len() {
+            let segment = &self.segments[at];
+            let from = At { tx: &*tx, log };
+            let mut here = false;
+            for key in keys {
+                here = here || (segment.may_have(Mark::of(part(key).unwrap_or(key))) && segment.get(from, key)?.is_some());
+            }
+            if !here {
+                continue;
+            }
+            let mut builder = Builder::new();
+            let mut cursor = Cursor::of_segment(segment, from, &[])?;
+            while let Some(key) = cursor.key() {
+                if !keys.iter().any(|struck| struck == key) {
+                    builder.push(key, cursor.value(), part(key));
+                }
+                cursor.advance(from)?;
+            }
+            let leaves = segment.leaves;
+            drop(cursor);
+            self.segments[at] = builder.finish(leaves);
+            struck = true;
+        }
+        while struck {
+            let step = self.save(tx, log, secret, id)?;
+            struck = matches!(step, Step::Parts(..));
+            self.saved(&step);
+        }
+        Ok(())
+    }
+
     /// Takes note of a step whose transaction committed.
     pub(super) fn saved(&mut self, step: &Step) {
         match step {
@@ -537,6 +588,57 @@ mod tests {
                 assert!(Index::load(from, &secret, &[7; 16])?.is_some());
                 assert!(Index::load(from, &secret, &[8; 16])?.is_none());
                 assert!(Index::load(from, &Secret::from_bytes([4; 32]), &[7; 16])?.is_none());
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn what_is_struck_leaves_no_trace_in_the_store() {
+        let (store, secret) = (MemoryStore::new(), Secret::from_bytes([3; 32]));
+        let (mut index, mut tree) = (Index::default(), Frontier::new());
+        for round in 0..3u8 {
+            for number in 0..2_000 {
+                index.put(key(space::ONCE, round, number), [round, 1]);
+            }
+            (0..FREEZE).for_each(|_| tree.push([1; 32]));
+            store.read(&mut |tx| index.freeze(At { tx, log: 1 }, &tree)).unwrap();
+        }
+        save(&store, &mut index, &secret);
+        index.put(key(space::ONCE, 9, 9), [9]);
+        let struck = [key(space::ONCE, 1, 700), key(space::ONCE, 9, 9), key(space::ONCE, 5, 5)].map(Key::finish);
+        let needle = &struck[0][..];
+        // Whole, keys stand at the beginning of a block at least.
+        let traces = |index: &Index| {
+            let mut found = 0;
+            store
+                .read(&mut |tx| {
+                    let from = At { tx, log: 1 };
+                    for segment in &index.segments {
+                        let mut cursor = Cursor::of_segment(segment, from, &[])?;
+                        while let Some(key) = cursor.key() {
+                            found += usize::from(key == needle);
+                            cursor.advance(from)?;
+                        }
+                        found += usize::from(segment.may_have(Mark::of(needle)));
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            found
+        };
+        assert_eq!(traces(&index), 2);
+        store.write(&mut |tx| index.strike(tx, 1, &secret, &[7; 16], &struck)).unwrap();
+        assert_eq!((traces(&index), index.unsaved()), (0, 0));
+        // Whoever opens it finds the rest, and those only.
+        store
+            .read(&mut |tx| {
+                let from = At { tx, log: 1 };
+                let loaded = Index::load(from, &secret, &[7; 16])?.unwrap();
+                assert!(loaded.segments.iter().all(|s| !s.may_have(Mark::of(needle))));
+                assert_eq!(loaded.get(from, key(space::ONCE, 1, 700))?, None);
+                assert_eq!(loaded.get(from, key(space::ONCE, 1, 701))?, Some(vec![1, 1]));
+                assert_eq!(loaded.get(from, key(space::ONCE, 2, 700))?, Some(vec![2, 1]));
                 Ok(())
             })
             .unwrap();

@@ -741,6 +741,11 @@ impl View {
         }
     }
 
+    /// Whether it has folded a log, and no fold is under way.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.size() > 0 && !self.is_partial()
+    }
+
     /// Whether a fold is under way, here or before.
     fn is_partial(&self) -> bool {
         self.partial || self.before.as_ref().is_some_and(|view| view.is_partial())
