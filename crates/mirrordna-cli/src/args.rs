@@ -204,6 +204,23 @@ Examples:
   mirrordna verify copy.db --key 3f9c…
   mirrordna verify --json | jq -r '.problems[] | .where + \": \" + .message'")]
     Verify(Verify),
+    /// Sign and print a checkpoint of the log, have witnesses cosign it, record that.
+    #[command(after_help = "A checkpoint that somebody else keeps, or cosigned, cannot be contradicted later
+without notice. Recorded (--anchor), cosignatures also bound the times of events.
+A time-stamp's certificate is not judged here: `openssl ts -verify` does that.
+
+Examples:
+  mirrordna checkpoint > kept.checkpoint
+  mirrordna checkpoint --vkey
+  mirrordna checkpoint --witness ./witness --anchor
+  mirrordna checkpoint --witness http://127.0.0.1:8300 --witness-key KEY --anchor
+  mirrordna checkpoint --request 0 | curl --data-binary @- https://witness.example/add-checkpoint
+  mirrordna checkpoint --timestamp-request it.tsq > it.checkpoint
+  mirrordna checkpoint --of it.checkpoint --timestamp-request it.tsq --timestamp-response it.tsr")]
+    Checkpoint(crate::commands::CheckpointArgs),
+    /// Watch that the logs of others only grow, and cosign them.
+    #[command(subcommand)]
+    Witness(crate::commands::WitnessCommand),
     /// Look at the database, its keys and its head witness, and say what to mend.
     #[command(after_help = "Exit status as of verify.
 
@@ -773,6 +790,10 @@ pub(crate) struct Export {
     /// reads.
     #[arg(long, value_name = "NAME", conflicts_with = "audit")]
     pub(crate) subject: Option<String>,
+    /// Write the log as a folder of static files (C2SP tlog-tiles), up to its
+    /// newest checkpoint; a folder that has an earlier state gets what is new.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, group = "what")]
+    pub(crate) tiles: Option<PathBuf>,
     /// With --audit: also hand out the secrets of all contents.
     #[arg(long, requires = "audit", conflicts_with = "withhold")]
     pub(crate) disclose: bool,
@@ -816,7 +837,8 @@ pub(crate) struct Verify {
     /// folder of an auditor's kit.
     #[arg(value_name = "STORE|FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub(crate) target: Option<String>,
-    /// Fingerprint of a log key to trust, 64 hex digits; may be repeated.
+    /// Log key to trust: its fingerprint, 64 hex digits, or the key itself, as
+    /// `checkpoint --vkey` prints it; may be repeated.
     #[arg(long, value_name = "FINGERPRINT")]
     pub(crate) key: Vec<String>,
     /// File that says whom to trust: C2SP tlog-policy, or one fingerprint a line.

@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod config;
+mod http;
 mod logs;
 #[cfg(feature = "os-keyring")]
 mod os_keyring;
@@ -53,6 +54,8 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Consent(command) => commands::consent(settings, command, out),
         Command::Fork(fork) => commands::fork(settings, &fork, out),
         Command::Verify(verify) => commands::verify(settings, verify, out),
+        Command::Checkpoint(args) => commands::checkpoint(settings, &args, out),
+        Command::Witness(command) => commands::witness(&command, out),
         Command::Doctor => commands::doctor(settings, out),
         Command::Keys(command) => commands::keys(settings, &command, out),
         Command::Config => commands::config(settings, out),

@@ -116,6 +116,26 @@ impl Policy {
         self
     }
 
+    /// This policy, trusting one more log key for the log that it is named after.
+    /// Of a key of another type nothing is trusted.
+    #[must_use]
+    pub fn and_log(mut self, key: VerifierKey) -> Self {
+        if key.kind == KeyType::Log {
+            self.logs.push(key);
+        }
+        self
+    }
+
+    /// This policy, knowing one more witness, whom no quorum asks for. Of a key
+    /// of another type, or one that is known, nothing comes.
+    #[must_use]
+    pub fn and_witness(mut self, key: VerifierKey) -> Self {
+        if key.kind == KeyType::Witness && !self.witnesses.iter().any(|w| w.key == key.key) {
+            self.witnesses.push(key);
+        }
+        self
+    }
+
     /// Whether `key` is trusted to sign checkpoints of the log with this origin:
     /// by a log line for that origin, or by its fingerprint.
     #[must_use]
@@ -420,6 +440,16 @@ mod tests {
         assert!(!policy.trusts("example.com/log", &key) && !policy.asks_for_quorum());
         assert!(policy.and(key.fingerprint()).trusts("anything", &key));
         assert!(!Policy::parse("").unwrap().trusts("example.com/log", &key));
+    }
+
+    #[test]
+    fn keys_can_be_added_one_by_one() {
+        let (log, witness) = (VerifierKey::parse(&log(100)).unwrap(), VerifierKey::parse(&witness(1)).unwrap());
+        let policy = Policy::default().and_log(log.clone()).and_witness(witness.clone()).and_witness(witness.clone());
+        assert!(policy.trusts("example.com/log", &log.key) && policy.witness(0) == Some(&witness) && policy.witness(1).is_none());
+        assert_eq!(judged(&policy, &[line(1, 5)]).not_after, Some(5));
+        let crossed = Policy::default().and_log(witness).and_witness(log.clone());
+        assert!(!crossed.trusts("example.com/log", &log.key) && crossed.witness(0).is_none());
     }
 
     #[test]

@@ -13,16 +13,19 @@
 //! ([`Witness`](crate::Witness)), which nobody else believes.
 
 pub use mirrordna_core::verify::equivocation::{Equivocation, equivocation};
+pub use mirrordna_core::verify::note::{Checkpoint, Note};
 pub use mirrordna_core::verify::tlog_proof::TlogProof;
+pub use mirrordna_core::verify::tlog_witness::MAX_REQUEST;
+pub use mirrordna_core::verify::vkey::VerifierKey;
 
 use crate::keyring::hex;
 use crate::system::{SystemClock, SystemEntropy};
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::verify::cosignature::{Cosignature, judge, message};
-use mirrordna_core::verify::note::{Checkpoint, Note, base64, from_base64};
+use mirrordna_core::verify::note::{base64, from_base64};
 use mirrordna_core::verify::policy::Policy;
 use mirrordna_core::verify::tlog_witness::{AddCheckpoint, Refusal};
-use mirrordna_core::verify::vkey::{KeyType, VerifierKey, is_key_name};
+use mirrordna_core::verify::vkey::{KeyType, is_key_name};
 use mirrordna_core::{Clock, Code, Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -71,7 +74,7 @@ pub struct Seen {
 /// A witness for logs of others.
 ///
 /// ```
-/// # use mirrordna::{Engine, peer::PeerWitness};
+/// # use mirrordna::{Engine, peer::PeerWitness, proof::Policy};
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let folder = dir.path().join("witness");
 /// let witness = PeerWitness::init(&folder, "witness.example/ada")?;
@@ -79,7 +82,7 @@ pub struct Seen {
 /// witness.trust(&engine.main().verifier_key())?;
 ///
 /// // The log's side, where `ask` may as well go over a network.
-/// let (log, policy) = (engine.main(), witness.policy_for_others()?);
+/// let (log, policy) = (engine.main(), Policy::default().and_witness(witness.verifier_key()));
 /// let checkpoint = log.checkpoint()?;
 /// let cosigned = log.cosign(&checkpoint, &policy, &mut |request| witness.add_checkpoint(request.as_bytes()))?;
 /// log.anchor(&cosigned, &policy)?;
@@ -161,23 +164,11 @@ impl PeerWitness {
         Ok(witness)
     }
 
-    fn own_key(&self) -> VerifierKey {
-        VerifierKey { name: self.name.clone(), kind: KeyType::Witness, key: self.key.public().clone() }
-    }
-
-    /// The witness's key as a policy names it: `<name>+<key id>+<key>`.
+    /// The witness's key as a policy names it; its text is
+    /// `<name>+<key id>+<key>`.
     #[must_use]
-    pub fn verifier_key(&self) -> String {
-        self.own_key().to_string()
-    }
-
-    /// A policy that asks for this witness alone.
-    ///
-    /// # Errors
-    /// Never, unless the witness's name cannot stand in a policy.
-    pub fn policy_for_others(&self) -> Result<Policy> {
-        let text = format!("witness peer {}\nquorum peer\n", self.verifier_key());
-        Policy::parse(&text).map_err(|e| Error::new(Code::Bug, "the witness's key is none").caused_by(e))
+    pub fn verifier_key(&self) -> VerifierKey {
+        VerifierKey { name: self.name.clone(), kind: KeyType::Witness, key: self.key.public().clone() }
     }
 
     /// Cosigns a log from now on, by the key that signs its checkpoints.
@@ -309,7 +300,7 @@ impl PeerWitness {
         let bad = || damaged(&place, "holds a checkpoint that this witness has not cosigned");
         let note = Note::parse(note.as_bytes()).map_err(|e| bad().caused_by(e))?;
         let checkpoint = Checkpoint::parse(note.text).map_err(|e| bad().caused_by(e))?;
-        let key = self.own_key();
+        let key = self.verifier_key();
         let time = note.signatures.iter().find_map(|line| judge(line, note.text, &key)?.ok()).ok_or_else(bad)?;
         Ok(Read { size: checkpoint.size, root: checkpoint.root, time })
     }

@@ -10,6 +10,9 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 pub(crate) fn export(settings: &Settings, args: &Export, out: &mut Output) -> Result<u8> {
+    if let Some(folder) = &args.tiles {
+        return super::tiles::export(settings, folder, out);
+    }
     let file = match (&args.audit, &args.file) {
         (Some(folder), _) => return super::audit::audit(settings, args, folder, out),
         (None, Some(file)) => file,

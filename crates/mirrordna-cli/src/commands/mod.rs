@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod bundle;
+mod checkpoint;
 mod citation;
 mod config;
 mod doctor;
@@ -17,11 +18,14 @@ mod pages;
 mod prove;
 mod session;
 mod snapshot;
+mod tiles;
 mod timeline;
 mod tool;
 mod verify;
+mod witness;
 
 pub(crate) use backup::{export, restore};
+pub(crate) use checkpoint::{CheckpointArgs, checkpoint};
 pub(crate) use citation::{CitationCommand, citation};
 pub(crate) use config::config;
 pub(crate) use doctor::doctor;
@@ -39,6 +43,7 @@ pub(crate) use snapshot::snapshot;
 pub(crate) use timeline::timeline;
 pub(crate) use tool::{Evidence, ToolCommand, evidence, tool};
 pub(crate) use verify::{show_report, verify, verify_store};
+pub(crate) use witness::{WitnessCommand, witness};
 
 use crate::args::Paging;
 use crate::config::Settings;

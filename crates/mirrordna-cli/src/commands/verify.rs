@@ -1,11 +1,13 @@
 //! `verify` and its report.
 
-use super::{bundle, count, span};
+use super::{bundle, count, span, tiles};
 use crate::args::Verify;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
+use mirrordna::peer::VerifierKey;
 use mirrordna::proof::Policy;
 use mirrordna::{Builder, Code, Error, Finding, Fingerprint, Result, VerifyReport};
+use std::path::Path;
 
 /// Problems that are shown; `--json` lists more.
 const SHOWN: usize = 20;
@@ -14,6 +16,12 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
     let policy = policy(&args)?;
     if let Some(bundle) = args.target.as_deref().and_then(bundle::find) {
         return bundle::verify(&bundle, &args, policy, out);
+    }
+    if let Some(folder) = args.target.as_deref().and_then(tiles::find) {
+        return tiles::verify_tiles(&folder, &policy, out);
+    }
+    if let Some(file) = args.target.as_deref().and_then(tiles::file) {
+        return tiles::verify_file(&file, &args.kept, &policy, out);
     }
     if !args.kept.is_empty() || args.events {
         return Err(Error::new(Code::InputInvalid, "--kept and --events are for bundles; this is none")
@@ -28,16 +36,22 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
 
 /// Whom the arguments say to trust.
 fn policy(args: &Verify) -> Result<Policy> {
-    let mut policy = Policy::default();
-    if let Some(file) = &args.policy {
-        let failed = |e| Error::new(Code::PolicyInvalid, format!("cannot read the policy {}", file.display())).caused_by(e);
-        let text = std::fs::read_to_string(file).map_err(failed)?;
-        policy = Policy::parse(&text).map_err(|e| Error::new(Code::PolicyInvalid, format!("{}: {e}", file.display())))?;
-    }
+    let mut policy = args.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
     for key in &args.key {
-        policy = policy.and(*key.parse::<Fingerprint>()?.as_bytes());
+        // The key itself, where a fingerprint finds none to compare with.
+        policy = match VerifierKey::parse(key) {
+            Ok(key) => policy.and_log(key),
+            Err(_) => policy.and(*key.parse::<Fingerprint>()?.as_bytes()),
+        };
     }
     Ok(policy)
+}
+
+/// A policy file.
+pub(super) fn read_policy(file: &Path) -> Result<Policy> {
+    let failed = |e| Error::new(Code::PolicyInvalid, format!("cannot read the policy {}", file.display())).caused_by(e);
+    let text = std::fs::read_to_string(file).map_err(failed)?;
+    Policy::parse(&text).map_err(|e| Error::new(Code::PolicyInvalid, format!("{}: {e}", file.display())))
 }
 
 /// The exit status that tells a verdict.
