@@ -76,6 +76,40 @@ fn eight_processes_write_as_one_actor_while_one_verifies() {
     assert_eq!(place.open().memories().count().unwrap(), 48);
 }
 
+#[test]
+fn one_process_changes_the_key_by_which_others_write() {
+    let place = Place::new();
+    place.json(&["identity", "create", "agent", "--name", "Ada"]);
+    // This process holds an epoch all the while.
+    let engine = place.open();
+    let ada = engine.identities().find("Ada").unwrap();
+    std::thread::scope(|s| {
+        for process in 0..3 {
+            let place = &place;
+            s.spawn(move || {
+                for i in 0..4 {
+                    place.json(&["remember", &format!("process {process} memory {i}")]);
+                }
+            });
+        }
+        let rotating = s.spawn(|| (0..3).for_each(|_| drop(place.json(&["identity", "rotate", "Ada"]))));
+        let mut written = 0;
+        while written < 20 || !rotating.is_finished() {
+            ada.memories().add(format!("mine {written}")).send().unwrap();
+            written += 1;
+        }
+        let log = place.json(&["identity", "log", "Ada"]);
+        assert_eq!(log["versions"].as_array().unwrap().len(), 4, "{log:#}");
+    });
+    ada.memories().add("at last").send().unwrap();
+    drop(ada);
+    let count = engine.memories().count().unwrap();
+    assert!(count >= 33, "{count}");
+    engine.close().unwrap();
+    let report = place.json(&["verify"]);
+    assert_eq!((report["verdict"].as_str(), report["disputed"].as_array().map(Vec::len)), (Some("intact"), Some(0)), "{report:#}");
+}
+
 /// Files in a folder with this ending.
 fn count_files(folder: &Path, ending: &str) -> usize {
     let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name());

@@ -12,7 +12,7 @@ use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::{Entropy, Result};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const ALPHABET: &str = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
@@ -483,4 +483,47 @@ fn a_proof_is_hashed_as_its_canonical_form() {
     last["proof"][0]["proofValue"] = format!("z{}", base58(&signer.sign(&message).to_bytes())).into();
     let first = log.text.lines().next().unwrap();
     assert_eq!(both(&format!("{first}\n{}\n", jcs(&last))), (Err(escapes), Err("signature")));
+}
+
+/// The folder with test data, or `None` where it is absent. With `CI=true` an
+/// absent folder is a failure.
+fn corpus() -> Option<PathBuf> {
+    let root = std::env::var_os("MIRRORDNA_CORPUS").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"));
+    if root.is_dir() {
+        return Some(root);
+    }
+    assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "CI needs the corpus at {}", root.display());
+    eprintln!("skipped: no corpus at {}", root.display());
+    None
+}
+
+#[test]
+fn foreign_logs_are_refused_for_what_they_are() {
+    let Some(root) = corpus() else { return };
+    let mut counts = std::collections::BTreeMap::new();
+    for case in std::fs::read_dir(root.join("vectors/didwebvh/vectors")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()) {
+        let negative = case.file_name().unwrap().to_str().unwrap().starts_with("negative");
+        for by in std::fs::read_dir(&case).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()) {
+            let Ok(log) = std::fs::read_to_string(by.join("did.jsonl")) else { continue };
+            let refused = |log: &str| DidLog::verify(log.as_bytes()).expect_err("a log of a host is none of ours").why;
+            // As they stand, and in the form in which ours are written.
+            let ours: String = log.lines().map(|l| jcs(&serde_json::from_str(l).unwrap()) + "\n").collect();
+            *counts.entry((negative, refused(&log))).or_insert(0) += 1;
+            *counts.entry((negative, refused(&ours))).or_insert(0) += 1;
+        }
+    }
+    let host = "has a document whose id is not did:webvh:<SCID>:local.invalid:<agt|usr|sys>";
+    let (order, newline) = ("key not ASCII or not in canonical order", "does not end with a newline");
+    // 64 positive and 16 negative logs, each twice; five of those are empty.
+    let expected = [
+        ((false, newline), 12),
+        ((false, host), 64),
+        ((false, order), 39),
+        ((false, "white space in canonical form"), 13),
+        ((true, newline), 10),
+        ((true, host), 11),
+        ((true, order), 11),
+    ];
+    assert_eq!(counts.into_iter().collect::<Vec<_>>(), expected);
 }

@@ -246,3 +246,113 @@ fn who_may_not_write_changes_nothing() {
     assert_eq!(agent.revoke_epoch(2, None).unwrap_err().code(), Code::StoreReadOnly);
     assert_eq!(length(), before, "no keys for nothing");
 }
+
+/// Puts the state back that `path` had, after something was written to it, and
+/// goes on from there.
+fn forked(place: &Place, write: impl FnOnce(&Engine)) {
+    let (path, old) = (place.path(), place.dir.path().join("old.db"));
+    std::fs::copy(&path, &old).unwrap();
+    let engine = place.open();
+    write(&engine);
+    engine.close().unwrap();
+    for end in ["-wal", "-shm"] {
+        let _absent = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+    std::fs::copy(&old, &path).unwrap();
+    assert_eq!(place.builder().open().unwrap_err().code(), Code::RolledBack);
+    place.builder().fork(place.verify().events, "the disk was lost").unwrap();
+}
+
+/// The agent of the default tenant and of another.
+fn both(engine: &Engine) -> [Identity; 2] {
+    let acme = engine.tenant("acme").unwrap().identities();
+    [engine.identities(), acme].map(|i| i.list().unwrap().remove(0))
+}
+
+fn say_both(engine: &Engine, text: &str) {
+    both(engine).iter().for_each(|identity| _ = say(identity, text));
+}
+
+#[test]
+fn after_a_fork_an_identity_changes_in_every_log_that_goes_on() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = created(&engine);
+    engine.tenant("acme").unwrap().identities().adopt(&agent).unwrap();
+    let keys = moved_away(&engine);
+    say_both(&engine, "first");
+    agent.rotate().unwrap();
+    say_both(&engine, "second");
+    drop(agent);
+    engine.close().unwrap();
+
+    // A rotation that is lost with the disk was none; its keys are in nobody's way.
+    forked(&place, |engine| {
+        say_both(engine, "lost");
+        both(engine)[0].rotate().unwrap();
+        say_both(engine, "lost too");
+    });
+    let engine = place.open();
+    let [home, there] = both(&engine);
+    assert_eq!((whats(&home).len(), whats(&there).len()), (2, 2));
+    let before = home.history().unwrap();
+    // One that has said nothing since the fork is in no open log yet.
+    assert_eq!(there.rotate().unwrap().version, 3);
+    for identity in [&home, &there] {
+        assert_eq!(whats(identity), [(1, "created"), (2, "rotated"), (3, "rotated")]);
+        assert_eq!(identity.history().unwrap().versions[..2].len(), 2);
+    }
+    assert_eq!(home.history().unwrap().versions[..2], before.versions, "as it stands in the log before");
+    say_both(&engine, "third");
+    let report = engine.verify().unwrap();
+    assert!(report.is_intact() && report.closed == 2 && report.disputed.is_empty(), "{report:#?}");
+    let texts = |of: &Identity| of.memories().list(0, 9).unwrap().into_iter().map(|m| m.content).collect::<Vec<_>>();
+    assert_eq!((texts(&home), texts(&there)), (vec!["first".into(), "second".into(), "third".into()], texts(&home)));
+    let trusted = say(&home, "trusted");
+    drop((home, there));
+    engine.close().unwrap();
+
+    // Recovered where it has not entered: nothing there is by anybody else.
+    forked(&place, |engine| say_both(engine, "lost"));
+    let engine = place.open();
+    let [home, there] = both(&engine);
+    let thief = say(&home, "by a thief");
+    assert_eq!(home.recover(&keys, Some(trusted)).unwrap().version, 4);
+    let report = engine.verify().unwrap();
+    assert!(report.is_intact() && report.closed == 4, "{report:#?}");
+    // All that it said since the fork: its epoch and the memory, after its entry.
+    let [range] = &home.history().unwrap().disputed[..] else { panic!("one range") };
+    assert_eq!((range.first, range.last, range.last_position, range.count), (1, 2, thief, 2));
+    assert!(there.history().unwrap().disputed.is_empty());
+    assert_eq!((report.disputed.len(), report.disputed[0].count), (1, 2));
+    say_both(&engine, "fourth");
+    drop((home, there));
+    engine.close().unwrap();
+
+    // Ended where it has not entered.
+    forked(&place, |engine| say_both(engine, "lost"));
+    let engine = place.open();
+    assert!(both(&engine)[0].revoke("the project ended").unwrap().revoked);
+    for identity in both(&engine) {
+        assert!(identity.history().unwrap().revoked);
+        assert_eq!(identity.memories().add("late").send().unwrap_err().code(), Code::IdentityRevoked);
+    }
+    engine.close().unwrap();
+    forked_away(&place);
+}
+
+/// An identity that has ended stays ended in the logs that go on.
+fn forked_away(place: &Place) {
+    forked(place, |engine| {
+        let other = created(engine);
+        engine.tenant("acme").unwrap().identities().adopt(&other).unwrap();
+    });
+    let engine = place.open();
+    for identity in both(&engine) {
+        assert_eq!(identity.memories().add("later still").send().unwrap_err().code(), Code::IdentityRevoked);
+        assert!(identity.history().unwrap().revoked);
+    }
+    assert!(engine.verify().unwrap().is_intact());
+    engine.close().unwrap();
+    assert_eq!(place.verify().verdict, "intact");
+}

@@ -110,8 +110,9 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
         let (leaves, numbers) = (span("leaf", d.first_leaf, d.last_leaf), span("number", d.first, d.last));
         out.line(format!("         log {log}… {leaves}, {numbers}; by leaf {}", d.by));
     }
-    if report.disputed.len() > SHOWN {
-        out.line(format!("         … and {} more ranges; --json lists them", report.disputed.len() - SHOWN));
+    let more = report.disputed.len().saturating_sub(SHOWN) as u64 + report.unlisted_disputes;
+    if more > 0 {
+        out.line(format!("         … and {more} more ranges; --json lists up to {}", report.disputed.len()));
     }
     show_problems(&report.problems, report.unlisted, out);
     advise(report, out);

@@ -110,6 +110,7 @@ pub(crate) fn database(
         log_key: totals.log_key.map(|h| hex(&h)),
         logs: totals.reports,
         disputed: totals.disputed,
+        unlisted_disputes: totals.unlisted_disputes,
         problems: findings.iter().map(Finding::from).collect(),
         unlisted: totals.unlisted,
     })
@@ -147,6 +148,7 @@ struct Totals {
     logs: Vec<Walked>,
     reports: Vec<LogReport>,
     disputed: Vec<DisputedEvents>,
+    unlisted_disputes: u64,
     closed: u64,
     verdict: Option<Verdict>,
     events: u64,

@@ -159,6 +159,8 @@ pub struct VerifyReport {
     pub logs: Vec<LogReport>,
     /// Events that their actors no longer stand by; at most 256 ranges a log.
     pub disputed: Vec<DisputedEvents>,
+    /// Recoveries and revocations whose ranges are not listed.
+    pub unlisted_disputes: u64,
     /// What was found; empty unless altered.
     pub problems: Vec<Finding>,
     /// Findings beyond those listed.
@@ -195,6 +197,7 @@ pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
         log_key: None,
         logs: Vec::new(),
         disputed: Vec::new(),
+        unlisted_disputes: 0,
         problems: vec![Finding { code: "store.unreadable".to_owned(), place: "database".to_owned(), message: e.to_string() }],
         unlisted: 0,
     }

@@ -406,6 +406,7 @@ impl<'a> LogWalk<'a> {
         totals.checkpointed += report.checkpoint.unwrap_or(0);
         totals.unlisted += report.unlisted;
         totals.disputed.extend(report.disputed.iter().map(|d| DisputedEvents::of(&self.row.id, d)));
+        totals.unlisted_disputes += report.unlisted_disputes;
         totals.logs.push(Walked {
             number,
             id: self.row.id,
