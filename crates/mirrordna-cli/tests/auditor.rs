@@ -39,5 +39,5 @@ fn the_auditors_guide_runs() {
         .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{said}");
-    assert!(said.contains("The boathouse is booked"), "the disclosed content is shown: {said}");
+    assert!(said.contains("  The boathouse has a new lock"), "the disclosed content is shown: {said}");
 }
