@@ -285,7 +285,7 @@ pub struct Ledger {
     absent: BTreeMap<Hash, u64>,
     erased: BTreeSet<Hash>,
     bodies: Bodies,
-    /// Checkpoints offered for sizes not reached yet.
+    /// Checkpoints offered for sizes not reached yet; empty once they are.
     expected: BTreeMap<u64, Vec<Hash>>,
     /// Sizes and roots that the leaves led to, or a proof.
     confirmed: BTreeMap<u64, Hash>,
@@ -333,7 +333,9 @@ impl Ledger {
     #[must_use]
     pub fn part(trust: Trust, size: u64, root: Hash) -> Self {
         let part = Part { size, root, next: 0, chained: false, taken: 0, unattributed: 0, missing_links: Vec::new() };
-        Self { part: Some(part), confirmed: BTreeMap::from([(size, root)]), ..Self::new(trust) }
+        let mut ledger = Self { part: Some(part), ..Self::new(trust) };
+        ledger.confirmed.insert(size, root);
+        ledger
     }
 
     /// The same walk, over a log whose id is known beforehand: leaves of another
@@ -488,7 +490,7 @@ impl Ledger {
 
     fn compare_roots(&mut self) {
         let size = self.size();
-        let Some(roots) = self.expected.remove(&size) else { return };
+        let Some(roots) = self.expected.get_mut(&size).map(core::mem::take) else { return };
         let own = self.frontier.root();
         for root in roots {
             if root == own {
@@ -926,15 +928,13 @@ impl Ledger {
     #[must_use]
     pub fn finish(mut self) -> Report {
         if self.abandoned {
-            let erased = &self.erased;
-            self.absent.retain(|hash, _| erased.contains(hash));
             self.expected.clear();
             self.actors.values_mut().for_each(|actor| actor.part.chained = None);
         }
         for (hash, index) in core::mem::take(&mut self.absent) {
             if self.erased.contains(&hash) {
                 self.bodies.erased += 1;
-            } else {
+            } else if !self.abandoned {
                 self.bodies.missing += 1;
                 self.problem("body.missing", format!("leaf {index}"), "its body is absent and no erase event says so".to_owned());
             }
@@ -943,7 +943,7 @@ impl Ledger {
         for at in alone {
             self.problem("proof.invalid", format!("leaf {at}"), UNPROVEN.to_owned());
         }
-        for (size, _) in core::mem::take(&mut self.expected) {
+        for (size, _) in core::mem::take(&mut self.expected).into_iter().filter(|(_, roots)| !roots.is_empty()) {
             self.problem(
                 "log.truncated",
                 format!("checkpoint of size {size}"),

@@ -8,7 +8,6 @@ use crate::note::{Note, decimal};
 use crate::vkey::{KeyType, VerifierKey};
 use crate::{Malformed, PublicKey};
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -208,7 +207,8 @@ impl Policy {
 struct Reading {
     policy: Policy,
     /// Defined names, and whether a group has taken them as a member already.
-    names: BTreeMap<String, (Member, bool)>,
+    /// A list, not a map: there are 1,024 at most, and each is taken once.
+    names: Vec<(String, Member, bool)>,
     quorum_read: bool,
 }
 
@@ -256,7 +256,8 @@ impl Reading {
         let needed = fields.next().ok_or("does not say how many of its members it needs")?;
         let mut members = Vec::new();
         for field in fields {
-            let (member, taken) = self.names.get_mut(field).ok_or("has a member that is not defined before")?;
+            let named = self.names.iter_mut().find(|(name, ..)| name == field);
+            let (_, member, taken) = named.ok_or("has a member that is not defined before")?;
             if core::mem::replace(taken, true) {
                 return Err("has a member that is listed before");
             }
@@ -281,7 +282,7 @@ impl Reading {
         }
         self.policy.quorum = match fields.next().ok_or("names no quorum")? {
             "none" => None,
-            name => Some(self.names.get(name).ok_or("names a quorum that is not defined before")?.0),
+            name => Some(self.names.iter().find(|(n, ..)| n == name).ok_or("names a quorum that is not defined before")?.1),
         };
         Ok(())
     }
@@ -290,10 +291,11 @@ impl Reading {
         if name == "none" {
             return Err("defines the name none, which is taken");
         }
-        match self.names.insert(name.to_owned(), (member, false)) {
-            None => Ok(()),
-            Some(_) => Err("defines a name that is taken"),
+        if self.names.iter().any(|(n, ..)| n == name) {
+            return Err("defines a name that is taken");
         }
+        self.names.push((name.to_owned(), member, false));
+        Ok(())
     }
 }
 
