@@ -46,7 +46,11 @@ impl Reader {
     }
 
     fn learn(&mut self, kind: Kind, bytes: &[u8]) {
-        let Ok(Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log })) = PublicBody::decode(kind, bytes) else { return };
+        let decoded = PublicBody::decode(kind, bytes);
+        let Ok(Some(PublicBody::Genesis { did_log, .. } | PublicBody::Entry { did_log } | PublicBody::Recover { did_log, .. })) = decoded
+        else {
+            return;
+        };
         if let Ok((digest, label)) = DidLog::subject(did_log)
             && let Some(kind) = IdentityType::from_label(&label)
         {
