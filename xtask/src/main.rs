@@ -3,6 +3,8 @@
 mod coverage;
 mod foreign;
 mod fuzz;
+mod other;
+mod page;
 
 use std::process::{Command, ExitCode};
 
@@ -15,6 +17,9 @@ const HELP: &str = "cargo xtask TASK
   vectors   write spec/vectors/ anew
   foreign   examinations by programs of others, in Python, Go and JavaScript; installs what is missing
   interop   checks by other implementations, and under tokio, that are too heavy for every build
+  page      write the page of the auditor's kit anew; `page check` compares it with its sources instead, and
+            drives it in a browser
+  targets   the verifier for machines without an operating system
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
   deep      what is too long for every commit: each byte of a file changed once, power lost and writes
             failed at every point of a day's work, a million identities and ten million events,
@@ -118,6 +123,9 @@ fn main() -> ExitCode {
         }
         "interop" => cargo(&["test", "--locked", "--manifest-path", "testing/interop/Cargo.toml", "--target-dir", "target/interop"]),
         "foreign" => foreign::examine(),
+        "page" if std::env::args().nth(2).as_deref() == Some("check") => page::check(),
+        "page" => page::write(),
+        "targets" => other::bare(),
         "fuzz" => {
             let args: Vec<String> = std::env::args().skip(2).collect();
             let (seconds, named) = match args.split_first() {
