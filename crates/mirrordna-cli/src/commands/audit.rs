@@ -12,10 +12,13 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// What stands in a kit beside the bundle: what it is in words, and a verifier
-/// that shares no code with this one.
-const BESIDE: [(&str, &str); 2] =
-    [("README.txt", include_str!("../../kit/README.txt")), ("verify.py", include_str!("../../../../verifiers/python/mirrordna_verify.py"))];
+/// What stands in a kit beside the bundle: what it is in words, this verifier in
+/// a page (made by `cargo xtask page`), and one that shares no code with it.
+const BESIDE: [(&str, &str); 3] = [
+    ("README.txt", include_str!("../../kit/README.txt")),
+    ("verify.html", include_str!("../../kit/verify.html")),
+    ("verify.py", include_str!("../../../../verifiers/python/mirrordna_verify.py")),
+];
 /// The bundle in a kit.
 const BUNDLE: &str = "history.mdna-bundle";
 
