@@ -671,7 +671,8 @@ def read_version(identity, line):
 
     if first and scid_of(text, root, scid) != scid:
         raise Refused("the SCID is not that of the first version")
-    if version_id != "%d-%s" % (len(identity.lines) + 1, entry_hash(text, root, scid if first else identity.version_id)):
+    before = scid if first else identity.version_id
+    if version_id != "%d-%s" % (len(identity.lines) + 1, entry_hash(text, root, before)):
         raise Refused("versionId has another number or entry hash")
 
     proofs = json_items(members["proof"])
@@ -1538,7 +1539,8 @@ class Section:
     def report(self):
         size, head = self.extent()
         return {
-            "log": self.log.hex(), "scope": self.scope, "label": self.label, "verdict": self.verdict, "size": size, "events": self.events,
+            "log": self.log.hex(), "scope": self.scope, "label": self.label, "verdict": self.verdict,
+            "size": size, "events": self.events,
             "head": head.hex() if head is not None else None,
             "log_key": hashlib.sha256(self.key).hexdigest() if self.key is not None else None,
             "identities": self.identities(),
@@ -1748,7 +1750,7 @@ class Part(Section):
     def unfixed(self, actor):
         """An event without a path that the next one of its actor does not fix (16.3 step 3)."""
         if actor.unproven is not None:
-            self.problem("proof.invalid", "The event has no proof, and no event after it stands for one.", actor.unproven)
+            self.problem("proof.invalid", "The event has no proof, and no later one stands for it.", actor.unproven)
             actor.unproven = None
 
     def knows(self, actor, aseq):
