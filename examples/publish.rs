@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use mirrordna::peer::PeerWitness;
+use mirrordna::proof::Policy;
 use mirrordna::{Engine, IdentityType, Keys, tiles};
 use std::path::PathBuf;
 
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // who trusts the two keys.
     let witness = PeerWitness::init(home.join("witness"), "witness.example/publish")?;
     witness.trust(&key)?;
-    let (log, policy) = (engine.main(), witness.policy_for_others()?);
+    let (log, policy) = (engine.main(), Policy::default().and_witness(witness.verifier_key()));
     let cosigned = log.cosign(&log.checkpoint()?, &policy, &mut |request| witness.add_checkpoint(request.as_bytes()))?;
     for leaf in [0, 1, 255, 256, 700] {
         std::fs::write(home.join(format!("{leaf}.tlog-proof")), log.tlog_proof(&cosigned, leaf)?)?;

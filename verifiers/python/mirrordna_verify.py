@@ -646,8 +646,10 @@ def read_version(identity, line):
     digest = multihash_decode(scid)
     if not first and (scid, label) != (identity.scid, identity.label):
         raise Refused("SCID or label differ between versions")
-    keys = [multikey_decode(plain_string(json_members(method).get("publicKeyMultibase")))
-            for method in json_items(state.get("verificationMethod"))]
+    methods = json_items(state.get("verificationMethod"))
+    if len(methods) > MAX_KEYS:
+        raise Refused("more than 64 verification methods")
+    keys = [multikey_decode(plain_string(json_members(method).get("publicKeyMultibase"))) for method in methods]
 
     parameters = json_members(members["parameters"])
     if not PARAMETERS.issuperset(parameters):

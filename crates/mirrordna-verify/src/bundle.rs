@@ -198,6 +198,15 @@ struct Section {
     times: Times,
 }
 
+/// A log that goes on from another one: what it says of that, what became of
+/// it, and whose it is.
+#[derive(Clone, Copy)]
+struct Heir {
+    adopted: Adopted,
+    verdict: Verdict,
+    owner: Option<([u8; 16], Hash)>,
+}
+
 #[derive(PartialEq, Eq)]
 enum State {
     /// Before the first line is complete.
@@ -379,6 +388,9 @@ impl Judge {
         if self.sections.iter().any(|s| s.log == log) {
             return Err(bad("has two sections of one log"));
         }
+        if self.sections.iter().any(|s| s.ledger.adopted().is_some_and(|before| before.log == log)) {
+            return Err(bad("has a log after the one that goes on from it"));
+        }
         let own = Named::read(&self.policy, checkpoint, None)?;
         let ledger = match scope {
             Scope::Whole => Ledger::new(Trust::none()).of(log),
@@ -481,17 +493,17 @@ impl Judge {
         let Self { policy, sections, problems, unlisted, .. } = self;
         let mut all = Judgement { verdict: Verdict::Unproven, logs: Vec::new(), problems, unlisted };
         // Later logs go on from earlier ones, so these are judged after them.
-        let mut adopted: Vec<(Adopted, Verdict)> = Vec::new();
+        let mut heirs: Vec<Heir> = Vec::new();
         let mut erased: Vec<([u8; 16], BTreeSet<Hash>)> = Vec::new();
         for mut section in sections.into_iter().rev() {
-            let heir = adopted.iter().position(|(a, _)| a.log == section.log).map(|at| adopted.swap_remove(at));
             erased.iter().filter(|(log, _)| *log == section.log).for_each(|(_, refs)| section.ledger.erased_later(refs));
             if let Some(before) = section.ledger.adopted() {
                 erased.push((before.log, section.ledger.erased().clone()));
             }
-            let judged = section.judge(&policy, heir, &mut all);
-            if let Some(before) = judged.report.adopted {
-                adopted.push((before, judged.verdict));
+            let owner = section.ledger.owner();
+            let judged = section.judge(&policy, &heirs, &mut all);
+            if let Some(adopted) = judged.report.adopted {
+                heirs.push(Heir { adopted, verdict: judged.verdict, owner });
             }
             all.logs.push(judged);
         }
@@ -538,11 +550,16 @@ impl Section {
         let Ok(Some(PublicBody::Anchor { note, .. })) = PublicBody::decode(Kind::ANCHOR, body) else { return };
         let Ok(note) = Note::parse(note) else { return };
         let Ok(Checkpoint { size, root, .. }) = Checkpoint::parse(note.text) else { return };
+        let cosigned = policy.cosigned(&note);
+        for witness in &cosigned.invalid {
+            let message = format!("the line of witness {witness} in the anchor does not verify");
+            self.ledger.problem("cosignature.invalid", format!("leaf {index}"), message);
+        }
         if size > index || self.ledger.confirmed(size) != Some(&root) {
             return;
         }
         let newest = self.times.not_before.last().map(|(_, time)| *time);
-        if let Some(time) = policy.cosigned(&note).not_before.filter(|time| newest.is_none_or(|newest| *time > newest)) {
+        if let Some(time) = cosigned.not_before.filter(|time| newest.is_none_or(|newest| *time > newest)) {
             self.times.not_before.push((index, time));
         }
     }
@@ -576,9 +593,11 @@ impl Section {
         freshness
     }
 
-    /// Judges what was taken. `heir` is what a later section says of this log,
-    /// and the verdict of that section.
-    fn judge(mut self, policy: &Policy, heir: Option<(Adopted, Verdict)>, all: &mut Judgement) -> LogJudgement {
+    /// Judges what was taken. `heirs` are the later sections that go on from
+    /// some log.
+    fn judge(mut self, policy: &Policy, heirs: &[Heir], all: &mut Judgement) -> LogJudgement {
+        let mine = || heirs.iter().filter(|heir| heir.adopted.log == self.log);
+        let (heir, heirs) = (mine().next().copied(), mine().count());
         let freshness = self.freshness();
         let origin = note::origin(&self.log);
         let size = self.size();
@@ -600,13 +619,27 @@ impl Section {
         times.not_after.sort_unstable();
         let quorum = policy.asks_for_quorum().then(|| checkpoints.first().is_some_and(|own| own.cosigned.quorum));
         let (root, leaves) = (ledger.root(), ledger.size());
-        if heir.is_some_and(|(adopted, _)| adopted.size != leaves || adopted.root != root) {
+        if heirs > 1 {
+            ledger.problem("log.adopted", "section".to_owned(), "two logs say that they go on from it".to_owned());
+        }
+        if heir.is_some_and(|h| h.owner != ledger.owner()) {
+            ledger.problem(
+                "log.adopted",
+                "section".to_owned(),
+                "is of another database or tenant than the log that goes on from it".to_owned(),
+            );
+        }
+        if heir.is_some_and(|h| h.adopted.size != leaves || h.adopted.root != root) {
             ledger.problem("log.adopted", "section".to_owned(), "is not as the log that goes on from it says that it was left".to_owned());
         }
+        let reached = ledger.confirmed(size) == checkpoints.first().map(|own| &own.root);
         let mut report = ledger.finish();
         let mut verdict = report.verdict;
-        if let (Verdict::Unproven, Some((_, of_heir)), 0) = (verdict, heir, report.unattributed) {
-            verdict = if of_heir == Verdict::Altered { Verdict::Unproven } else { of_heir };
+        if verdict == Verdict::Intact && !reached {
+            verdict = Verdict::Unproven;
+        }
+        if let (Verdict::Unproven, Some(Heir { verdict: of_heir, .. }), 0) = (verdict, heir, report.unattributed) {
+            verdict = of_heir;
         }
         if verdict == Verdict::Intact && quorum == Some(false) {
             verdict = Verdict::Unproven;

@@ -14,6 +14,9 @@ use alloc::vec::Vec;
 
 /// The longest DID log that is read, in bytes.
 pub const MAX_LOG: usize = 1 << 20;
+/// The most update keys, committed keys and verification methods of a version:
+/// each is tried where one of them is asked for.
+const MAX_KEYS: usize = 64;
 /// What stands for the SCID before it is known.
 pub const PLACEHOLDER: &str = "{SCID}";
 
@@ -244,6 +247,9 @@ impl<'a> Entry<'a> {
             }));
         }
         let methods = state.get("verificationMethod").and_then(Json::items).ok_or(bad("has no verificationMethod"))?;
+        if [update_keys.len(), next_key_hashes.len(), methods.len()].iter().any(|n| *n > MAX_KEYS) {
+            return Err(bad("names more than 64 keys of a sort"));
+        }
         let actor_keys =
             methods.iter().map(|m| text(m, "publicKeyMultibase", "has a verification method without key")).collect::<Result<_, _>>()?;
         let proof = Proof::read(top.get("proof").ok_or(bad("has no proof"))?)?;

@@ -163,6 +163,7 @@ pub struct Report {
 }
 
 const UNPROVEN: &str = "has no proof, and no event after it that names it";
+const UNKNOWN: &str = "its signer field names no key of this actor";
 const BROUGHT: &str = "an event that brings a key must be signed by it";
 const UNCHAINED: &str = "does not follow its actor's previous event";
 const OTHER_LENGTH: &str = "the stored body has another length than the header says";
@@ -171,6 +172,11 @@ const OTHER_LENGTH: &str = "the stored body has another length than the header s
 const fn stored_length(header: &crate::Header) -> Option<u64> {
     // A private row has a commitment and a tag around its body.
     header.length.checked_add(if header.kind.is_public() { 0 } else { 48 })
+}
+
+/// Whether a secret is the one that a stored row was sealed under.
+fn opens(row: &[u8], secret: &[u8; 32]) -> bool {
+    [hash::COMMIT_AES_GCM, hash::COMMIT_XCHACHA].iter().any(|label| row.starts_with(&hash::hkdf_expand(secret, label)))
 }
 
 struct Signer {
@@ -271,10 +277,14 @@ pub struct Ledger {
     trust: Trust,
     vouched: bool,
     abandoned: bool,
+    /// It was said that a part does not begin with leaf 0.
+    late: bool,
     log: Option<[u8; 16]>,
     log_key: Option<PublicKey>,
     /// The actor of the genesis.
     system: Option<Hash>,
+    /// Database and tenant, by the genesis.
+    owner: Option<([u8; 16], Hash)>,
     frontier: Frontier,
     part: Option<Part>,
     /// Index of the leaf that is looked at, or of the next one.
@@ -305,9 +315,11 @@ impl Ledger {
             trust,
             vouched: false,
             abandoned: false,
+            late: false,
             log: None,
             log_key: None,
             system: None,
+            owner: None,
             frontier: Frontier::new(),
             part: None,
             here: 0,
@@ -379,6 +391,12 @@ impl Ledger {
     #[must_use]
     pub const fn log_key(&self) -> Option<&PublicKey> {
         self.log_key.as_ref()
+    }
+
+    /// The database and the keyed tag of the tenant that the genesis names.
+    #[must_use]
+    pub const fn owner(&self) -> Option<([u8; 16], Hash)> {
+        self.owner
     }
 
     /// The root at a size whose checkpoint was confirmed.
@@ -527,12 +545,22 @@ impl Ledger {
         let leaf_hash = hash::leaf(data);
         let Some(part) = &mut self.part else { return (leaf_hash, None) };
         let in_order = index >= part.next && index < part.size;
-        let proven = path.map(|path| merkle::includes(&part.root, part.size, index, &leaf_hash, path));
+        let late = part.taken == 0 && index != 0;
+        // Of a leaf that cannot be read nothing else is asked.
+        let proven = match (Leaf::decode(data), path) {
+            (Err(_), _) => Some(true),
+            (Ok(_), path) => path.map(|path| merkle::includes(&part.root, part.size, index, &leaf_hash, path)),
+        };
         part.next = index.saturating_add(1);
         part.taken += 1;
         part.chained = proven.is_none() && !asked;
         if !in_order {
             let p = self.at("bundle.order", "is not above the one before it, or not below the size of the checkpoint");
+            self.note_problem(p);
+        }
+        if late {
+            let p = self.at("log.genesis", "a part begins with leaf 0, and this one does not");
+            self.late = true;
             self.note_problem(p);
         }
         if proven == Some(false) || (proven.is_none() && asked) {
@@ -584,6 +612,11 @@ impl Ledger {
             None => None,
         };
         if let Err(p) = self.chain(leaf, leaf_hash, public.as_ref(), asked) {
+            // What was not attributed for want of a sound key is not counted yet.
+            let keyless = matches!(p.code, "identity.invalid" | "identity.forked" | "epoch.uncertified");
+            if keyless || (p.code == "signer.unknown" && p.message == UNKNOWN) {
+                self.part.iter_mut().for_each(|part| part.unattributed += u64::from(asked));
+            }
             self.note_problem(p);
         }
         let index = self.here;
@@ -595,10 +628,11 @@ impl Ledger {
                 actor.part.shown.insert(header.aseq, (index, header.signer));
             }
         }
-        if let Some(PublicBody::Genesis { log_key, .. }) = &public {
-            self.system = Some(header.actor);
+        if let Some(PublicBody::Genesis { log_key, database, tenant, .. }) = &public {
+            self.system.get_or_insert(header.actor);
+            self.owner.get_or_insert((*database, *tenant));
             match PublicKey::new(log_key) {
-                Some(key) => self.log_key = Some(key),
+                Some(key) => drop(self.log_key.get_or_insert(key)),
                 None => {
                     let p = self.at("log.genesis", "names an unacceptable log key");
                     self.note_problem(p);
@@ -661,6 +695,11 @@ impl Ledger {
     /// Checks what is stored against the commitment; returns matching bytes.
     fn body<'a>(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'a>, asked: bool) -> Option<&'a [u8]> {
         let header = &leaf.header;
+        let opened = matches!(stored, Stored::Opened(row, secret) if !header.kind.is_public() && opens(row, secret));
+        if matches!(stored, Stored::Opened(..)) && !opened {
+            let p = self.at("secret.altered", "the disclosed secret is not the one that the body is sealed under");
+            self.note_problem(p);
+        }
         let problem = match (stored, header.body == NONE) {
             (Stored::Nothing, true) if header.length == 0 && (header.kind == Kind::SEAL || !header.kind.is_public()) => return None,
             (Stored::Nothing, true) => self.at("body.altered", "has no body, but its kind or length says that there is one"),
@@ -699,26 +738,13 @@ impl Ledger {
                     self.at("body.altered", OTHER_LENGTH)
                 } else {
                     self.bodies.present += 1;
-                    if let Stored::Opened(_, secret) = stored {
-                        self.disclosed(header, bytes, secret);
-                    }
+                    self.bodies.disclosed += u64::from(opened);
                     return Some(bytes);
                 }
             }
         };
         self.note_problem(problem);
         None
-    }
-
-    /// Checks that a secret is the one that a stored body was sealed under.
-    fn disclosed(&mut self, header: &crate::Header, row: &[u8], secret: &[u8; 32]) {
-        let opens = |label: &&[u8]| row.starts_with(&hash::hkdf_expand(secret, label));
-        if !header.kind.is_public() && [hash::COMMIT_AES_GCM, hash::COMMIT_XCHACHA].iter().any(opens) {
-            self.bodies.disclosed += 1;
-        } else {
-            let p = self.at("secret.altered", "the disclosed secret is not the one that the body is sealed under");
-            self.note_problem(p);
-        }
     }
 
     /// Checks the actor's chain, the signer and the signature.
@@ -746,6 +772,9 @@ impl Ledger {
             (Some(next), Some(_)) => actor.follows(next, header),
             (Some(next), None) => header.aseq == next && header.prev == actor.last,
         };
+        // In a part, what else is wrong with it does not hide that.
+        let broken = !in_place && self.part.is_some();
+        let in_place = in_place || broken;
         // Go on from what is there: one break is one finding.
         actor.next = Some(header.aseq.saturating_add(1));
         actor.last = *leaf_hash;
@@ -757,6 +786,9 @@ impl Ledger {
             } else if part.chained {
                 actor.part.chained = Some(index);
             }
+        }
+        if broken {
+            self.problem("chain.broken", format!("leaf {index}"), UNCHAINED.to_owned());
         }
         if let Some(at) = unproven {
             self.problem("proof.invalid", format!("leaf {at}"), UNPROVEN.to_owned());
@@ -788,7 +820,7 @@ impl Ledger {
             if self.part.is_some() && !actor.part.keyless.contains(&header.signer) {
                 return self.unattributed(header, asked, in_place);
             }
-            return fail("signer.unknown", "its signer field names no key of this actor");
+            return fail("signer.unknown", UNKNOWN);
         };
         signer.unsigned += u64::from(asked);
         if signer.ended || header.time > signer.not_after {
@@ -820,11 +852,11 @@ impl Ledger {
                 if by_epoch {
                     return fail("signer.unknown", "an epoch is revoked by the actor's own key, not by another epoch");
                 }
-                match actor.signers.get_mut(epoch).filter(|s| s.epoch) {
-                    Some(ended) => ended.ended = true,
+                match actor.signers.get_mut(epoch) {
+                    Some(ended) if ended.epoch => ended.ended = true,
                     // A part need not show it.
                     None if self.part.is_some() && !actor.part.keyless.contains(epoch) => {}
-                    None => return fail("epoch.unknown", "revokes something that is no epoch of its actor"),
+                    _ => return fail("epoch.unknown", "revokes something that is no epoch of its actor"),
                 }
                 Some((Some(*epoch), *trusted))
             }
@@ -883,7 +915,8 @@ impl Ledger {
             return Err(self.at("identity.invalid", "the genesis, and nothing else, is by a system identity"));
         }
         let Some(latest) = did.latest() else { return Ok(()) };
-        let ended = self.actors.get(&header.actor).map_or(latest.deactivated, |known| known.revoked);
+        let ended =
+            self.actors.get(&header.actor).map_or(latest.deactivated && (self.part.is_none() || header.aseq == 0), |known| known.revoked);
         if ended {
             return Err(self.at("identity.revoked", "the identity was revoked before"));
         }
@@ -950,7 +983,7 @@ impl Ledger {
                 "the log is shorter than a checkpoint it signed".to_owned(),
             );
         }
-        if self.log_key.is_none() && !self.abandoned {
+        if self.log_key.is_none() && !self.abandoned && !self.late {
             self.problem("log.genesis", "leaf 0".to_owned(), "the log has no readable genesis".to_owned());
         }
         let trusted = self.vouched || self.log_key.as_ref().is_some_and(|k| self.trust.accepts(k));
