@@ -122,7 +122,8 @@ impl Bench {
         }
         let test = ["test", "-count=1", "-v", "./..."];
         let mut command = Command::new("go");
-        command.args(test).current_dir(&folder).env("EVIDENCE_BIN", &self.evidence).env("PUBLISH_BIN", &self.publish);
+        command.args(test).current_dir(&folder);
+        command.env("MIRRORDNA_BIN", &self.mirrordna).env("EVIDENCE_BIN", &self.evidence).env("PUBLISH_BIN", &self.publish);
         passed(output(&mut command))
     }
 

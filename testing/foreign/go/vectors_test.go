@@ -4,7 +4,8 @@
 //
 // What is examined: the test vectors in spec/vectors (this file), the parser of
 // notes (notes_test.go, with the program EVIDENCE_BIN), and a log that the
-// engine publishes as a folder of tiles (store_test.go, with PUBLISH_BIN).
+// engine publishes as a folder of tiles (store_test.go, with PUBLISH_BIN), and
+// what the command line writes (cli_test.go, with MIRRORDNA_BIN).
 // `cargo xtask foreign` names the programs; a test without its own is skipped,
 // or fails where CI=true.
 package foreign
