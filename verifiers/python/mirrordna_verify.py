@@ -40,6 +40,7 @@ MAX_NOTE = 65_536
 MAX_NOTE_LINES = 16
 MAX_JSON_DEPTH = 128
 MAX_PROOF = 63
+MAX_KEYS = 64
 MAX_LABEL = 512
 MAX_PATH = 126
 MAX_POLICY = 65_536
@@ -667,6 +668,8 @@ def read_version(identity, line):
         update_keys[key] = multikey_decode(key)
         if not first and multihash(sha256(key.encode())) not in identity.next_hashes:
             raise Refused("an update key was not committed to")
+    if max(len(json_items(parameters.get(name))) for name in ("updateKeys", "nextKeyHashes")) > MAX_KEYS:
+        raise Refused("more than 64 keys of a sort")
     next_hashes = frozenset(plain_string(node) for node in json_items(parameters.get("nextKeyHashes")))
     if bool(next_hashes) == deactivated:
         raise Refused("nextKeyHashes is empty, or is not where the identity ends")

@@ -101,7 +101,7 @@ fn nothing_of_what_was_erased_is_left_in_any_file() {
     // Enough for the view to be saved; every tenth is about Sam.
     let new = |i: usize| NewMemory {
         content: Content::Text(format!("memory number {i} of many")),
-        subject: Some(if i % 10 == 0 { "Sam of the harbour" } else { "Ann" }.to_owned()),
+        subject: Some(if i.is_multiple_of(10) { "Sam of the harbour" } else { "Ann" }.to_owned()),
         ..NewMemory::default()
     };
     let mut sam = Vec::new();

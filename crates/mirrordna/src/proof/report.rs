@@ -201,7 +201,7 @@ impl From<&LogJudgement> for SectionReport {
             },
             quorum: judged.quorum,
             adopted: report.adopted.map(|adopted| hex(&adopted.log)),
-            disputed: report.disputed.iter().map(|d| DisputedReport::from(d)).collect(),
+            disputed: report.disputed.iter().map(DisputedReport::from).collect(),
             times: TimesReport { not_before: bounds(&judged.times.not_before), not_after: bounds(&judged.times.not_after) },
         }
     }
