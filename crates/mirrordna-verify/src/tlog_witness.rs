@@ -134,7 +134,7 @@ impl<'a> AddCheckpoint<'a> {
         if self.old != size {
             return Err(Refusal::Conflict { size });
         }
-        if size == new.size && self.proof.is_empty() && root != new.root {
+        if size == new.size && root != new.root {
             return Err(Refusal::Conflict { size });
         }
         if merkle::extends(size, &root, new.size, &new.root, &self.proof) { Ok(()) } else { Err(Refusal::Inconsistent) }

@@ -40,6 +40,7 @@
 //! | know whether anything was altered | [`Engine::verify`], [`VerifyReport`] |
 //! | read chats, ChatGPT exports and upstream's vaults | [`import`] |
 //! | move or back up a database | [`backup`] |
+//! | publish a log, have it witnessed, and witness others | [`tiles`], [`Tenant::cosign`], [`peer`] |
 //!
 //! Every [`Error`] has a stable [`Code`] and says what to do. What there is a
 //! limit to stands in [`limits`].
