@@ -5,6 +5,7 @@
 
 mod append;
 mod deep;
+mod erase;
 mod growth;
 mod import;
 mod keys;
@@ -24,6 +25,7 @@ const HELP: &str = "figures SUBJECT
   growth     1e4 to 1e6 events: appends, reads, memory, bytes on disk, verification
   verify     verification and verified reads at 300,000 events; `verify EVENTS` for another number
   proof      proofs of events and a whole bundle, made and judged, at 1e6 events; `proof EVENTS`
+  erase      a subject of 10,000 records among 1e5 and 1e6 events
   import     a chat of 100,000 turns
   langgraph  against LangGraph's SqliteSaver; MIRRORDNA_PEERS_PYTHON names a Python that has it
   upstream   against the upstream SDK; also MIRRORDNA_UPSTREAM, a checkout
@@ -34,9 +36,20 @@ const HELP: &str = "figures SUBJECT
 ";
 
 fn all() -> Fallible<()> {
-    [|| append::run(None), processes::run, growth::run, import::run, keys::run, peers::langgraph, peers::upstream, redb::run]
-        .into_iter()
-        .try_for_each(|part| part())
+    [
+        || append::run(None),
+        processes::run,
+        growth::run,
+        erase::run,
+        || proof::run(&[]),
+        import::run,
+        keys::run,
+        peers::langgraph,
+        peers::upstream,
+        redb::run,
+    ]
+    .into_iter()
+    .try_for_each(|part| part())
 }
 
 fn main() -> Fallible<()> {
@@ -47,6 +60,7 @@ fn main() -> Fallible<()> {
         ("processes", _) => processes::run(),
         ("growth", _) => growth::run(),
         ("verify", rest) => growth::verification(rest),
+        ("erase", _) => erase::run(),
         ("import", _) => import::run(),
         ("proof", rest) => proof::run(rest),
         ("keys", _) => keys::run(),

@@ -293,8 +293,7 @@ impl Finding {
 
     /// Takes an event and, where it created a record, the record's others.
     fn take(&mut self, view: &View, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<()> {
-        let Some(created) = self.take_one(view, tx, log, position)? else { return Ok(()) };
-        if created {
+        if self.take_one(view, tx, log, position)? {
             for change in view.leaves(tx, log, position, true)? {
                 self.take_one(view, tx, log, change)?;
             }
@@ -302,18 +301,18 @@ impl Finding {
         Ok(())
     }
 
-    /// Takes one event; returns whether it created a record, `None` where it was
-    /// taken before or has nothing that can be erased.
-    fn take_one(&mut self, view: &View, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<Option<bool>> {
+    /// Takes one event; returns whether it created a record that was changed
+    /// since.
+    fn take_one(&mut self, view: &View, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<bool> {
         if self.targets.contains_key(&position) {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some(event) = view.bare_event(tx, log, position)? else { return Ok(None) };
+        let Some(event) = view.bare_event(tx, log, position)? else { return Ok(false) };
         let body = match event.content {
             Content::Private(body) => body,
             Content::Erased => {
                 self.already.insert(position);
-                return Ok(None);
+                return Ok(false);
             }
             Content::Locked => return Err(crate::log::missing("the keyring of this database is not here: contents are locked")),
             // It says that what was looked for is erased.
@@ -321,12 +320,12 @@ impl Finding {
                 if let Some(PublicBody::Erase { positions, .. }) = PublicBody::decode(event.header.kind, &bytes)? {
                     self.already.extend(positions);
                 }
-                return Ok(None);
+                return Ok(false);
             }
-            Content::None => return Ok(None),
+            Content::None => return Ok(false),
         };
         self.parts.extend(body.parts()?.unwrap_or_default().iter().map(|part| part.index));
-        let created = view.entry(tx, log, position)?.is_some();
+        let created = view.entry(tx, log, position)?;
         let once = body.get(field::DEDUPE).and_then(|v| v.as_bytes()).and_then(|b| b.try_into().ok());
         let target = Target {
             position,
@@ -337,7 +336,7 @@ impl Finding {
             subject: body.subject().to_owned(),
             session: body.text(field::SESSION).map(str::to_owned),
             id: body.id().to_owned(),
-            records: if created { record_tags(log, &body)? } else { Vec::new() },
+            records: if created.is_some() { record_tags(log, &body)? } else { Vec::new() },
             // That of a part is over its content, which must not stay guessable.
             once: once.filter(|_| body.schema != schema::PART),
             content: once.filter(|_| body.schema == schema::PART),
@@ -345,7 +344,7 @@ impl Finding {
             emptied: None,
         };
         self.targets.insert(position, target);
-        Ok(Some(created))
+        Ok(created.is_some_and(|entry| entry.changed))
     }
 
     /// Takes the parts that no other body names which is still there.
