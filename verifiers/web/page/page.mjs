@@ -156,6 +156,7 @@ function ofLog(log, trust) {
   const named = log.log_key && trust.named.includes(log.log_key);
   const whose = named ? ', which you named.' : log.verdict === 'intact' ? ', which what you trust vouches for.' : ', which is not one that you named. Compare it with what the owner told you by another way.';
   const missing = ({ actor, from, to }) => make('span', {}, from === to ? `event ${from}` : `events ${from} to ${to}`, ' in the chain of ', hash(actor));
+  const disputed = ({ actor, first_leaf, last_leaf, count: n, by }) => make('span', {}, `${count(n, 'event')} from number ${first_leaf} to ${last_leaf}, of `, hash(actor), `: event ${by} says that they may be somebody else’s.`);
   return [
     make('h3', {}, whole ? 'A log, the whole of it' : 'A part of a log'),
     facts(
@@ -170,6 +171,7 @@ function ofLog(log, trust) {
       fact('Unsigned', log.unsigned ? `${count(log.unsigned, 'event')} that no signature of the writer covers yet` : 'No event: all are signed by their writers.'),
       fact('Signer not here', log.unattributed ? `${count(log.unattributed, 'event')} that were asked for` : null),
       fact('Left out', whole ? null : log.missing_links.length ? log.missing_links.map(missing) : 'Nothing between the events that were asked for.'),
+      fact('Disputed', log.disputed.map(disputed)),
       fact('Newer events', freshness(log.freshness)),
       fact('Witnesses', log.quorum === null ? null : log.quorum ? 'As many as your policy asks for have signed it.' : 'Not as many as your policy asks for have signed it.'),
       fact('Goes on from', log.adopted ? make('span', {}, 'log ', hash(log.adopted)) : null),

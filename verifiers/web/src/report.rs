@@ -6,9 +6,9 @@ use crate::time;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use mirrordna_verify::Problem;
 use mirrordna_verify::bundle::{Freshness, Judgement, LogJudgement, Times};
 use mirrordna_verify::ledger::{Bodies, MissingLink};
+use mirrordna_verify::{Disputed, Problem};
 
 /// Something of the verifier's that has a form in JSON.
 struct As<'a, T>(&'a T);
@@ -56,7 +56,8 @@ impl Json for As<'_, LogJudgement> {
         object.put("unsigned", report.unsigned).put("unattributed", report.unattributed);
         object.put("chain_complete", report.missing_links.is_empty()).put("missing_links", &each(&report.missing_links)[..]);
         object.put("freshness", freshness).put("quorum", *quorum);
-        object.put("adopted", report.adopted.as_ref().map(|adopted| hex(&adopted.log))).put("times", As(times)).end();
+        object.put("adopted", report.adopted.as_ref().map(|adopted| hex(&adopted.log)));
+        object.put("disputed", &each(&report.disputed)[..]).put("times", As(times)).end();
     }
 }
 
@@ -73,6 +74,15 @@ impl Json for As<'_, MissingLink> {
     fn json(&self, out: &mut String) {
         let MissingLink { actor, from, to } = self.0;
         Object::new(out).put("actor", hex(actor)).put("from", *from).put("to", *to).end();
+    }
+}
+
+impl Json for As<'_, Disputed> {
+    fn json(&self, out: &mut String) {
+        let Disputed { actor, epoch, first, last, first_leaf, last_leaf, count, by, .. } = self.0;
+        let mut object = Object::new(out);
+        object.put("actor", hex(actor)).put("epoch", *epoch).put("first", *first).put("last", *last);
+        object.put("first_leaf", *first_leaf).put("last_leaf", *last_leaf).put("count", *count).put("by", *by).end();
     }
 }
 
