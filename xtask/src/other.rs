@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 /// The compiler, and what brings it.
 const RUSTC: &str = "/usr/bin/rustc";
 const PACKAGES: &str = "rustc-web rust-web-src";
-/// The verifier must be built for these, too: no system, no allocator, no floats.
+/// Without a system; the first one without a unit for floats, too.
 const BARE: [&str; 3] = ["thumbv7em-none-eabi", "thumbv7em-none-eabihf", "aarch64-unknown-none"];
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 

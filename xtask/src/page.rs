@@ -61,9 +61,18 @@ fn build() -> Result<String, Unbuilt> {
     String::from_utf8(page).map_err(|e| Unbuilt::Failed(e.to_string()))
 }
 
-/// The line that names the programs that made a page.
-fn toolchain(page: &str) -> Option<&str> {
-    page.lines().find(|line| line.starts_with("<!-- Made by"))
+/// A page without its module, and without what is said of that. Where the sources
+/// lie goes into the names of a module's functions, and so into their order: only
+/// in one place do the same sources make the same bytes.
+fn around_the_module(page: &str) -> Option<String> {
+    let cut = |page: &str, from: &str, to: &str| {
+        let (before, rest) = page.split_once(from)?;
+        let (_, after) = rest.split_once(to)?;
+        Some(format!("{before}{after}"))
+    };
+    let page = cut(page, "<!-- Made by", "-->")?;
+    let page = cut(&page, "<code id=\"module\">", "</code>")?;
+    cut(&page, "<script id=\"wasm\"", "</script>")
 }
 
 /// Writes the page anew.
@@ -80,7 +89,8 @@ pub(crate) fn write() -> bool {
 /// Compares the page with what its sources make, and judges by it what the
 /// command line makes, in Node and in a browser.
 pub(crate) fn check() -> bool {
-    if !super::cargo(&["build", "--locked", "--package", "mirrordna-cli"]) {
+    let units = ["test", "--locked", "--manifest-path", "verifiers/web/Cargo.toml", "--target-dir", "target/other"];
+    if !super::cargo(&units) || !super::cargo(&["build", "--locked", "--package", "mirrordna-cli"]) {
         return false;
     }
     let Ok(committed) = std::fs::read_to_string(COMMITTED) else { return false };
@@ -89,9 +99,8 @@ pub(crate) fn check() -> bool {
             eprintln!("{COMMITTED} is what its sources make");
             true
         }
-        // Other programs make other bytes: then it is what they do that counts.
-        Ok(page) if toolchain(&page) != toolchain(&committed) => {
-            eprintln!("{COMMITTED} was made by other programs than are here: both are judged by what they do");
+        Ok(page) if around_the_module(&page).is_some_and(|rest| around_the_module(&committed) == Some(rest)) => {
+            eprintln!("{COMMITTED} has a module of other bytes than its sources make here: both are judged by what they do");
             let own = PathBuf::from("target/other/verify.html");
             std::fs::write(&own, page).is_ok() && examine(&own)
         }

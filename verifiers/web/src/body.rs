@@ -140,7 +140,7 @@ mod tests {
 
     /// The example of `spec/PROTOCOL.md`, appendix A.
     fn example() -> Writer {
-        let mut w = Writer::new();
+        let mut w = Writer::with_capacity(96);
         w.map(4).uint(0).uint(4).uint(1).text("evt_01m7yn5m709aah46zbayenk3kn").uint(6).text("booking.requested");
         w.uint(15).array(2).uint(50).bytes(b"{\"from\":\"Basel\"}");
         w
