@@ -35,6 +35,11 @@ export class Bundles {
     writeFileSync(this.at('bad.policy'), 'nonsense\n');
     this.fingerprint = this.verify('open/history.mdna-bundle').logs[0].log_key;
     this.alter();
+    // A longer history, of another database.
+    const turns = Array.from({ length: 120 }, (_, i) => JSON.stringify({ id: `t${i}`, session: 's', speaker: 'Nora', role: 'user', text: `turn ${i}` }));
+    writeFileSync(this.at('chat.jsonl'), `${turns.join('\n')}\n`);
+    this.run('--store', this.at('long.db'), 'import', this.at('chat.jsonl'));
+    this.run('--store', this.at('long.db'), 'export', '--audit', this.at('long'), '--disclose');
   }
 
   at(name) {

@@ -181,6 +181,28 @@ test('a file may be dropped, and the page worked by keyboard alone', async () =>
   quiet(page);
 });
 
+test('a long history is shown a hundred events at a time', async () => {
+  const page = await opened();
+  await check(page, { file: 'long/history.mdna-bundle' });
+  await page.until(ANSWERED);
+  const all = bundles.verify('long/history.mdna-bundle').events;
+  const numbers = () => page.value(`[...document.querySelectorAll('#report td[data-of=Number]')].map((cell) => Number(cell.textContent))`);
+  const press = async (name, from) => {
+    await page.value(`[...document.querySelectorAll('.window button')].find((b) => b.textContent === '${name}').click()`);
+    await page.until(`document.querySelector('.window p')?.textContent.startsWith('${from} to')`);
+  };
+  assert.ok(all.length > 100 && all.length < 200);
+  assert.deepEqual(await numbers(), all.slice(0, 100).map((event) => event.leaf));
+  await press('Later', 101);
+  assert.deepEqual(await numbers(), all.slice(100).map((event) => event.leaf));
+  assert.equal(await page.value('document.activeElement.id'), 'events');
+  await press('Earlier', 1);
+  await press('Last', all.length - 99);
+  assert.deepEqual(await numbers(), all.slice(-100).map((event) => event.leaf));
+  assert.deepEqual((await seen(page)).contents, all.slice(-100).map(({ payload }) => payload).filter((p) => p !== undefined));
+  quiet(page);
+});
+
 test('what a history says is shown as text, and can do nothing', async () => {
   const page = await opened();
   await check(page, { fingerprint: bundles.fingerprint, file: 'open/history.mdna-bundle' });
