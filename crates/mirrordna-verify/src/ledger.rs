@@ -614,7 +614,8 @@ impl Ledger {
         if let Err(p) = self.chain(leaf, leaf_hash, public.as_ref(), asked) {
             // What was not attributed for want of a sound key is not counted yet.
             let keyless = matches!(p.code, "identity.invalid" | "identity.forked" | "epoch.uncertified");
-            if keyless || (p.code == "signer.unknown" && p.message == UNKNOWN) {
+            let over = self.actors.get(&header.actor).is_some_and(|actor| actor.revoked);
+            if !over && (keyless || (p.code == "signer.unknown" && p.message == UNKNOWN)) {
                 self.part.iter_mut().for_each(|part| part.unattributed += u64::from(asked));
             }
             self.note_problem(p);
