@@ -521,13 +521,13 @@ fn bodies_are_those_that_headers_commit_to() {
             w.put(&header, Some(&SecretKey::from_seed(&[101; 32])), stored);
         })
     };
-    assert_eq!(stored(Kind::ERASE, Some(&erase), Some(&other), |_| ()), ["body.missing"]);
-    assert_eq!(stored(Kind::ERASE, Some(&erase), Some(&erase), |h| h.length += 1), ["body.missing"]);
+    assert_eq!(stored(Kind::ERASE, Some(&erase), Some(&other), |_| ()), ["body.altered"]);
+    assert_eq!(stored(Kind::ERASE, Some(&erase), Some(&erase), |h| h.length += 1), ["body.altered"]);
     assert_eq!(stored(Kind::ERASE, Some(&erase), None, |_| ()), ["body.missing"]);
-    assert_eq!(stored(Kind::ERASE, None, None, |_| ()), ["body.missing"], "this kind has a body");
-    assert_eq!(stored(Kind::SEAL, None, None, |h| h.length = 1), ["body.missing"]);
-    assert_eq!(stored(Kind::SEAL, None, Some(b"x"), |_| ()), ["body.missing"]);
-    assert_eq!(stored(Kind::SEAL, Some(&erase), Some(&erase), |_| ()), ["body.missing"], "a seal has none");
+    assert_eq!(stored(Kind::ERASE, None, None, |_| ()), ["body.altered"], "this kind has a body");
+    assert_eq!(stored(Kind::SEAL, None, None, |h| h.length = 1), ["body.altered"]);
+    assert_eq!(stored(Kind::SEAL, None, Some(b"x"), |_| ()), ["body.altered"]);
+    assert_eq!(stored(Kind::SEAL, Some(&erase), Some(&erase), |_| ()), ["body.altered"], "a seal has none");
     assert_eq!(stored(Kind::ERASE, Some(b"\xa0"), Some(b"\xa0"), |_| ()), ["body.malformed"]);
     assert_eq!(stored(Kind::EVENT, Some(b"row"), None, |_| ()), ["body.missing"], "nothing says that it was erased");
     assert_eq!(stored(Kind::ERASE, Some(&erase), Some(&erase), |h| h.refs = vec![[1; 32]]), ["erase.count"]);

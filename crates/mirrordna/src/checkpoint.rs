@@ -178,6 +178,17 @@ impl Tenant {
         placed.first().copied().ok_or_else(|| Error::new(Code::Bug, "an append returned nothing"))
     }
 
+    /// Whether a checkpoint is of this log: signed by its key, and a state that
+    /// the log has gone on from. Returns its size.
+    ///
+    /// # Errors
+    /// `anchor.invalid` where it is something else, `log.rolled_back` where it
+    /// covers more than is here, `log.forked` where it contradicts the log;
+    /// `store.*`.
+    pub fn check_checkpoint(&self, checkpoint: &str) -> Result<u64> {
+        self.own_checkpoint(checkpoint).map(|(size, _)| size)
+    }
+
     /// Size and root of a checkpoint of this log, signed by its key, which the
     /// log as it is extends.
     fn own_checkpoint(&self, text: &str) -> Result<(u64, Hash)> {

@@ -468,3 +468,47 @@ fn all_that_is_about_a_subject_is_read_and_taken_along() {
     assert!(report.notes.iter().all(|n| n.reason == "erased"), "{report:#?}");
     assert!(there.verify().unwrap().is_intact());
 }
+
+/// What a file says must not change what is here: not under another sort, not
+/// after an event that bears the same id.
+#[test]
+fn a_file_about_a_subject_changes_nothing_that_did_not_come_with_it() {
+    use mirrordna_core::body::{Body, field};
+    use mirrordna_core::canon::Value;
+    use mirrordna_core::verify::note::{base64, from_base64};
+
+    let place = Place::new();
+    let engine = place.open();
+    let ada = agent(&engine);
+    let mine = ada.memories().add("Tom keeps this").subject("Tom").send().unwrap().id;
+    let hold = engine.holds().place(OnWhat::Subject("Tom".into()), "case 17").unwrap();
+    let other = Place::new();
+    let there = other.open();
+    let their = agent(&there);
+    let memory = their.memories().add("from elsewhere").subject("Sam").send().unwrap().id;
+    their.memories().archive(&memory).unwrap();
+    let mut export = Vec::new();
+    there.export_subject("Sam", &mut export).unwrap();
+    let text = String::from_utf8(export).unwrap();
+    for id in [mine.as_str(), hold.id.as_str(), ada.id()] {
+        let lines = text.lines().enumerate().map(|(n, line)| {
+            if n == 0 {
+                return line.to_owned();
+            }
+            let mut read: serde_json::Value = serde_json::from_str(line).unwrap();
+            let mut body = Body::decode_padded(&from_base64(read["body"].as_str().unwrap()).unwrap()).unwrap();
+            body.set(field::ID, Value::Text(id.to_owned()));
+            read["body"] = base64(&body.encode_padded().unwrap()).into();
+            read["hash"] = format!("{n:064x}").replace('0', &id.len().to_string()[..1]).into();
+            read.to_string()
+        });
+        let file = place.dir.path().join("evil.jsonl");
+        std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let report = mirrordna::import::import(&engine.main(), &[file], mirrordna::import::Format::Subject, &mut |_, _| {}).unwrap();
+        assert_eq!((report.kept, report.refused), (0, 2), "{id}: {report:#?}");
+    }
+    assert_eq!(engine.memories().get(&mine).unwrap().content, "Tom keeps this");
+    assert_eq!(engine.erase().subject("Tom").run().unwrap_err().code(), Code::ErasureHeld);
+    assert_eq!(engine.identities().list().unwrap().len(), 1);
+    assert!(ada.profile().is_ok() && engine.verify().unwrap().is_intact());
+}

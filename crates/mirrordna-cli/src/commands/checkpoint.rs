@@ -70,7 +70,10 @@ pub(crate) fn checkpoint(settings: &Settings, args: &CheckpointArgs, out: &mut O
     let log = engine.main();
     let mut note = match &args.of {
         Some(file) => {
-            String::from_utf8(read(file)?).map_err(|e| Error::new(Code::AnchorInvalid, "the checkpoint is not text").caused_by(e))?
+            let text = String::from_utf8(read(file)?);
+            let text = text.map_err(|e| Error::new(Code::AnchorInvalid, "the checkpoint is not text").caused_by(e))?;
+            log.check_checkpoint(&text)?;
+            text
         }
         None => log.checkpoint()?,
     };

@@ -52,22 +52,36 @@ pub(crate) fn erase(settings: &Settings, command: &Erase, out: &mut Output) -> R
     if command.dry_run {
         erase = erase.dry_run();
     }
-    let done = match &command.replay {
+    let run = |erase: mirrordna::Erase| match &command.replay {
         Some(file) => {
             let failed = |e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e);
-            erase.replay(&Receipt::from_json(&std::fs::read_to_string(file).map_err(failed)?)?)?
+            erase.replay(&Receipt::from_json(&std::fs::read_to_string(file).map_err(failed)?)?)
         }
         None => {
-            erase = command.subject.iter().fold(erase, |erase, name| erase.subject(name));
-            erase = command.actor.iter().fold(erase, |erase, id| erase.actor(id));
-            erase = command.session.iter().fold(erase, |erase, id| erase.session(id));
-            command.id.iter().fold(erase, |erase, id| erase.record(id)).run()?
+            let erase = command.subject.iter().fold(erase, |erase, name| erase.subject(name));
+            let erase = command.actor.iter().fold(erase, |erase, id| erase.actor(id));
+            let erase = command.session.iter().fold(erase, |erase, id| erase.session(id));
+            command.id.iter().fold(erase, |erase, id| erase.record(id)).run()
         }
     };
-    if let (Some(file), Some(receipt)) = (&command.receipt, &done.receipt) {
-        let failed = |e| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
-        write_new(file, |target| target.write_all(receipt.to_json().as_bytes()).map_err(failed))?;
-    }
+    let done = match &command.receipt {
+        None => run(erase)?,
+        // Nothing is erased before there is a place for what says so.
+        Some(file) => {
+            let failed = |e| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
+            let done = write_new(file, |target| {
+                let done = run(erase)?;
+                let receipt = done.receipt.as_ref().map(Receipt::to_json).unwrap_or_default();
+                target.write_all(receipt.as_bytes()).map_err(failed)?;
+                Ok(done)
+            })?;
+            if done.receipt.is_none() {
+                std::fs::remove_file(file).map_err(failed)?;
+                out.remark(format!("nothing was left to erase; {} was not written", file.display()));
+            }
+            done
+        }
+    };
     if out.json {
         out.value(&done)?;
     } else {

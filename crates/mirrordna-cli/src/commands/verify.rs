@@ -27,6 +27,10 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
         return Err(Error::new(Code::InputInvalid, "--kept and --events are for bundles; this is none")
             .with_hint("Make one with `mirrordna prove` or `mirrordna export --audit DIR`."));
     }
+    if policy.asks_for_quorum() {
+        return Err(Error::new(Code::PolicyInvalid, "the policy asks for a quorum of witnesses, which a database does not show")
+            .with_hint("Ask it of a bundle or of a folder of tiles; for a database leave the quorum out."));
+    }
     let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
     let builder = target.builder().policy(policy);
     let report = verify_store(if args.headers { builder.headers_only() } else { builder }, out)?;

@@ -81,14 +81,19 @@ impl Identity {
     }
 
     /// Name, description and metadata, as they stand; without them where
-    /// contents are locked, because the keyring of the database is not here.
+    /// contents are locked, because the keyring of the database is not here, and where they were
+    /// erased.
     ///
     /// # Errors
     /// `store.*` where the log cannot be read, `log.altered` where its evidence
     /// does not hold.
     pub fn profile(&self) -> Result<Profile> {
         self.tenant.view(|view, tx| {
-            let found = view.record(tx, &self.tenant.log, schema::PROFILE, &self.id)?;
+            let found = match view.record(tx, &self.tenant.log, schema::PROFILE, &self.id) {
+                // Who it is stays, what it was called is gone.
+                Err(e) if e.code() == Code::Erased => None,
+                found => found?,
+            };
             let body = found.as_ref().map(|(r, _)| &r.body);
             let text = |n| body.and_then(|b| b.text(n)).map(str::to_owned);
             Ok(Profile {

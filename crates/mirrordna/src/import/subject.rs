@@ -164,21 +164,24 @@ fn commit(intake: &mut Intake<'_>, batch: Vec<Incoming>, own: &mut HashSet<Strin
         let id = incoming.body.id().to_owned();
         if fresh && incoming.kind != Kind::EVENT && !own.contains(&id) {
             let log = &intake.tenant.log;
-            let schema = incoming.body.schema;
-            let here = intake.tenant.view(|view, tx| view.record(tx, log, schema, &id));
-            let (reason, why) = match (here, incoming.kind) {
+            // Of whatever kind: a file must not change what is here already.
+            let here = intake.tenant.view(|view, tx| view.history(tx, log, &id));
+            let (reason, why) = match (here.map(|events| events.is_empty()), incoming.kind) {
                 (Err(e), _) if e.code() == Code::Erased => ("erased", "it was here before and its content was erased"),
                 (Err(e), _) => return Err(e),
-                (Ok(Some(_)), _) => ("id_conflict", "there is a record with its id here"),
-                (Ok(None), Kind::RECORD_PUT) => ("", ""),
-                (Ok(None), _) => ("no_record", "it changes a record that did not come with it"),
+                (Ok(false), _) => ("id_conflict", "there is a record with its id here"),
+                (Ok(true), Kind::RECORD_PUT) => ("", ""),
+                (Ok(true), _) => ("no_record", "it changes a record that did not come with it"),
             };
             if !reason.is_empty() {
                 intake.refuse(incoming.line, reason, why.to_owned());
                 continue;
             }
         }
-        own.insert(id);
+        // What came with this file, now or earlier, may be changed by it.
+        if incoming.kind == Kind::RECORD_PUT {
+            own.insert(id);
+        }
         intake.kept += 1;
         if !fresh {
             continue;

@@ -78,6 +78,9 @@ impl Engine {
     /// `store.*` where it cannot be read, or `out` not written; `log.altered`
     /// where a checkpoint is malformed.
     pub fn audit(&self, bodies: Bodies, out: &mut dyn Write, progress: Progress<'_>) -> Result<Bundled> {
+        if bodies == Bodies::Disclosed && self.inner.keyring.is_none() {
+            return Err(crate::log::missing("what cannot be read here cannot be disclosed"));
+        }
         if !self.inner.read_only {
             self.inner.tend()?;
         }

@@ -111,7 +111,8 @@ impl Prove {
     /// # Errors
     /// `record.not_found` for a position beyond the log, `limit.exceeded` for
     /// too many, `input.invalid` for none or for events that no checkpoint covers
-    /// and no key is here to sign one; `log.altered` where the evidence does not
+    /// and no key is here to sign one; `key.missing` to disclose what cannot be
+    /// read here; `log.altered` where the evidence does not
     /// hold; `store.*`.
     pub fn write(self, out: &mut dyn Write) -> Result<Bundled> {
         if self.positions.is_empty() {
@@ -119,6 +120,9 @@ impl Prove {
         }
         if self.positions.len() > limits::PROVEN {
             return Err(mirrordna_core::canon::too_long("the number of events of one proof", self.positions.len(), limits::PROVEN));
+        }
+        if self.disclose {
+            self.tenant.log.readable()?;
         }
         if !self.tenant.inner.read_only {
             self.tenant.inner.tend()?;

@@ -219,6 +219,11 @@ impl View {
         let id = || Key::new(space::ID).bytes(&id);
         let known = self.get(tx, log, id())?.as_deref().and_then(super::first_number);
         let entry = known.map(|record| self.entry(tx, log, record)).transpose()?.flatten();
+        // An id is one record's: what is of another sort neither changes it nor
+        // takes its place.
+        if entry.as_ref().is_some_and(|e| !e.erased && u64::from(e.schema) != body.schema) {
+            return Ok(None);
+        }
         // What was erased is not there to be changed.
         let (record, created) = match known.zip(entry.filter(|e| !e.erased)) {
             Some((record, mut entry)) => {
