@@ -34,8 +34,8 @@ struct Importer {
 }
 
 impl Importer {
-    fn new() -> Self {
-        Self { engine: Engine::open("memory:").expect("a store in memory opens"), folder: folder(), left: 200 }
+    fn new(left: usize) -> Self {
+        Self { engine: Engine::open("memory:").expect("a store in memory opens"), folder: folder(), left }
     }
 }
 
@@ -47,7 +47,10 @@ thread_local! {
 /// nothing, and the log still verifies.
 fn twice(name: &str, bytes: &[u8], format: Format) -> Option<ImportReport> {
     IMPORTER.with_borrow_mut(|slot| {
-        let importer = slot.get_or_insert_with(Importer::new);
+        // Records of these keep their ids: what came before is in the way of
+        // what comes with the same.
+        let kept = matches!(format, Format::Ledger | Format::Subject);
+        let importer = slot.get_or_insert_with(|| Importer::new(if kept { 4 } else { 200 }));
         let file = importer.folder.path().join(name);
         fs::write(&file, bytes).expect("a file can be written");
         let run = || import(&importer.engine.main(), std::slice::from_ref(&file), format, &mut |_, _| {});
@@ -106,6 +109,62 @@ pub fn import_chatgpt(data: &[u8]) -> bool {
     report.kept > 0
 }
 
+/// Call ledgers: each record is kept, repaired or refused, and a call that came
+/// in whole is one of the log.
+pub fn import_ledger(data: &[u8]) -> bool {
+    let Some(report) = twice("ledger.json", data, Format::Ledger) else { return false };
+    let judged = report.kept + report.repaired + report.refused;
+    match serde_json::from_slice::<Value>(data) {
+        Ok(Value::Array(records)) => assert_eq!(judged, records.len() as u64, "{report:#?}"),
+        Ok(Value::Object(one)) if one.contains_key("call_id") => assert_eq!(judged, 1, "{report:#?}"),
+        // A list of records, or none.
+        Ok(Value::Object(_)) => {}
+        Ok(_) => assert_eq!((judged, report.refused), (1, 1), "{report:#?}"),
+        // Lines, or what only upstream's reader takes, or damage.
+        Err(_) => assert!(judged > 0, "{report:#?}"),
+    }
+    assert!(report.events == 0 || report.kept + report.repaired > 0, "{report:#?}");
+    report.kept + report.repaired > 0
+}
+
+/// Exports of a subject: each line after the first is kept or refused.
+pub fn import_subject(data: &[u8]) -> bool {
+    let Some(report) = twice("sam.jsonl", data, Format::Subject) else { return false };
+    let ended = data.strip_suffix(b"\n").unwrap_or(data);
+    let lines = if data.is_empty() { 0 } else { ended.split(|b| *b == b'\n').count() as u64 - 1 };
+    assert_eq!((report.kept + report.refused, report.repaired), (lines, 0), "{report:#?}");
+    assert!(report.events == 0 || report.kept > 0, "{report:#?}");
+    report.kept > 0
+}
+
+/// What an engine exports of a subject: memories, one of them changed and one
+/// archived, and events.
+pub(crate) fn subject_exports() -> Vec<Vec<u8>> {
+    let made = || -> Result<Vec<u8>, Error> {
+        let folder = folder();
+        let engine = Original::builder(folder.path(), "subject.db").open()?;
+        let agent = engine.identities().create(IdentityType::Agent)?;
+        let memories = agent.memories();
+        let ids: Vec<String> = ["trains", "planes", "ferries"]
+            .iter()
+            .map(|text| Ok(memories.add(*text).subject("Sam").send()?.id))
+            .collect::<Result<_, Error>>()?;
+        memories.archive(&ids[1])?;
+        let mut out = Vec::new();
+        engine.export_subject("Sam", &mut out)?;
+        Ok(out)
+    };
+    let whole = made().expect("a subject can be exported");
+    let lines: Vec<&[u8]> = whole.split_inclusive(|b| *b == b'\n').collect();
+    let first = [lines[0], lines[1]].concat();
+    let twice = [&whole[..], lines[1], lines[4]].concat();
+    // What is archived comes before it is there.
+    let turned = [lines[0], lines[4], lines[2], lines[4], b"\n", lines[3].trim_ascii_end()].concat();
+    let named = String::from_utf8(first.clone()).expect("an export is text").replace("\"media\":0", "\"media\":\"text/x\"");
+    let bytes = named.replace("\"text\":\"trains\"", "\"payload\":\"AAEC\"");
+    vec![whole.clone(), first, twice, turned, named.into_bytes(), bytes.into_bytes(), lines[0].to_vec()]
+}
+
 /// Messages in the tree of a conversation.
 fn messages(conversation: &Value) -> u64 {
     let nodes = conversation.get("mapping").and_then(Value::as_object);
@@ -123,7 +182,7 @@ pub(crate) struct Original {
 pub(crate) static ORIGINAL: LazyLock<Original> = LazyLock::new(|| Original::make().expect("a database can be made"));
 
 impl Original {
-    fn builder(folder: &Path, database: &str) -> mirrordna::Builder {
+    pub(crate) fn builder(folder: &Path, database: &str) -> mirrordna::Builder {
         let keys = Keys::Folder(folder.join("keys"));
         let builder = Engine::builder(folder.join(database).to_str().expect("the path is text"));
         builder.keys(keys).witness(Witness::Off).clock(Arc::new(Fixed)).entropy(Arc::new(Counter(AtomicU8::new(1))))

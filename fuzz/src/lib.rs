@@ -9,9 +9,13 @@
 
 mod decoders;
 mod engine;
+mod evidence;
 mod memory;
+mod returned;
 mod seeds;
 
 pub use decoders::{citation, did_log, did_rotation, header, json, leaf, note, private_body, public_body, upstream_read};
-pub use engine::{import_chat, import_chatgpt, import_upstream, keyring, restore};
+pub use engine::{import_chat, import_chatgpt, import_ledger, import_subject, import_upstream, keyring, restore};
+pub use evidence::{add_checkpoint, bundle, cosignatures, policy, tlog_proof};
+pub use returned::{receipt, timestamp};
 pub use seeds::plant;

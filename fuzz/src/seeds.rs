@@ -2,7 +2,9 @@
 //! that mean something to a decoder of text.
 
 use crate::decoders::{Counter, number};
-use crate::engine::ORIGINAL;
+use crate::engine::{ORIGINAL, subject_exports};
+use crate::evidence::{VECTORS, add_checkpoints, cosigned_notes, policies, tlog_proofs};
+use crate::returned::{ERASED, stamps};
 use mirrordna_core::body::{Body, Media, field};
 use mirrordna_core::identity::{IdentityType, create};
 use mirrordna_core::keys::SecretKey;
@@ -131,6 +133,35 @@ const CHATGPT: [&str; 7] = [
     r#"{"mapping":{}}"#,
 ];
 
+/// Call ledgers: a list whose digests Python made, one record, lines, what is
+/// refused.
+const LEDGERS: [&str; 6] = [
+    r#"[{"call_id":"9b2c","timestamp":1771500000.25,"endpoint":"/risk/findings",
+        "args":{"finding":"é","n":[1.0,2,null,true],"b":{"z":1,"a":2}},
+        "args_hash":"18c10d438921aaf4779a2356786cefa83514b037bf471451aba7ce370f22e408",
+        "response":{"total":3,"items":["x","y","z"],"score":0.1},
+        "response_hash":"062b265a6af6404927b903d9fffc3e39ed80d6380998e04f7dd213e871a2506a","response_status":"success",
+        "latency_ms":41.6,"args_redacted":{"finding":"***"},"response_summary":{"total":3},"request_id":"req-9","user_id":"sam",
+        "tenant_id":"acme"},
+        {"call_id":"77aa","timestamp":1771500001,"endpoint":"/risk/details",
+        "args_hash":"4a11185f4a9af0edb705bd326f30206016707bd9347ede0e4d9d79033bfc680b","args_redacted":{"id":"10","limit":5},
+        "response_status":"error","latency_ms":7,"request_id":"req-9","user_id":null,"attempt_of":"9b2c"}]"#,
+    r#"{"call_id":"x","endpoint":"/x","request_id":"r","response_status":"timeout","timestamp":"2026-01-01T10:00:00Z",
+        "args_hash":"4A11185F4A9AF0EDB705BD326F30206016707BD9347EDE0E4D9D79033BFC680B","response_summary":NaN,"latency_ms":1e15}"#,
+    "{\"call_id\":\"1\",\"endpoint\":\"/x\",\"request_id\":\"r\",\"response_status\":\"success\",\"args_hash\":\"\
+     4a11185f4a9af0edb705bd326f30206016707bd9347ede0e4d9d79033bfc680b\"}\n\n{\"call_id\":\"2\"}\n{\"call_id\":\"1\",\"endpo",
+    r#"{"calls":[{"call_id":"a","endpoint":"/x","request_id":"r","response_status":"success",
+        "args_hash":"4a11185f4a9af0edb705bd326f30206016707bd9347ede0e4d9d79033bfc680b"},
+        {"call_id":"a","endpoint":"/y","request_id":"r","response_status":"success",
+        "args_hash":"4a11185f4a9af0edb705bd326f30206016707bd9347ede0e4d9d79033bfc680b"},
+        {"call_id":"a","endpoint":"/x","request_id":"r","response_status":"success",
+        "args_hash":"4a11185f4a9af0edb705bd326f30206016707bd9347ede0e4d9d79033bfc680b"},7],"ledger":[]}"#,
+    r#"[{"call_id":"changed","endpoint":"/x","args":{"password":"hunter3"},"response_status":"timeout","request_id":"r",
+        "args_hash":"0f6713a0c5bcd7d053a697e2d75f8d259a22e12e8c15328d4a42709ed2a109b0","timestamp":"soon"},
+        {"call_id":"","args_hash":null},{"call_id":7}]"#,
+    r#"{"entries":{}}"#,
+];
+
 /// Citations: sealed, without a checksum, with a wrong one, with what the
 /// schema does not name, damaged.
 fn citations() -> Vec<Vec<u8>> {
@@ -199,6 +230,15 @@ fn seeds(target: &str) -> (Vec<Vec<u8>>, &'static [&'static str]) {
         "import_chatgpt" => (CHATGPT.map(Vec::from).into(), CHATGPT_WORDS),
         "citation" => (citations(), CITATION_WORDS),
         "upstream_read" | "import_upstream" => (upstream(), UPSTREAM_WORDS),
+        "bundle" => (VECTORS.bundles.clone(), BUNDLE_WORDS),
+        "policy" => (policies(), POLICY_WORDS),
+        "cosignatures" => (cosigned_notes(), NOTE_WORDS),
+        "tlog_proof" => (tlog_proofs(), NOTE_WORDS),
+        "add_checkpoint" => (add_checkpoints(), NOTE_WORDS),
+        "receipt" => (ERASED.receipts.clone(), RECEIPT_WORDS),
+        "timestamp" => (stamps(), &[]),
+        "import_ledger" => (LEDGERS.map(Vec::from).into(), LEDGER_WORDS),
+        "import_subject" => (subject_exports(), SUBJECT_WORDS),
         "restore" => (vec![ORIGINAL.export.clone()], &["mdna.bk1"]),
         "keyring" => {
             (vec![ORIGINAL.keyring.clone()], &["actor", "update", "log", "store", "tags", "argon2id", "key", "check", "nonce", "sealed"])
@@ -209,6 +249,47 @@ fn seeds(target: &str) -> (Vec<Vec<u8>>, &'static [&'static str]) {
 
 const JSON_WORDS: &[&str] =
     &["true", "false", "null", "\\u0000", "\\ud83d\\ude00", "1e9", "-0", "9007199254740993", "{}", "[]", "\u{feff}"];
+/// The first line, and heads of frames: of a section, a checkpoint, an event, the last.
+const BUNDLE_WORDS: &[&str] =
+    &["mirrordna bundle v1\n", "\u{0}\u{0}\u{1}", "local.invalid/log/", "mdna.ev1", "mdna.bd1", "\u{2014} ", "\n\n", "{", "}\n"];
+const POLICY_WORDS: &[&str] = &[
+    "log ",
+    "witness ",
+    "group ",
+    "quorum ",
+    "none",
+    "any",
+    "all",
+    " 0 ",
+    " 1 ",
+    " 2 ",
+    "w1.example",
+    "w2.example",
+    "w3.example",
+    "g",
+    "#",
+    "\t",
+    "\n",
+    "\r",
+    "+",
+    "https://",
+];
+const NOTE_WORDS: &[&str] = &[
+    "\u{2014} ",
+    "\n\n",
+    "+",
+    "=",
+    "old ",
+    "old 2",
+    "index ",
+    "extra ",
+    "c2sp.org/tlog-proof@v1\n",
+    "example.com/log\n",
+    "w1.example",
+    "w2.example",
+    "18446744073709551615",
+    "00",
+];
 const DID_WORDS: &[&str] = &[
     "parameters",
     "nextKeyHashes",
@@ -282,6 +363,90 @@ const CHATGPT_WORDS: &[&str] = &[
     "1e300",
     "\\u0000",
     "\u{feff}",
+];
+const RECEIPT_WORDS: &[&str] = &[
+    "format",
+    "version",
+    "log",
+    "reason",
+    "state",
+    "erased",
+    "already",
+    "checkpoint",
+    "events",
+    "index",
+    "leaf",
+    "body",
+    "proof",
+    "mirrordna-erasure-receipt",
+    "done",
+    "pending",
+    "subject",
+    "null",
+    "},{",
+    "\\n",
+    "\u{2014} ",
+    "[]",
+    "18446744073709551615",
+];
+const LEDGER_WORDS: &[&str] = &[
+    "call_id",
+    "timestamp",
+    "endpoint",
+    "args",
+    "args_hash",
+    "args_redacted",
+    "response",
+    "response_hash",
+    "response_status",
+    "response_summary",
+    "latency_ms",
+    "request_id",
+    "user_id",
+    "tenant_id",
+    "attempt_of",
+    "records",
+    "calls",
+    "ledger",
+    "entries",
+    "success",
+    "error",
+    "timeout",
+    "null",
+    "NaN",
+    "-0.0",
+    "1e400",
+    "9007199254740993",
+    "\\ud800",
+    "},{",
+    "}\n{",
+    "2026-01-01T10:00:00",
+];
+const SUBJECT_WORDS: &[&str] = &[
+    "mirrordna_subject_export",
+    "log",
+    "subject",
+    "leaf",
+    "hash",
+    "time",
+    "kind",
+    "actor",
+    "schema",
+    "record",
+    "session",
+    "media",
+    "text",
+    "payload",
+    "body",
+    "record.put",
+    "record.patch",
+    "record.archive",
+    "event",
+    "null",
+    "AAAA",
+    "}\n{",
+    "\\u0000",
+    "text/plain",
 ];
 const CITATION_WORDS: &[&str] = &[
     "mc_",
