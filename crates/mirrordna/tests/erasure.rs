@@ -7,9 +7,11 @@ mod common;
 
 use common::Place;
 use mirrordna::{
-    Clock, Code, Content, Engine, Erasure, ErasureState, IdentityType, MemoryPatch, NewIdentity, NewMemory, OnWhat, Reason, Receipt, Tier,
-    limits,
+    Clock, Code, Content, Engine, Erasure, ErasureState, IdentityType, MemoryPatch, NewIdentity, NewMemory, NewSession, OnWhat, Reason,
+    Receipt, Tier, limits,
 };
+use mirrordna_core::body::{Body, field, schema};
+use mirrordna_core::verify::note::base64;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::Path;
@@ -511,4 +513,67 @@ fn a_file_about_a_subject_changes_nothing_that_did_not_come_with_it() {
     assert_eq!(engine.erase().subject("Tom").run().unwrap_err().code(), Code::ErasureHeld);
     assert_eq!(engine.identities().list().unwrap().len(), 1);
     assert!(ada.profile().is_ok() && engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn what_repeats_a_refused_line_of_an_export_is_refused_too() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = agent(&engine);
+    let id = agent.memories().add("Sam prefers trains").subject("Sam").send().unwrap().id;
+    agent.memories().archive(&id).unwrap();
+    let mut export = Vec::new();
+    engine.export_subject("Sam", &mut export).unwrap();
+    let text = String::from_utf8(export).unwrap();
+    let [head, put, archive] = text.split_inclusive('\n').collect::<Vec<_>>()[..] else { panic!("{text}") };
+
+    // The archiving comes before there is anything, and once more after it.
+    let file = place.dir.path().join("turned.jsonl");
+    std::fs::write(&file, [head, archive, put, archive].concat()).unwrap();
+    let there = Place::new();
+    let there = there.open();
+    let import = || {
+        let files = std::slice::from_ref(&file);
+        mirrordna::import::import(&there.main(), files, mirrordna::import::Format::Subject, &mut |_, _| {}).unwrap()
+    };
+    let report = import();
+    let reasons: Vec<(u64, &str)> = report.notes.iter().map(|n| (n.line, n.reason)).collect();
+    assert_eq!((report.kept, report.refused), (1, 2), "{report:#?}");
+    assert_eq!(reasons, [(2, "no_record"), (4, "no_record")]);
+    assert!(!there.memories().get(&id).unwrap().archived, "nothing is said to be kept that is not there");
+    assert_eq!(import().events, 0);
+}
+
+#[test]
+fn an_export_changes_no_record_that_did_not_come_with_it() {
+    let place = Place::new();
+    let engine = place.open();
+    let session = engine.sessions().start_with(&agent(&engine), NewSession::default()).unwrap().id().to_owned();
+    let line = |n: u8, kind: &str, body: &Body| {
+        let body = base64(&body.encode_padded().unwrap());
+        format!("{}\n", json!({"hash": format!("{n:064}"), "kind": kind, "actor": "somebody", "body": body}))
+    };
+    // Ids are of one space: a record of another schema with the id of a session
+    // here would be in its way for ever, and an event with it is none of it.
+    let of = |schema: u64, id: &str| Body::new(schema, id);
+    let lines = [
+        line(1, "record.put", &of(schema::MEMORY, &session)),
+        line(2, "event", &of(schema::EVENT, &session)),
+        line(3, "record.archive", &of(schema::SESSION, &session)),
+        line(4, "record.put", &of(schema::MEMORY, "mem_x")),
+        line(5, "record.put", &of(schema::SESSION, "mem_x")),
+        // What was imported once is found by the id that it had, too.
+        line(6, "record.put", &of(schema::MEMORY, "mem_y").with(field::SOURCE_ID, Some("sess_y"))),
+        line(7, "record.put", &of(schema::SESSION, "sess_y")),
+    ];
+    let head = "{\"mirrordna_subject_export\":1,\"log\":\"00\",\"subject\":\"Sam\"}\n";
+    let file = place.dir.path().join("other.jsonl");
+    std::fs::write(&file, head.to_owned() + &lines.concat()).unwrap();
+    let before = engine.sessions().get(&session).unwrap();
+    let files = std::slice::from_ref(&file);
+    let report = mirrordna::import::import(&engine.main(), files, mirrordna::import::Format::Auto, &mut |_, _| {}).unwrap();
+    let reasons: Vec<(u64, &str)> = report.notes.iter().map(|n| (n.line, n.reason)).collect();
+    assert_eq!((report.kept, reasons), (3, [2, 4, 6, 8].map(|line| (line, "id_conflict")).into()), "{report:#?}");
+    assert_eq!(engine.sessions().get(&session).unwrap(), before);
+    assert_eq!(engine.memories().list(0, 9).unwrap().len(), 2);
 }

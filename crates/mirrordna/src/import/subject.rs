@@ -12,7 +12,7 @@ use mirrordna_core::canon::Value as Field;
 use mirrordna_core::verify::note::from_base64;
 use mirrordna_core::{Code, Error, Kind, Result, id, limits};
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -49,6 +49,17 @@ enum MediaName {
     Name(String),
 }
 
+/// What came with this file.
+#[derive(Default)]
+struct Seen {
+    /// Records, their schemas by their ids, which all schemas share: what
+    /// changes another one is not taken. Ids without a schema are those that
+    /// records had elsewhere, by which they are found too.
+    records: HashMap<String, Option<u64>>,
+    /// Events that were not taken, and why: what repeats one is not there.
+    refused: HashMap<[u8; 16], (&'static str, &'static str)>,
+}
+
 struct Incoming {
     line: u64,
     tag: [u8; 16],
@@ -68,8 +79,7 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
     let (mut number, mut done, mut text) = (0, 0, String::new());
     let mut head: Option<Head> = None;
     let mut batch = Vec::new();
-    // Records that came with this file: what changes another one is not taken.
-    let mut own = HashSet::new();
+    let mut seen = Seen::default();
     loop {
         text.clear();
         let read = reader.by_ref().take(LINE).read_line(&mut text).map_err(|e| unreadable(file, e))?;
@@ -91,11 +101,11 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
             },
         }
         if batch.len() == BATCH {
-            commit(&mut intake, std::mem::take(&mut batch), &mut own)?;
+            commit(&mut intake, std::mem::take(&mut batch), &mut seen)?;
             progress(done, intake.bytes);
         }
     }
-    commit(&mut intake, batch, &mut own)?;
+    commit(&mut intake, batch, &mut seen)?;
     progress(intake.bytes, intake.bytes);
     intake.finish()
 }
@@ -151,36 +161,44 @@ fn incoming(tenant: &Tenant, head: &Head, line: u64, text: &str) -> Result<Incom
 }
 
 /// Appends what is not there yet, in one atomic commit.
-fn commit(intake: &mut Intake<'_>, batch: Vec<Incoming>, own: &mut HashSet<String>) -> Result<()> {
+fn commit(intake: &mut Intake<'_>, batch: Vec<Incoming>, seen: &mut Seen) -> Result<()> {
     let wanted: Vec<([u8; 16], &[u8])> = batch.iter().map(|i| (i.tag, super::intake::original(&i.body))).collect();
     let earlier = intake.earlier(&wanted)?;
     let mut items: Vec<Item> = Vec::new();
     for (incoming, earlier) in batch.into_iter().zip(earlier) {
+        if let Some((reason, why)) = seen.refused.get(&incoming.tag) {
+            intake.refuse(incoming.line, reason, (*why).to_owned());
+            continue;
+        }
         let refused = intake.refused;
         let fresh = intake.admit(incoming.line, &earlier);
         if intake.refused > refused {
             continue;
         }
-        let id = incoming.body.id().to_owned();
-        if fresh && incoming.kind != Kind::EVENT && !own.contains(&id) {
+        let (id, schema) = (incoming.body.id().to_owned(), incoming.body.schema);
+        let own = seen.records.get(&id);
+        if fresh && incoming.kind != Kind::EVENT && own != Some(&Some(schema)) {
             let log = &intake.tenant.log;
-            // Of whatever kind: a file must not change what is here already.
             let here = intake.tenant.view(|view, tx| view.history(tx, log, &id));
-            let (reason, why) = match (here.map(|events| events.is_empty()), incoming.kind) {
+            let (reason, why) = match (here, incoming.kind) {
+                _ if own.is_some() => ("id_conflict", "another record came with its id"),
                 (Err(e), _) if e.code() == Code::Erased => ("erased", "it was here before and its content was erased"),
                 (Err(e), _) => return Err(e),
-                (Ok(false), _) => ("id_conflict", "there is a record with its id here"),
-                (Ok(true), Kind::RECORD_PUT) => ("", ""),
-                (Ok(true), _) => ("no_record", "it changes a record that did not come with it"),
+                (Ok(leaves), _) if !leaves.is_empty() => ("id_conflict", "there is a record with its id here"),
+                (Ok(_), Kind::RECORD_PUT) => ("", ""),
+                (Ok(_), _) => ("no_record", "it changes a record that did not come with it"),
             };
             if !reason.is_empty() {
                 intake.refuse(incoming.line, reason, why.to_owned());
+                seen.refused.insert(incoming.tag, (reason, why));
                 continue;
             }
         }
-        // What came with this file, now or earlier, may be changed by it.
-        if incoming.kind == Kind::RECORD_PUT {
-            own.insert(id);
+        if incoming.kind != Kind::EVENT {
+            seen.records.insert(id, Some(schema));
+            if let Some(source) = incoming.body.text(field::SOURCE_ID) {
+                seen.records.entry(source.to_owned()).or_insert(None);
+            }
         }
         intake.kept += 1;
         if !fresh {
