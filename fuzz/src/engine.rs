@@ -4,8 +4,10 @@
 use crate::decoders::{Counter, name};
 use mirrordna::import::{Format, ImportReport, import};
 use mirrordna::{Clock, Code, Engine, Error, IdentityType, Keys, Witness};
+use mirrordna_core::body::{Body, schema};
 use mirrordna_core::verify::cbor::{Reader, Writer};
-use serde_json::Value;
+use mirrordna_core::verify::note::base64;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::fs;
@@ -57,17 +59,27 @@ fn twice(name: &str, bytes: &[u8], format: Format) -> Option<ImportReport> {
         let reports = run().and_then(|first| Ok((first, run()?)));
         importer.left -= 1;
         let verified = importer.left > 0 || importer.engine.verify().is_ok_and(|r| r.is_intact());
+        let read = if importer.left == 0 { read(&importer.engine) } else { Ok(()) };
         fs::remove_file(&file).expect("the file is there");
         if importer.left == 0 {
             *slot = None;
         }
         assert!(verified, "the log does not verify after imports");
+        read.expect("what was imported can be read");
         let (first, second) = reports.map_err(|e| assert_ne!(e.code(), Code::Bug, "{e}")).ok()?;
         assert_eq!(second.events, 0, "a second run appends nothing: {first:#?} {second:#?}");
         let counts = |r: &ImportReport| (r.kept, r.repaired, r.refused);
         assert_eq!(counts(&first), counts(&second), "{first:#?} {second:#?}");
         Some(first)
     })
+}
+
+/// Reads what there is of every kind.
+fn read(engine: &Engine) -> Result<(), Error> {
+    engine.memories().list(0, 1000)?;
+    engine.sessions().list(None)?;
+    engine.identities().list()?;
+    engine.timeline().list(0, 1000).map(drop)
 }
 
 /// Chat turns: each line that is not empty is kept, repaired or refused.
@@ -162,7 +174,14 @@ pub(crate) fn subject_exports() -> Vec<Vec<u8>> {
     let turned = [lines[0], lines[4], lines[2], lines[4], b"\n", lines[3].trim_ascii_end()].concat();
     let named = String::from_utf8(first.clone()).expect("an export is text").replace("\"media\":0", "\"media\":\"text/x\"");
     let bytes = named.replace("\"text\":\"trains\"", "\"payload\":\"AAEC\"");
-    vec![whole.clone(), first, twice, turned, named.into_bytes(), bytes.into_bytes(), lines[0].to_vec()]
+    // Two records with one id.
+    let line = |n: u8, schema| {
+        let body = base64(&Body::new(schema, "mem_x").encode_padded().expect("it is short"));
+        json!({"hash": format!("{n:064}"), "kind": "record.put", "actor": "x", "body": body}).to_string()
+    };
+    let same = format!("{}\n{}\n", line(1, schema::MEMORY), line(2, schema::SESSION));
+    let same = [lines[0], same.as_bytes()].concat();
+    vec![whole.clone(), first, twice, turned, same, named.into_bytes(), bytes.into_bytes(), lines[0].to_vec()]
 }
 
 /// Messages in the tree of a conversation.
