@@ -7,7 +7,7 @@ mod common;
 use common::{Place, corpus};
 use mirrordna::entities::{AgentDna, AgentLink, GlyphtrailEntry, VaultConfig, VaultEntry};
 use mirrordna::import::{Format, ImportReport, import};
-use mirrordna::{Code, Engine, Entity, IdentityType};
+use mirrordna::{Code, Engine, Entity, IdentityType, NewIdentity};
 use std::path::{Path, PathBuf};
 
 fn run(engine: &Engine, path: &Path) -> ImportReport {
@@ -342,4 +342,29 @@ fn entries_trails_and_links_have_schemas_of_their_own() {
     all::<GlyphtrailEntry>(&engine, &corpus, "glyphtrail_entry", "glyphs.json");
     all::<AgentLink>(&engine, &corpus, "agent_link", "agent_links.json");
     assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_vault_says_nothing_of_an_identity_that_is_here() {
+    let place = Place::new();
+    let engine = place.open();
+    let named = NewIdentity { name: Some("Ada".into()), ..NewIdentity::default() };
+    let (named, plain) = (engine.identities().create_with(IdentityType::Agent, named), engine.identities().create(IdentityType::Agent));
+    let vault = place.dir.path().join("vault");
+    std::fs::create_dir(&vault).unwrap();
+    let entry = |id: &str| {
+        format!(
+            r#""{id}":{{"identity_id":"{id}","identity_type":"agent","public_key":"AA==","created_at":"2026-01-01T00:00:00Z",
+                "metadata":{{"name":"Mallory"}}}}"#
+        )
+    };
+    let ids = [named.unwrap().id().to_owned(), plain.unwrap().id().to_owned(), "mdna_agt_00112233445566778899aabbccddeeff".to_owned()];
+    std::fs::write(vault.join("identities.json"), format!("{{{}}}", ids.each_ref().map(|id| entry(id)).join(","))).unwrap();
+    for _ in 0..2 {
+        let report = upstream(&engine, &vault);
+        assert_eq!((report.kept + report.repaired, report.refused), (1, 2), "{report:#?}");
+        assert!(report.notes.iter().filter(|n| n.reason == "id_conflict").count() == 2, "{report:#?}");
+    }
+    let names = ids.map(|id| engine.identities().get(&id).unwrap().profile().unwrap().name);
+    assert_eq!(names, [Some("Ada".to_owned()), None, Some("Mallory".to_owned())]);
 }

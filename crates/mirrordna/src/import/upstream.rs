@@ -6,7 +6,7 @@
 //! with the old key claims them. Nothing is presented as witnessed earlier than
 //! it was imported: upstream's dates are fields of the body.
 
-use super::intake::{Intake, original, unreadable};
+use super::intake::{Earlier, Intake, original, unreadable};
 use super::{ImportReport, Progress};
 use crate::commit::Item;
 use crate::engine::Tenant;
@@ -22,6 +22,7 @@ use mirrordna_upstream::entities::{AgentDna, AgentLink, Citation, GlyphtrailEntr
 use mirrordna_upstream::{
     Code as Reason, Entity, FileReport, ForeignRecord, MAX_FILE_BYTES, Profile, Value, Verdict, json, read_config, read_file,
 };
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -324,7 +325,22 @@ fn commit(intake: &mut Intake<'_>, batch: Vec<Incoming>) -> Result<()> {
     let wanted: Vec<([u8; 16], &[u8])> = batch.iter().map(|i| (i.tag, original(&i.body))).collect();
     let earlier = intake.earlier(&wanted)?;
     let mut items: Vec<Item> = Vec::new();
+    let mut refused_tags = HashSet::new();
     for (incoming, earlier) in batch.into_iter().zip(earlier) {
+        // Other records get ids of their own. Of an identity that is here a file
+        // only claims to know more.
+        if incoming.body.schema == schema::PROFILE && (matches!(earlier, Earlier::None) || refused_tags.contains(&incoming.tag)) {
+            let log = &intake.tenant.log;
+            match intake.tenant.view(|view, tx| view.history(tx, log, incoming.body.id())) {
+                Ok(leaves) if leaves.is_empty() => {}
+                Err(e) if e.code() != Code::Erased => return Err(e),
+                _ => {
+                    refused_tags.insert(incoming.tag);
+                    intake.refuse(incoming.line, "id_conflict", "there is an identity with its id here".to_owned());
+                    continue;
+                }
+            }
+        }
         let refused = intake.refused;
         let fresh = intake.admit(incoming.line, &earlier);
         if intake.refused > refused {
