@@ -2,8 +2,8 @@
 //!
 //! This module **owns** what an erasure is asked for and what it answers;
 //! `view::erase` finds what it takes, `commit` destroys it, and the store purges
-//! what is left besides its rows. [`holds`] forbid it, [`retention`] asks for it
-//! by age, [`consents`] say what a person agreed to, and a [`Receipt`] shows
+//! what is left besides its rows. [`Holds`] forbid it, [`Retention`] asks for it
+//! by age, [`Consents`] say what a person agreed to, and a [`Receipt`] shows
 //! what was done.
 
 pub(crate) mod access;

@@ -1,8 +1,8 @@
 //! What an auditor is given: bundles, each one file that is judged with nothing
 //! but a policy (`spec/PROTOCOL.md` chapter 16).
 //!
-//! This module **owns** what goes into a bundle: [`whole`] takes all of a
-//! database's history, [`part`] named events and what proves them. It **never**
+//! This module **owns** what goes into a bundle: `whole` takes all of a
+//! database's history, `part` named events and what proves them. It **never**
 //! judges: that is `mirrordna-verify`'s business, and [`judge`] only hands it a
 //! file.
 //!

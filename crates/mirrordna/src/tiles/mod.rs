@@ -1,7 +1,7 @@
 //! A log as a folder of static files, C2SP `tlog-tiles`: any file server makes
 //! it a log that strangers' tools can monitor, prove from and verify.
 //!
-//! This module **owns** where each file lies and what is in it; [`export`]
+//! This module **owns** where each file lies and what is in it; `export`
 //! writes a folder, [`verify`] recomputes one. Bodies and keys are not in it:
 //! entries are leaf data, which holds no content.
 //!
