@@ -145,6 +145,11 @@ fn advise(report: &BundleReport, out: &mut Output) {
             "The witnesses that the policy asks for have not signed the checkpoint of log {}….",
             log.log.get(..8).unwrap_or_default()
         ));
+    } else if let Some(log) = strangers.iter().find(|log| log.unattributed > 0) {
+        let (events, of) = (count(log.unattributed, "event", "events"), log.log.get(..8).unwrap_or_default());
+        out.line("");
+        out.line(format!("Of log {of}… {events} cannot be shown to be their actor's: the file lacks their key, or no"));
+        out.line("signature of that key came after them. They are in the log; who wrote them is not proven.");
     } else if !strangers.is_empty() {
         out.line("");
         out.line("Nothing is wrong in itself, but nobody that is trusted here vouches for it.");
