@@ -37,6 +37,8 @@ pub mod tlog_witness;
 pub mod vkey;
 
 mod problem;
+#[cfg(test)]
+mod sample;
 mod trail;
 
 pub use header::{Header, Kind};

@@ -131,27 +131,12 @@ pub(crate) fn hashes<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Vec<Has
 mod tests {
     use super::*;
     use crate::cosignature::{Cosignature, message};
-    use crate::note::{assemble, base64, verifier_key};
+    use crate::note::base64;
+    use crate::sample::{checkpoint, trusting, vkey};
     use crate::vkey::{KeyType, VerifierKey};
     use crate::{PublicKey, hash::node};
     use ed25519_dalek::{Signer, SigningKey};
     use proptest::prelude::*;
-
-    const ORIGIN: &str = "example.com/log";
-
-    fn checkpoint(seed: u8, size: u64, root: Hash) -> String {
-        let secret = SigningKey::from_bytes(&[seed; 32]);
-        let text = Checkpoint { origin: ORIGIN, size, root }.text();
-        assemble(&text, ORIGIN, &PublicKey::from(&secret), &secret.sign(text.as_bytes()).to_bytes())
-    }
-
-    fn vkey(seed: u8) -> String {
-        verifier_key(ORIGIN, &PublicKey::from(&SigningKey::from_bytes(&[seed; 32])))
-    }
-
-    fn trusting(seed: u8) -> Policy {
-        Policy::parse(&format!("log {}", vkey(seed))).unwrap()
-    }
 
     /// The proof of leaf 1 of two, with extra data.
     fn file() -> String {
@@ -169,10 +154,10 @@ mod tests {
             let j = proof.judge(policy, leaf);
             (j.verdict, j.problems.iter().map(|p| p.code).collect::<Vec<_>>())
         };
-        assert_eq!(judged(&trusting(1), b"right"), (Verdict::Intact, Vec::new()));
-        assert_eq!(judged(&trusting(2), b"right"), (Verdict::Unproven, Vec::new()));
+        assert_eq!(judged(&trusting(&[1]), b"right"), (Verdict::Intact, Vec::new()));
+        assert_eq!(judged(&trusting(&[2]), b"right"), (Verdict::Unproven, Vec::new()));
         assert_eq!(judged(&Policy::default(), b"right"), (Verdict::Unproven, Vec::new()));
-        assert_eq!(judged(&trusting(1), b"left"), (Verdict::Altered, alloc::vec!["proof.invalid"]));
+        assert_eq!(judged(&trusting(&[1]), b"left"), (Verdict::Altered, alloc::vec!["proof.invalid"]));
     }
 
     #[test]
@@ -182,8 +167,8 @@ mod tests {
         let flipped = if &file[at..=at] == "A" { "B" } else { "A" };
         let file = format!("{}{flipped}{}", &file[..at], &file[at + 1..]);
         let proof = TlogProof::parse(file.as_bytes()).unwrap();
-        assert_eq!(proof.judge(&trusting(1), b"right").problems[0].code, "checkpoint.invalid");
-        assert_eq!(proof.judge(&trusting(2), b"right").verdict, Verdict::Unproven, "of an unknown key it is ignored");
+        assert_eq!(proof.judge(&trusting(&[1]), b"right").problems[0].code, "checkpoint.invalid");
+        assert_eq!(proof.judge(&trusting(&[2]), b"right").verdict, Verdict::Unproven, "of an unknown key it is ignored");
     }
 
     #[test]
@@ -241,7 +226,7 @@ mod tests {
             let at = cut.index(bytes.len());
             bytes[at] = byte;
             if let Ok(proof) = TlogProof::parse(&bytes) {
-                let _ = proof.judge(&trusting(1), b"right");
+                let _ = proof.judge(&trusting(&[1]), b"right");
             }
             let _ = TlogProof::parse(&bytes[..at]);
         }

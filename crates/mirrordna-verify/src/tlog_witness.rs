@@ -144,30 +144,15 @@ impl<'a> AddCheckpoint<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PublicKey;
     use crate::hash;
     use crate::merkle::root_of;
-    use crate::note::{assemble, verifier_key};
+    use crate::sample::{checkpoint as note, trusting as policy};
     use alloc::borrow::ToOwned;
     use alloc::string::ToString;
-    use ed25519_dalek::{Signer, SigningKey};
     use proptest::prelude::*;
-
-    const ORIGIN: &str = "example.com/log";
 
     fn leaves(n: u8) -> Vec<Hash> {
         (0..n).map(|i| hash::leaf(&[i])).collect()
-    }
-
-    fn note(seed: u8, size: u64, root: Hash) -> String {
-        let secret = SigningKey::from_bytes(&[seed; 32]);
-        let text = Checkpoint { origin: ORIGIN, size, root }.text();
-        assemble(&text, ORIGIN, &PublicKey::from(&secret), &secret.sign(text.as_bytes()).to_bytes())
-    }
-
-    fn policy(seeds: &[u8]) -> Policy {
-        let line = |s: &u8| format!("log {}\n", verifier_key(ORIGIN, &PublicKey::from(&SigningKey::from_bytes(&[*s; 32]))));
-        Policy::parse(&seeds.iter().map(line).collect::<String>()).unwrap()
     }
 
     #[test]
