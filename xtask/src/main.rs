@@ -5,6 +5,7 @@ mod foreign;
 mod fuzz;
 mod other;
 mod page;
+mod sanitize;
 
 use std::process::{Command, ExitCode};
 
@@ -20,6 +21,7 @@ const HELP: &str = "cargo xtask TASK
   page      write the page of the auditor's kit anew; `page check` compares it with its sources instead, and
             drives it in a browser
   targets   the verifier for machines without an operating system
+  sanitize  the verifier's tests with every access to memory checked (AddressSanitizer, of the toolchain here)
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
   deep      what is too long for every commit: each byte of a file changed once, power lost and writes
             failed at every point of a day's work, a million identities and ten million events,
@@ -128,6 +130,7 @@ fn main() -> ExitCode {
         "page" if std::env::args().nth(2).as_deref() == Some("check") => page::check(),
         "page" => page::write(),
         "targets" => other::bare(),
+        "sanitize" => sanitize::sanitize(),
         "fuzz" => {
             let args: Vec<String> = std::env::args().skip(2).collect();
             let (seconds, named) = match args.split_first() {
