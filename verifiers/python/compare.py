@@ -25,7 +25,7 @@ import mirrordna_verify as v
 import test_mirrordna_verify as t
 
 FIGURES = ["log", "scope", "verdict", "size", "events", "head", "log_key", "identities", "bodies", "unsigned", "unattributed",
-           "chain_complete", "missing_links", "freshness", "quorum", "adopted", "disputed", "times"]
+           "chain_complete", "missing_links", "freshness", "quorum", "witnessed", "adopted", "disputed", "times"]
 
 
 def written():

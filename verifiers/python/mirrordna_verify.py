@@ -1218,9 +1218,9 @@ class Section:
         self.ascends = -1       # size of the last further checkpoint
         self.own_valid = False
         self.confirmed = {}     # size -> root of checkpoints that hold
-        self.times = {}         # size -> not after, ms, of the checkpoints that are cosigned
+        self.cosigners = {}     # (size, root) -> [(witness, seconds)] of all checkpoints with them, kept ones too
         self.after, self.before = [], []  # (size, ms) and (leaf, ms): the proven bounds
-        self.quorum = None if policy.quorum is None else False
+        self.quorum = self.witnessed = None  # whether the checkpoint has the quorum, and up to which size one has it
         self.key = self.system = self.database = self.tenant = None
         self.actors = {}
         self.time = 0
@@ -1262,17 +1262,29 @@ class Section:
         return valid
 
     def confirm(self, note):
-        """A checkpoint holds; what its cosignatures prove about the leaves below its size."""
+        """A checkpoint holds."""
         self.confirmed[note.size] = note.root
-        if self.times.get(note.size) is not None:
-            self.after.append((note.size, self.times[note.size]))
 
     def weigh(self, note):
         """Judge the cosignatures of one of the section's checkpoints."""
-        cosignatures = self.cosigned(note)
-        self.times[note.size] = self.policy.not_after(cosignatures)
-        if note is self.note and self.policy.quorum is not None:
-            self.quorum = self.policy.satisfied([name for name, _ in cosignatures])
+        self.cosigners.setdefault((note.size, note.root), []).extend(self.cosigned(note))
+
+    def weigh_kept(self):
+        """Count the cosignatures of kept checkpoints; a wrong one in the auditor's own file is no finding."""
+        for note in self.kept:
+            self.cosigners.setdefault((note.size, note.root), []).extend(self.policy.cosignatures(note)[0])
+
+    def weighed(self, heir):
+        """Sum up what witnesses prove of the leaves below each confirmed size, and the quorum (16.4)."""
+        self.weigh_kept()
+        for size, root in sorted(self.confirmed.items()):
+            ms = self.policy.not_after(self.cosigners.get((size, root), []))
+            if ms is not None:
+                self.after.append((size, ms))
+        if self.policy.quorum is not None:
+            own = self.cosigners.get((self.note.size, self.note.root), [])
+            self.quorum = heir or self.policy.satisfied([name for name, _ in own])
+            self.witnessed = max([self.note.size if heir else 0] + [size for size, _ in self.after])
 
     # -- bodies: steps 5 and 6 of 9.1, with 16.2
 
@@ -1538,8 +1550,7 @@ class Section:
         return sum(actor.identity is not None for name, actor in self.actors.items() if name != self.system)
 
     def vouched(self):
-        return (self.own_valid and self.key is not None and self.policy.trusts(self.log, self.key)
-                and self.quorum is not False)
+        return self.own_valid and self.key is not None and self.policy.trusts(self.log, self.key)
 
     def report(self):
         size, head = self.extent()
@@ -1553,7 +1564,7 @@ class Section:
                        "erased": self.erased, "missing": self.missing},
             "unsigned": self.unsigned, "unattributed": self.unattributed,
             "chain_complete": not self.links, "missing_links": self.links,
-            "freshness": self.freshness, "quorum": self.quorum,
+            "freshness": self.freshness, "quorum": self.quorum, "witnessed": self.witnessed,
             "adopted": self.adopted[0].hex() if self.adopted else None, "disputed": self.disputed,
             # Leaves from `leaf` on are not before, leaves below it not after `time`.
             "times": {name: [{"leaf": leaf, "time": moment(ms)} for leaf, ms in sorted(bounds)]
@@ -1611,6 +1622,10 @@ class Whole(Section):
             root = self.tree.root()
             if size in self.roots:
                 self.roots[size] = root
+                for kept in self.kept:
+                    if kept.size == size and kept.root == root and self.key is not None \
+                            and signed_by(kept, origin_of(self.log), self.key):
+                        self.confirm(kept)
             note = self.expected.pop(size, None)
             if note is not None and note.root == root:
                 self.confirm(note)
@@ -2006,13 +2021,16 @@ class Judge:
             section.account(erased)
         for section in reversed(self.sections):
             later = after.get(section.log)
+            section.weighed(later is not None and later.verdict == INTACT)
             if section.found:
                 section.verdict = ALTERED
+            elif section.unattributed:
+                section.verdict = UNPROVEN
             elif section.vouched():
                 section.verdict = INTACT
             else:
                 section.verdict = later.verdict if later is not None else UNPROVEN
-            if section.unattributed and section.verdict == INTACT:
+            if section.quorum is False and section.verdict == INTACT:
                 section.verdict = UNPROVEN
 
     @staticmethod
@@ -2360,6 +2378,9 @@ def reasons(section):
                " another way, and give it with --key" % hashlib.sha256(section.key).hexdigest())
     if section.quorum is False:
         yield "its checkpoint lacks the cosignatures that the policy asks for"
+        if section.witnessed:
+            yield "only the first %d of its %d events have them: those after are not witnessed" % (
+                section.witnessed, section.extent()[0])
     if section.unattributed:
         yield "%d events that were asked for are not shown to be signed by their actor" % section.unattributed
 

@@ -1734,7 +1734,7 @@ class Command(unittest.TestCase):
         self.assertEqual(set(report), {"verdict", "logs", "problems", "unlisted"})
         self.assertEqual(set(report["logs"][0]), {
             "log", "scope", "label", "verdict", "size", "events", "head", "log_key", "identities", "bodies", "unsigned",
-            "unattributed", "chain_complete", "missing_links", "freshness", "quorum", "adopted", "disputed", "times"})
+            "unattributed", "chain_complete", "missing_links", "freshness", "quorum", "witnessed", "adopted", "disputed", "times"})
         events = json.loads(self.run_it("--json", "--show", path).stdout)["events"]
         self.assertEqual(len(events), 12)
         self.assertEqual(events[3]["unreadable"], "the row does not open")

@@ -147,6 +147,9 @@ pub struct LogJudgement {
     /// Whether the checkpoint has the quorum of witnesses that the policy asks
     /// for; `None` where it asks for none.
     pub quorum: Option<bool>,
+    /// Leaves below this size have it, by the largest checkpoint that does: 0
+    /// where none has it, `None` where the policy asks for none.
+    pub witnessed: Option<u64>,
     /// What is proven of the time of its events.
     pub times: Times,
 }
@@ -490,7 +493,7 @@ impl Judge {
             State::Frames => self.problem("bundle.truncated", "file", "ends before its last frame".to_owned()),
             State::Over | State::Lost => {}
         }
-        let Self { policy, sections, problems, unlisted, .. } = self;
+        let Self { policy, kept, sections, problems, unlisted, .. } = self;
         let mut all = Judgement { verdict: Verdict::Unproven, logs: Vec::new(), problems, unlisted };
         // Later logs go on from earlier ones, so these are judged after them.
         let mut heirs: Vec<Heir> = Vec::new();
@@ -501,6 +504,7 @@ impl Judge {
                 erased.push((before.log, section.ledger.erased().clone()));
             }
             let owner = section.ledger.owner();
+            section.count_kept(&policy, &kept);
             let judged = section.judge(&policy, &heirs, &mut all);
             if let Some(adopted) = judged.report.adopted {
                 heirs.push(Heir { adopted, verdict: judged.verdict, owner });
@@ -537,6 +541,24 @@ impl Section {
             if kept.size <= own && self.scope == Scope::Whole {
                 self.ledger.checkpoint(kept.text.as_bytes());
             }
+        }
+    }
+
+    /// Counts the lines of witnesses on checkpoints that were kept elsewhere. One
+    /// that another key has signed is a finding; a bad line in the auditor's own
+    /// file is none of the bundle's.
+    fn count_kept(&mut self, policy: &Policy, kept: &[Kept]) {
+        let origin = note::origin(&self.log);
+        for &Kept { ref text, size, root, .. } in kept.iter().filter(|k| k.origin == origin) {
+            let Ok(note) = Note::parse(text.as_bytes()) else { continue };
+            let at = self.checkpoints.iter().position(|n| n.size == size && n.root == root).unwrap_or_else(|| {
+                self.checkpoints.push(Named { text: String::new(), proof: None, size, root, cosigned: Cosigned::default() });
+                self.checkpoints.len() - 1
+            });
+            let cosigned = &mut self.checkpoints[at].cosigned;
+            let invalid = cosigned.invalid.len();
+            policy.count(&note, cosigned);
+            cosigned.invalid.truncate(invalid);
         }
     }
 
@@ -611,13 +633,17 @@ impl Section {
         if ledger.log_key().is_some_and(|key| policy.trusts(&origin, key)) {
             ledger.vouch();
         }
+        // A log whose quorum is there names this one's root.
+        let by_heir = heir.is_some_and(|h| h.verdict == Verdict::Intact);
+        let quorum = policy.asks_for_quorum().then(|| by_heir || checkpoints.first().is_some_and(|own| own.cosigned.quorum));
+        let mut witnessed = quorum.map(|_| if by_heir { size } else { 0 });
         for named in checkpoints.iter().filter(|named| ledger.confirmed(named.size) == Some(&named.root)) {
             if let Some(time) = named.cosigned.not_after {
                 times.not_after.push((named.size, time));
+                witnessed = witnessed.map(|w| w.max(named.size));
             }
         }
         times.not_after.sort_unstable();
-        let quorum = policy.asks_for_quorum().then(|| checkpoints.first().is_some_and(|own| own.cosigned.quorum));
         let (root, leaves) = (ledger.root(), ledger.size());
         if heirs > 1 {
             ledger.problem("log.adopted", "section".to_owned(), "two logs say that they go on from it".to_owned());
@@ -649,7 +675,7 @@ impl Section {
             all.take(Problem { place: format!("log {name} {}", p.place), ..p });
         }
         all.unlisted += report.unlisted;
-        LogJudgement { log, label, scope, verdict, report, freshness, quorum, times }
+        LogJudgement { log, label, scope, verdict, report, freshness, quorum, witnessed, times }
     }
 }
 

@@ -165,6 +165,13 @@ impl Policy {
     #[must_use]
     pub fn cosigned(&self, note: &Note<'_>) -> Cosigned {
         let mut found = Cosigned::default();
+        self.count(note, &mut found);
+        found
+    }
+
+    /// Counts the lines of a further note, of the same log, size and root, to
+    /// what was found of others: each witness is one, however often it signed.
+    pub fn count(&self, note: &Note<'_>, found: &mut Cosigned) {
         for line in &note.signatures {
             let judged = self.witnesses.iter().enumerate().find_map(|(i, w)| Some((i, cosignature::judge(line, note.text, w)?)));
             match judged {
@@ -180,7 +187,6 @@ impl Policy {
         found.not_after = times.iter().copied().find(|t| quorum_of(&|time| time <= *t));
         found.not_before = times.iter().rev().copied().find(|t| quorum_of(&|time| time >= *t));
         found.quorum = !self.asks_for_quorum() || found.not_after.is_some();
-        found
     }
 
     /// Whether the witnesses for which `has` holds are a quorum, or, where none

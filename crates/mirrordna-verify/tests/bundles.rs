@@ -492,6 +492,62 @@ fn cases() -> Vec<Case> {
     let mut part_witnessed = s.proof();
     part_witnessed.further = vec![(w[0].cosign(&s.checkpoints[0], 1_700_000_000), Some(consistency(8, &s.hashes, true).concat()))];
     file("part, witnessed on the way", encode(&[part_witnessed]), &any, &[]);
+
+    // The lines in the file and those that the auditor kept count together, each
+    // witness once.
+    let (own, early) = (s.checkpoints[1].as_str(), s.checkpoints[0].as_str());
+    let one = encode(&[by(&[1_700_000_000])]);
+    let bare = encode(&[s.whole()]);
+    let both = |note: &str| w[1].cosign(&w[0].cosign(note, 1_700_000_000), 1_700_000_060);
+    file("witnessed by one, kept with the line of another", one.clone(), &two, &[w[1].cosign(own, 1_700_000_060)]);
+    file("witnessed only by what was kept", bare.clone(), &two, &[both(own)]);
+    file("witnessed by two kept ones", bare.clone(), &two, &[w[1].cosign(own, 1_700_000_060), w[2].cosign(own, 1_700_000_050)]);
+    file("witnessed by one, kept with its line", one.clone(), &two, &[w[0].cosign(own, 1_700_000_060)]);
+    let mut twice = by(&[1_700_000_000]);
+    twice.checkpoint = w[0].cosign(&twice.checkpoint, 1_700_000_060);
+    file("witnessed twice by one of three", encode(&[twice]), &two, &[]);
+    file("witnessed by one, kept with the line of an earlier size", one.clone(), &two, &[w[1].cosign(early, 1_700_000_060)]);
+    file("witnessed up to an earlier size by what was kept", bare.clone(), &two, &[both(early)]);
+    let mut earlier = s.whole();
+    earlier.further = vec![(both(early), None)];
+    file("witnessed on the way by a quorum", encode(&[earlier.clone()]), &two, &[]);
+    earlier.checkpoint = both(own);
+    file("witnessed on the way and at the end by a quorum", encode(&[earlier]), &two, &[]);
+    let of_another = {
+        let log = Source { id: vec![7; 16], ..Source::read() };
+        both(&log.at(14))
+    };
+    file("witnessed by one, kept with the line of another log", one.clone(), &two, &[of_another.clone()]);
+    let moved = |from: &str, onto: &str| from.rsplit_once('\u{2014}').map(|(_, line)| format!("{onto}\u{2014}{line}")).unwrap();
+    let mut with = |name, line_of: &str| {
+        let mut section = by(&[1_700_000_000]);
+        section.checkpoint = moved(line_of, &section.checkpoint);
+        file(name, encode(&[section]), &two, &[]);
+    };
+    with("witnessed, a line for another log", &of_another);
+    with("witnessed, a line for an earlier size", &both(early));
+    with("witnessed, a line for another root", &both(&s.signed(14, [9; 32])));
+    let later = {
+        let line = w[1].cosign(own, 1_700_000_060);
+        let (rest, data) = line.trim_end().rsplit_once(' ').unwrap();
+        let mut raw = note::from_base64(data).unwrap();
+        raw[11] += 1;
+        format!("{rest} {}\n", base64(&raw))
+    };
+    with("witnessed, a line with a later time than was signed", &later);
+    file("witnessed by one, kept with a line that does not verify", one, &two, &[later]);
+    let part_by = |note: String| {
+        let mut section = s.proof();
+        section.checkpoint = note;
+        encode(&[section])
+    };
+    file("part, witnessed by two of three", part_by(both(own)), &two, &[]);
+    file("part, witnessed by one of three", part_by(w[0].cosign(own, 1_700_000_000)), &two, &[]);
+    let kept = [w[2].cosign(own, 1_800_000_000)];
+    file("part, witnessed by one, kept with the line of another", part_by(w[0].cosign(own, 1_700_000_000)), &two, &kept);
+    let mut part_earlier = s.proof();
+    part_earlier.further = vec![(both(early), Some(consistency(8, &s.hashes, true).concat()))];
+    file("part, witnessed on the way by a quorum", encode(&[part_earlier]), &two, &[]);
     all
 }
 
@@ -523,7 +579,7 @@ fn expected(case: &Case) -> Value {
             "head": hex(&r.root), "log_key": r.log_key.map(|k| hex(&k)), "identities": r.identities,
             "bodies": {"present": r.bodies.present, "disclosed": r.bodies.disclosed, "withheld": r.bodies.unread, "erased": r.bodies.erased, "missing": r.bodies.missing},
             "unsigned": r.unsigned, "unattributed": r.unattributed, "chain_complete": r.missing_links.is_empty(),
-            "missing_links": links.collect::<Vec<_>>(), "quorum": log.quorum,
+            "missing_links": links.collect::<Vec<_>>(), "quorum": log.quorum, "witnessed": log.witnessed,
             "freshness": match log.freshness {
                 Freshness::Current => "current".to_owned(),
                 Freshness::Behind(n) => format!("behind {n}"),

@@ -41,7 +41,7 @@ impl Json for As<'_, Problem> {
 
 impl Json for As<'_, LogJudgement> {
     fn json(&self, out: &mut String) {
-        let LogJudgement { log, label, scope, verdict, report, freshness, quorum, times } = self.0;
+        let LogJudgement { log, label, scope, verdict, report, freshness, quorum, witnessed, times } = self.0;
         let freshness = match freshness {
             Freshness::Current => "current".to_string(),
             Freshness::Behind(events) => format!("behind {events}"),
@@ -55,7 +55,7 @@ impl Json for As<'_, LogJudgement> {
         object.put("identities", report.identities).put("bodies", As(&report.bodies));
         object.put("unsigned", report.unsigned).put("unattributed", report.unattributed);
         object.put("chain_complete", report.missing_links.is_empty()).put("missing_links", &each(&report.missing_links)[..]);
-        object.put("freshness", freshness).put("quorum", *quorum);
+        object.put("freshness", freshness).put("quorum", *quorum).put("witnessed", *witnessed);
         object.put("adopted", report.adopted.as_ref().map(|adopted| hex(&adopted.log)));
         object.put("disputed", &each(&report.disputed)[..]).put("times", As(times)).end();
     }

@@ -61,6 +61,9 @@ pub struct SectionReport {
     /// Whether the checkpoint has the quorum of witnesses that the policy asks
     /// for; `null` where it asks for none.
     pub quorum: Option<bool>,
+    /// Events below this size have it, by the largest checkpoint that does; 0
+    /// where none has it, `null` where the policy asks for none.
+    pub witnessed: Option<u64>,
     /// Id of the log that this one goes on from, hex.
     pub adopted: Option<String>,
     /// Events that their actors say may be somebody else's.
@@ -200,6 +203,7 @@ impl From<&LogJudgement> for SectionReport {
                 Freshness::Unproven => "unproven".to_owned(),
             },
             quorum: judged.quorum,
+            witnessed: judged.witnessed,
             adopted: report.adopted.map(|adopted| hex(&adopted.log)),
             disputed: report.disputed.iter().map(DisputedReport::from).collect(),
             times: TimesReport { not_before: bounds(&judged.times.not_before), not_after: bounds(&judged.times.not_after) },
