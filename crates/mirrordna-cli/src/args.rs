@@ -166,6 +166,7 @@ Examples:
   mirrordna erase --subject Sam --dry-run
   mirrordna erase --subject Sam --reason subject --receipt sam.json
   mirrordna erase --id mem_01jt…
+  mirrordna erase --id call_01jt… --dry-run --json | jq .schemas
   mirrordna erase --replay sam.json")]
     Erase(crate::commands::Erase),
     /// Forbid that something is erased, for legal reasons.
@@ -624,6 +625,9 @@ pub(crate) enum TimelineCommand {
         /// The actor: id or name.
         #[arg(long)]
         identity: String,
+        /// Whose data it is: `erase --subject` takes it then.
+        #[arg(long, value_name = "NAME")]
+        subject: Option<String>,
     },
     /// Show events, oldest first; with --json one event a line.
     #[command(after_help = "A script that reads page by page goes on --from the last leaf it saw plus one.

@@ -227,7 +227,7 @@ pub struct NewCall {
     pub user: Option<String>,
     /// What the host calls its tenant. It is a note: the tenant is the log.
     pub tenant_id: Option<String>,
-    /// Whose data this is; a session's subject if nothing is said.
+    /// Whose data this is; a session's subject, else the user, if nothing is said.
     pub subject: Option<String>,
     /// Session id.
     pub session: Option<String>,
@@ -324,7 +324,7 @@ impl NewCall {
         let named = |value: Option<String>, what: &str| value.map(|v| check_name(&v, what).map(Value::from)).transpose();
         let redacted = self.args_redacted.as_deref().map(|j| check_json(j, "args_redacted")).transpose()?;
         let body = Body::new(schema::TOOL_CALL, id)
-            .with(field::SUBJECT, named(self.subject, "the subject")?)
+            .with(field::SUBJECT, named(self.subject.or_else(|| self.user.clone()), "the subject")?)
             .with(field::OCCURRED_AT, self.occurred_at)
             .with(field::SESSION, named(self.session, "the session")?)
             .with(TYPE, Some(REQUESTED))

@@ -375,7 +375,7 @@ impl Staging<'_, '_> {
 fn erase_draft(reason: Reason, targets: &[Target]) -> Result<Draft> {
     let records: Vec<u8> = targets.iter().flat_map(|t| &t.records).flatten().copied().collect();
     let once: Vec<u8> = targets.iter().filter_map(|t| t.once).flatten().collect();
-    let emptied: BTreeSet<[u8; 16]> = targets.iter().filter_map(|t| t.emptied).collect();
+    let emptied: BTreeSet<[u8; 16]> = targets.iter().flat_map(|t| t.emptied.iter().copied()).collect();
     let subjects: Vec<u8> = emptied.into_iter().flatten().collect();
     let positions = targets.iter().map(|t| t.position).collect();
     let count = targets.len() as u64;

@@ -82,6 +82,14 @@ pub struct TimelineEvent {
 }
 
 impl Timeline {
+    /// The same timeline, whose events are data about this subject: an erasure
+    /// of the subject takes them.
+    #[must_use]
+    pub fn about(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
     /// Appends an application event with a JSON payload, durably. The type is a
     /// dotted name, such as `booking.requested`.
     ///

@@ -13,18 +13,24 @@ use std::time::Duration;
 
 /// `erase …`
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["subject", "actor", "session", "id", "replay"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["subject", "user", "actor", "session", "id", "replay"])))]
 pub(crate) struct Erase {
-    /// All that is about this subject.
+    /// All that is about this subject; of tool calls also those that name no
+    /// subject, but this user.
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
-    /// All that is about this identity, its profile too; its chain stays.
+    /// The tool calls that this user asked for, whoever they are about.
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// All that is about this identity, by its id or name, its profile too; its
+    /// chain stays.
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
     /// All events of this session.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// All events of this record.
+    /// What has this id: a record with its history, an event (evt_…), both events
+    /// of a tool call; by the name of an identity its profile.
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// What this receipt says was erased, once more: for a database that was
@@ -59,9 +65,10 @@ pub(crate) fn erase(settings: &Settings, command: &Erase, out: &mut Output) -> R
         }
         None => {
             let erase = command.subject.iter().fold(erase, |erase, name| erase.subject(name));
+            let erase = command.user.iter().fold(erase, |erase, name| erase.user(name));
             let erase = command.actor.iter().fold(erase, |erase, id| erase.actor(id));
             let erase = command.session.iter().fold(erase, |erase, id| erase.session(id));
-            command.id.iter().fold(erase, |erase, id| erase.record(id)).run()
+            command.id.iter().fold(erase, |erase, id| erase.id(id)).run()
         }
     };
     let done = match &command.receipt {
@@ -116,7 +123,7 @@ pub(crate) enum HoldCommand {
     /// Forbid that something is erased.
     #[command(
         group(ArgGroup::new("what").required(true).args(["subject", "session", "id"])),
-        after_help = "Examples:\n  mirrordna hold place --subject Sam --reason \"case 17 at the court of Lyon\"\n  mirrordna hold place --id mem_01jt… --reason audit --json | jq -r .id"
+        after_help = "Examples:\n  mirrordna hold place --subject Sam --reason \"case 17 at the court of Lyon\"\n  mirrordna hold place --id mem_01jt… --reason audit --json | jq -r .id\n  mirrordna hold place --subject Ann --future --reason \"announced claim\""
     )]
     Place {
         /// All that is about this subject.
@@ -125,9 +132,13 @@ pub(crate) enum HoldCommand {
         /// All events of this session.
         #[arg(long, value_name = "ID")]
         session: Option<String>,
-        /// All events of this record.
+        /// What has this id: a record, an event, a tool call; by the name of an
+        /// identity its profile.
         #[arg(long, value_name = "ID")]
         id: Option<String>,
+        /// The subject may come later: there need be nothing of it yet.
+        #[arg(long, conflicts_with_all = ["session", "id"])]
+        future: bool,
         /// Why; whoever tries to erase it is told.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -149,11 +160,14 @@ pub(crate) enum HoldCommand {
 
 pub(crate) fn hold(settings: &Settings, command: HoldCommand, out: &mut Output) -> Result<u8> {
     match command {
-        HoldCommand::Place { subject, session, id, reason } => {
+        HoldCommand::Place { subject, session, id, future, reason } => {
             let on = subject.map(OnWhat::Subject).or(session.map(OnWhat::Session)).or(id.map(OnWhat::Record));
             let on = on.ok_or_else(|| Error::new(Code::InputInvalid, "a hold needs to be on something"))?;
             let engine = open(settings)?;
-            let hold = engine.holds().place(on, &reason)?;
+            let hold = match on {
+                OnWhat::Subject(name) if future => engine.holds().place_future(&name, &reason)?,
+                on => engine.holds().place(on, &reason)?,
+            };
             show_one(&hold, &hold.id, out)?;
             engine.close()?;
         }

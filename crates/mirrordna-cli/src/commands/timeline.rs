@@ -17,10 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 
 pub(crate) fn timeline(settings: &Settings, command: TimelineCommand, out: &mut Output) -> Result<u8> {
     match command {
-        TimelineCommand::Append { event_type, payload, identity } => {
+        TimelineCommand::Append { event_type, payload, identity, subject } => {
             let engine = open(settings)?;
             let actor = engine.identities().find(&identity).or_see("identity list")?;
-            let placed = actor.timeline().append_json(&event_type, payload.as_deref(), None)?;
+            let timeline = subject.iter().fold(actor.timeline(), |timeline, subject| timeline.about(subject));
+            let placed = timeline.append_json(&event_type, payload.as_deref(), None)?;
+            drop(timeline);
             if out.json {
                 out.value(&engine.timeline().get(placed.index)?)?;
             } else {

@@ -8,7 +8,7 @@
 use crate::engine::{Engine, Tenant};
 use crate::keyring::hex;
 use crate::log::Log;
-use crate::view::{Content, Event, View};
+use crate::view::{Content, Event, View, What};
 use mirrordna_core::body::{Body, Media, field, schema};
 use mirrordna_core::verify::note::base64;
 use mirrordna_core::{Code, Error, Kind, Result, time};
@@ -42,10 +42,11 @@ impl Tenant {
     pub fn export_subject(&self, name: &str, out: &mut dyn Write) -> Result<Disclosed> {
         self.log.readable()?;
         let log = &self.log;
+        let What::Subject(meant) = self.meant(What::Subject(name.to_owned()))? else {
+            return Err(Error::new(Code::Bug, "another thing than a subject was meant by a subject's name"));
+        };
+        let name = &*meant;
         let positions = self.view(|view, tx| view.of_subject(tx, log, name))?;
-        if positions.is_empty() {
-            return Err(Error::new(Code::NotFound, format!("there is nothing of the subject '{name}'")));
-        }
         let mut done = Disclosed::default();
         let mut write = |text: String| {
             done.bytes += text.len() as u64 + 1;

@@ -69,15 +69,18 @@ pub struct Consents {
 }
 
 impl Consents {
-    /// Records that a subject consents to a purpose.
+    /// Records that a subject consents to a purpose. Where there is nothing of a
+    /// subject of this name, the identity with that name is meant.
     ///
     /// # Errors
-    /// `input.invalid` for a name that is empty or too long; `key.missing`,
+    /// `input.invalid` for a name that is empty or too long, and where several
+    /// identities have it; `key.missing`,
     /// `store.*`.
     pub fn give(&self, subject: &str, purpose: &str, basis: Option<&str>) -> Result<Consent> {
+        let subject = self.tenant.subject_meant(check_name(subject, "the subject")?)?;
         let id = self.tenant.new_id(PREFIX)?;
         let body = Body::new(schema::CONSENT, &id)
-            .with(field::SUBJECT, Some(check_name(subject, "the subject")?))
+            .with(field::SUBJECT, Some(subject.as_str()))
             .with(PURPOSE, Some(check_name(purpose, "the purpose")?))
             .with(WITHDRAWN, Some(0))
             .with(BASIS, basis.map(|b| check_name(b, "the basis")).transpose()?);
@@ -118,10 +121,11 @@ impl Consents {
     /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn list(&self, subject: Option<&str>) -> Result<Vec<Consent>> {
         self.tenant.log.readable()?;
+        let subject = subject.map(|name| self.tenant.subject_meant(name)).transpose()?;
         let query = Query { actor: None, session: None, archived: true, from: 0, offset: 0, limit: usize::MAX };
         let found = self.tenant.view(|view, tx| view.records(tx, &self.tenant.log, schema::CONSENT, &query))?;
         let all = found.iter().map(|(record, _)| read(record));
-        Ok(all.filter(|c| subject.is_none_or(|s| s == c.subject)).take(limits::RESULTS).collect())
+        Ok(all.filter(|c| subject.as_ref().is_none_or(|s| *s == c.subject)).take(limits::RESULTS).collect())
     }
 
     /// Whether a subject consents to a purpose: somebody recorded it, and nobody

@@ -3,7 +3,7 @@
 use crate::commit::Appended;
 use crate::engine::{Engine, Tenant};
 use crate::log::Log;
-use crate::view::{Plan, Query, View};
+use crate::view::{Plan, Query, View, What};
 use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::canon::check_name;
 use mirrordna_core::record::Record;
@@ -24,15 +24,34 @@ const REASON: u64 = 8;
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "on", content = "name")]
 pub enum OnWhat {
-    /// All that is about a subject.
+    /// All that is about a subject, and the calls of tools that a user of this
+    /// name asked for.
     Subject(String),
     /// All events of a session.
     Session(String),
-    /// All events of a record.
+    /// What has an id: all events of a record, an event, all events of a call of
+    /// a tool; by the name of an identity its profile.
     Record(String),
 }
 
 impl OnWhat {
+    fn what(&self) -> What {
+        match self.clone() {
+            Self::Subject(name) => What::Subject(name),
+            Self::Session(id) => What::Session(id),
+            Self::Record(id) => What::Id(id),
+        }
+    }
+
+    fn from_what(what: What) -> Option<Self> {
+        match what {
+            What::Subject(name) => Some(Self::Subject(name)),
+            What::Session(id) => Some(Self::Session(id)),
+            What::Id(id) => Some(Self::Record(id)),
+            What::User(_) | What::Events(_) => None,
+        }
+    }
+
     const fn number(&self) -> i64 {
         match self {
             Self::Subject(_) => 0,
@@ -112,12 +131,48 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// Places a hold; what it is on need not be there yet.
+    /// Places a hold on what is there. Where nothing has the name itself, the
+    /// identity with that name is meant.
     ///
     /// # Errors
-    /// `input.invalid` for a name or reason that is empty or too long;
-    /// `key.missing`, `store.*`.
+    /// `record.not_found` where there is nothing of it: see
+    /// [`Holds::place_future`]; `body.erased` where all of it was erased;
+    /// `input.invalid` for a name or reason that is empty or too long, and where
+    /// several identities have the name; `key.missing`, `store.*`.
     pub fn place(&self, on: OnWhat, reason: &str) -> Result<Hold> {
+        check_name(on.name(), "what the hold is on")?;
+        self.tenant.log.readable()?;
+        if let OnWhat::Subject(name) = &on
+            && self.tenant.lives(&What::User(name.clone()))? == Some(true)
+        {
+            return self.put(&on, reason);
+        }
+        let nothing = |e: Error| match &on {
+            OnWhat::Subject(_) if matches!(e.code(), Code::NotFound | Code::Erased) => {
+                e.with_hint("Nothing is held. A subject that may come later can be held beforehand: `mirrordna hold place --future`.")
+            }
+            _ => e,
+        };
+        let what = self.tenant.meant(on.what()).map_err(nothing)?;
+        if self.tenant.lives(&what)? != Some(true) {
+            return Err(nothing(Error::new(Code::Erased, format!("all there was of {what} is erased"))));
+        }
+        let on = OnWhat::from_what(what).ok_or_else(|| Error::new(Code::Bug, "a hold on what nothing can be held by"))?;
+        self.put(&on, reason)
+    }
+
+    /// Places a hold on a subject of whom there need not be anything yet.
+    ///
+    /// # Errors
+    /// `input.invalid` for a name or reason that is empty or too long, and where
+    /// several identities have the name; `key.missing`, `store.*`.
+    pub fn place_future(&self, subject: &str, reason: &str) -> Result<Hold> {
+        check_name(subject, "what the hold is on")?;
+        self.tenant.log.readable()?;
+        self.put(&OnWhat::Subject(self.tenant.subject_meant(subject)?), reason)
+    }
+
+    fn put(&self, on: &OnWhat, reason: &str) -> Result<Hold> {
         let id = self.tenant.new_id(PREFIX)?;
         let body = self
             .tenant
@@ -189,8 +244,10 @@ impl Standing {
             return self.0.values().find(|hold| hold.id == target.id);
         }
         let of_session = || self.0.get(&OnWhat::Session(target.session.clone()?));
+        let of_user = || self.0.get(&OnWhat::Subject(target.user.clone()?));
         let of_record = || self.0.get(&OnWhat::Record(target.id.clone()));
-        self.0.get(&OnWhat::Subject(target.subject.clone())).or_else(of_session).or_else(of_record)
+        let of_call = || self.0.get(&OnWhat::Record(target.call.clone()?));
+        self.0.get(&OnWhat::Subject(target.subject.clone())).or_else(of_user).or_else(of_session).or_else(of_record).or_else(of_call)
     }
 }
 
@@ -200,12 +257,7 @@ pub(super) fn refuse(view: &View, tx: &dyn ReadTx, log: &Log, plan: &Plan) -> Re
     match plan.targets.iter().find_map(|target| standing.on(target)) {
         None => Ok(()),
         Some(hold) => {
-            let (on, name) = match &hold.on {
-                OnWhat::Subject(name) => ("the subject", name),
-                OnWhat::Session(name) => ("the session", name),
-                OnWhat::Record(name) => ("the record", name),
-            };
-            let message = format!("the hold {} on {on} '{name}' forbids it: {}", hold.id, hold.reason);
+            let message = format!("the hold {} on {} forbids it: {}", hold.id, hold.on.what(), hold.reason);
             Err(Error::new(Code::ErasureHeld, message))
         }
     }

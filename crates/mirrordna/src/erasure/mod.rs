@@ -10,6 +10,7 @@ pub(crate) mod access;
 mod consents;
 mod holds;
 mod receipt;
+mod resolve;
 mod retention;
 
 pub use access::Disclosed;
@@ -137,8 +138,15 @@ impl Erase {
         self
     }
 
-    /// All that is about an identity of this tenant, its profile too. Its chain
-    /// stays, as does what it wrote about others.
+    /// The calls of tools that a user asked for, whoever's data they are.
+    /// [`Erase::subject`] reaches those that name no other subject.
+    pub fn user(mut self, name: impl Into<String>) -> Self {
+        self.what.push(What::User(name.into()));
+        self
+    }
+
+    /// All that is about an identity of this tenant, by its id or its name; its
+    /// profile too. Its chain stays, as does what it wrote about others.
     pub fn actor(mut self, id: impl Into<String>) -> Self {
         self.actors.push(id.into());
         self
@@ -150,10 +158,17 @@ impl Erase {
         self
     }
 
-    /// All events of a record: what it is and was.
-    pub fn record(mut self, id: impl Into<String>) -> Self {
-        self.what.push(What::Record(id.into()));
+    /// What has this id: all events of a record, that is what it is and was; an
+    /// event, `evt_…`; both events of a call of a tool. By the name of an identity
+    /// its profile.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.what.push(What::Id(id.into()));
         self
+    }
+
+    /// The same as [`Erase::id`].
+    pub fn record(self, id: impl Into<String>) -> Self {
+        self.id(id)
     }
 
     /// Why; [`Reason::Caller`] if nothing is said.
@@ -178,23 +193,23 @@ impl Erase {
     /// where the subject is an identity and was not asked for as one;
     /// `key.missing`, `store.*`. After an error nothing was erased.
     pub fn run(self) -> Result<Erasure> {
-        let Self { tenant, mut what, actors, reason, dry_run } = self;
+        let Self { tenant, what: asked, actors, reason, dry_run } = self;
         tenant.log.readable()?;
-        for named in &what {
-            match named {
+        let mut what = Vec::with_capacity(asked.len() + actors.len());
+        for named in asked {
+            let meant = tenant.meant(named)?;
+            match &meant {
                 What::Subject(name) if tenant.view(|view, tx| view.actor_named(tx, &tenant.log, name))?.is_some() => {
                     return Err(Error::new(Code::InputInvalid, format!("'{name}' is an identity: its profile would go too"))
                         .with_hint("Ask for it as one: erase().actor(ID), `mirrordna erase --actor ID`."));
                 }
-                _ => {}
+                _ => what.push(meant),
             }
         }
-        for id in actors {
-            let known = tenant.view(|view, tx| view.actor_named(tx, &tenant.log, &id))?;
-            match known {
-                Some(actor) if !actor.is_engine() => what.push(What::Subject(id)),
-                _ => return Err(Error::new(Code::NotFound, format!("there is no identity {id}"))),
-            }
+        for name in actors {
+            let identity = tenant.identity_called(&name)?;
+            let identity = identity.ok_or_else(|| Error::new(Code::NotFound, format!("there is no identity '{name}'")))?;
+            what.push(What::Subject(identity.id().to_owned()));
         }
         if what.is_empty() {
             return Err(Error::new(Code::InputInvalid, "an erasure needs to know of what")

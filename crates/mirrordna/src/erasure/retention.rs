@@ -10,9 +10,8 @@ use mirrordna_core::erasure::Reason;
 use mirrordna_core::memory::Tier;
 use mirrordna_core::record::Record;
 use mirrordna_core::{Code, Error, Kind, Result, time};
-use mirrordna_storage::{Outlined, ReadTx};
+use mirrordna_storage::ReadTx;
 use serde::Serialize;
-use std::collections::BTreeSet;
 
 /// Prefix of the ids of policies.
 const PREFIX: &str = "ret";
@@ -158,8 +157,9 @@ impl Retention {
     /// Erases what is older than its policy allows, with reason
     /// [`Reason::Ttl`]; legal holds win. A dry run erases nothing.
     ///
-    /// Records are found by their kind. For application events the whole log is
-    /// looked through, headers first.
+    /// Both are found by their kind, oldest first: of events those are read that
+    /// are due, those that a hold keeps, and one more; of records those that were
+    /// created before the age.
     ///
     /// # Errors
     /// `key.missing`, `store.*`. What was erased before an error stays so.
@@ -202,16 +202,8 @@ impl Retention {
     fn older(&self, view: &View, tx: &dyn ReadTx, policy: &Policy, before: u64) -> Result<Vec<u64>> {
         let log = &self.tenant.log;
         let Some(number) = schema::number(&policy.schema) else { return Ok(Vec::new()) };
-        let calls = [schema::TOOL_CALL, schema::EVIDENCE];
-        if number == schema::EVENT || calls.contains(&number) {
-            // Calls are events too, and have policies of their own.
-            let mut about_calls = BTreeSet::new();
-            for schema in calls.into_iter().filter(|n| number == schema::EVENT || *n == number) {
-                about_calls.append(&mut view.about_calls(tx, log, schema)?);
-            }
-            let mut events = self.older_events(tx, before)?;
-            events.retain(|at| about_calls.contains(at) == (number != schema::EVENT));
-            return Ok(events);
+        if matches!(number, schema::EVENT | schema::TOOL_CALL | schema::EVIDENCE) {
+            return view.events_before(tx, log, number, before);
         }
         let mut out = Vec::new();
         view.each_record(tx, log, number, &mut |record| {
@@ -224,23 +216,6 @@ impl Retention {
             }
             Ok(true)
         })?;
-        Ok(out)
-    }
-
-    fn older_events(&self, tx: &dyn ReadTx, before: u64) -> Result<Vec<u64>> {
-        let mut out = Vec::new();
-        let mut logs: Vec<_> = std::iter::successors(Some(&*self.tenant.log), |log| log.before.as_deref()).collect();
-        logs.reverse();
-        for log in logs {
-            let row = tx.log(log.number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {} is gone", log.number)))?;
-            tx.outline(log.number, 0..row.size, &mut |event| {
-                let header = mirrordna_core::Leaf::decode(event.leaf)?.header;
-                if header.kind == Kind::EVENT && header.time < before && matches!(event.body, Outlined::Sealed(_)) {
-                    out.push(log.base + event.index);
-                }
-                Ok(())
-            })?;
-        }
         Ok(out)
     }
 }

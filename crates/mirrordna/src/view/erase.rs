@@ -6,23 +6,53 @@ use super::index::{Key, first_number, last_number, space};
 use super::{Entry, View, short};
 use crate::log::Log;
 use mirrordna_core::body::{Body, field, schema};
+use mirrordna_core::tool;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::{Code, Error, Hash, Kind, Result};
 use mirrordna_storage::{ReadTx, WriteTx};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 
 /// What is to be erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
     /// All that is about a subject.
     Subject(String),
+    /// The calls of tools that a user asked for.
+    User(String),
     /// All events of a session, and its own record.
     Session(String),
-    /// All events of a record.
-    Record(String),
+    /// What has an id: all events of a record, an event, all events of a call.
+    Id(String),
     /// Events at these positions, and those of the records that they created.
     Events(Vec<u64>),
 }
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject(name) => write!(f, "the subject '{name}'"),
+            Self::User(name) => write!(f, "the user '{name}'"),
+            Self::Session(id) => write!(f, "the session {id}"),
+            Self::Id(id) => write!(f, "'{id}'"),
+            Self::Events(positions) => write!(f, "{} events", positions.len()),
+        }
+    }
+}
+
+impl What {
+    /// There is nothing of it, and never was.
+    pub(crate) fn absent(&self) -> Error {
+        let message = match self {
+            Self::Id(id) => format!("no record, event, session, tool call or identity has the id or name '{id}'"),
+            what => format!("there is nothing of {what}"),
+        };
+        Error::new(Code::NotFound, message)
+    }
+}
+
+/// Schemas of events that are no records.
+const EVENTS: [u64; 3] = [schema::EVENT, schema::TOOL_CALL, schema::EVIDENCE];
 
 /// An event whose content is to be erased.
 #[derive(Debug, Clone)]
@@ -36,9 +66,13 @@ pub(crate) struct Target {
     pub(crate) bytes: u64,
     pub(crate) subject: String,
     pub(crate) session: Option<String>,
-    /// Record id.
+    /// Record id, or the event's own.
     pub(crate) id: String,
-    /// Keyed tags of the ids of the record that goes with it.
+    /// Id of the call of a tool that it is of.
+    pub(crate) call: Option<String>,
+    /// The user who asked for that.
+    pub(crate) user: Option<String>,
+    /// Keyed tags of the ids of the record that goes with it, or of its own.
     pub(crate) records: Vec<[u8; 16]>,
     /// Its idempotency tag, unless that is over content.
     pub(crate) once: Option<[u8; 16]>,
@@ -46,8 +80,11 @@ pub(crate) struct Target {
     content: Option<[u8; 16]>,
     /// Whether it names its subject itself.
     named: bool,
-    /// Keyed tag of the subject that it names, where nothing is left of that.
-    pub(crate) emptied: Option<[u8; 16]>,
+    /// Whether it names the user itself.
+    asks: bool,
+    /// Keyed tags of the subject and the user that it names, where nothing is
+    /// left of them.
+    pub(crate) emptied: Vec<[u8; 16]>,
 }
 
 /// What an erasure takes.
@@ -59,6 +96,32 @@ pub(crate) struct Plan {
     pub(crate) subjects: Vec<Hash>,
     /// Events that had been erased before.
     pub(crate) already: u64,
+}
+
+/// Names by which an event is found that has no record: its own id, that of its
+/// call, and the user who asked for that.
+pub(super) fn names(body: &Body) -> impl Iterator<Item = [&str; 2]> {
+    let call = tool::call_id(body, tool::REQUESTED).or_else(|| tool::call_id(body, tool::COMPLETED));
+    let user = tool::call_id(body, tool::REQUESTED).and_then(|_| body.text(field::USER));
+    [Some(["event id", body.id()]), call.map(|id| ["call id", id]), user.map(|user| ["user id", user])].into_iter().flatten()
+}
+
+/// The key under which events with such a name are.
+pub(super) fn named(log: &Log, name: [&str; 2]) -> Result<Key> {
+    Ok(Key::new(space::ERASING).bytes(&[space::NAMED]).bytes(&log.once_tag(&name)?[..8]))
+}
+
+/// Stands for a user in `erase` events, beside subjects.
+fn user_tag(log: &Log, user: &str) -> Result<[u8; 16]> {
+    log.once_tag(&["user id", user])
+}
+
+fn erased_by(position: u64) -> Key {
+    Key::new(space::ERASING).bytes(&[space::ERASED_BY]).number(position)
+}
+
+fn erased_to(schema: u16) -> Key {
+    Key::new(space::ERASING).bytes(&[space::ERASED_TO]).schema(schema)
 }
 
 impl View {
@@ -74,6 +137,10 @@ impl View {
     ) -> Result<()> {
         for (position, leaf) in positions.iter().zip(&event.header.refs) {
             self.forget(tx, log, *position, leaf)?;
+            self.index.put(erased_by(*position), event.index.to_be_bytes());
+        }
+        for schema in EVENTS {
+            self.pass_erased(tx, log, schema as u16)?;
         }
         let (records, _) = records.as_chunks::<16>();
         for tag in records {
@@ -90,6 +157,48 @@ impl View {
         subjects.iter().for_each(|tag| self.index.put(Key::new(space::SUBJECT).bytes(tag).number(event.index), []));
         self.index.put(Key::new(space::ERASURE).number(event.index), [0]);
         Ok(())
+    }
+
+    /// Moves the place up to which all events of a schema are erased. Each event
+    /// is passed once, however often something is erased.
+    fn pass_erased(&mut self, tx: &dyn ReadTx, log: &Log, schema: u16) -> Result<()> {
+        let from = self.erased_up_to(tx, log, schema)?;
+        let mut to = from;
+        self.scan(tx, log, Key::new(space::SCHEMA).schema(schema), from, &mut |key, _| {
+            let position = last_number(key);
+            let erased = self.get(tx, log, erased_by(position))?.is_some();
+            to = if erased { position + 1 } else { to };
+            Ok(erased)
+        })?;
+        if to > from {
+            self.index.put(erased_to(schema), to.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    fn erased_up_to(&self, tx: &dyn ReadTx, log: &Log, schema: u16) -> Result<u64> {
+        Ok(self.get(tx, log, erased_to(schema))?.as_deref().and_then(first_number).unwrap_or(0))
+    }
+
+    /// Positions of the events of a schema that happened before a time and are
+    /// not erased. Times in a log do not decrease, so what is read besides is
+    /// the first event that is younger.
+    pub(crate) fn events_before(&self, tx: &dyn ReadTx, log: &Log, schema: u64, before: u64) -> Result<Vec<u64>> {
+        let schema = schema as u16;
+        let mut out = Vec::new();
+        self.scan(tx, log, Key::new(space::SCHEMA).schema(schema), self.erased_up_to(tx, log, schema)?, &mut |key, _| {
+            let position = last_number(key);
+            if self.get(tx, log, erased_by(position))?.is_some() {
+                return Ok(true);
+            }
+            let Some(event) = self.bare_event(tx, log, position)? else { return Ok(true) };
+            let due = event.header.time < before;
+            if due && matches!(event.content, Content::Private(_)) {
+                out.push(position);
+            }
+            Ok(due)
+        })?;
+        Ok(out)
     }
 
     /// Lets go of what the index knows of an event that was erased. A fold from
@@ -155,41 +264,131 @@ impl View {
     /// `record.not_found` where there is nothing of it and never was;
     /// `key.missing` where contents are locked.
     pub(crate) fn erasing(&self, tx: &dyn ReadTx, log: &Log, all: &[What]) -> Result<Plan> {
-        let mut found = Finding::default();
-        for what in all {
-            let none = |name: &str| Error::new(Code::NotFound, format!("there is nothing of {name}"));
-            match what {
-                What::Subject(name) => {
-                    let positions = self.of_subject(tx, log, name)?;
-                    found.take_all(self, tx, log, positions)?.then_some(()).ok_or_else(|| none(&format!("the subject '{name}'")))?;
-                }
-                What::Session(id) => {
-                    let of_session = Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(id)?);
-                    let positions = self.numbers(tx, log, of_session)?;
-                    found.take_all(self, tx, log, positions)?.then_some(()).ok_or_else(|| none(&format!("the session {id}")))?;
-                }
-                What::Record(id) => match self.numbered(tx, log, id) {
-                    Ok(Some((record, _))) => found.take(self, tx, log, record)?,
-                    Ok(None) => return Err(none(&format!("the record {id}"))),
-                    // How many events it had is not known any more.
-                    Err(e) if e.code() == Code::Erased => found.already.extend([u64::MAX]),
-                    Err(e) => return Err(e),
-                },
-                What::Events(positions) => drop(found.take_all(self, tx, log, positions.iter().copied())?),
-            }
-        }
+        let mut found = self.finding(tx, log, all)?;
         found.take_parts(self, tx, log)?;
         let emptied = self.emptied_subjects(tx, log, &found)?;
         for target in found.targets.values_mut().filter(|target| target.named) {
-            target.emptied = emptied.get(&target.subject).map(|tag| short(tag));
+            target.emptied.extend(emptied.get(&target.subject).map(|tag| short(tag)));
+        }
+        let users: BTreeSet<String> = found.targets.values().filter(|t| t.asks).filter_map(|t| t.user.clone()).collect();
+        for user in users {
+            if !self.asks_for_more(tx, log, &found, &user)? {
+                let tag = user_tag(log, &user)?;
+                let asking = found.targets.values_mut().filter(|t| t.asks && t.user.as_ref() == Some(&user));
+                asking.for_each(|target| target.emptied.push(tag));
+            }
         }
         let targets = found.targets.into_values().collect();
         Ok(Plan { targets, subjects: emptied.into_values().collect(), already: found.already.len() as u64 })
     }
 
-    /// Positions of the events about calls of tools that have a schema.
-    pub(crate) fn about_calls(&self, tx: &dyn ReadTx, log: &Log, schema: u64) -> Result<BTreeSet<u64>> {
-        Ok(self.numbers(tx, log, Key::new(space::SCHEMA).schema(schema as u16))?.into_iter().collect())
+    /// Positions and bodies of the events that have such a name and can be read;
+    /// of those that were erased, positions alone.
+    fn named_events(&self, tx: &dyn ReadTx, log: &Log, name: [&str; 2]) -> Result<Vec<(u64, Option<Body>)>> {
+        let mut out = Vec::new();
+        for position in self.numbers(tx, log, named(log, name)?)? {
+            match self.bare_event(tx, log, position)?.map(|e| e.content) {
+                Some(Content::Private(body)) if names(&body).any(|n| n == name) => out.push((position, Some(body))),
+                Some(Content::Erased) => out.push((position, None)),
+                _ => {}
+            }
+        }
+        Ok(out)
+    }
+
+    /// Positions of the events of the calls that a user asked for; of those only
+    /// that name nobody else as their subject, or nobody at all.
+    fn of_user(&self, tx: &dyn ReadTx, log: &Log, user: &str, unnamed: bool) -> Result<BTreeSet<u64>> {
+        let mut out = BTreeSet::new();
+        for (position, body) in self.named_events(tx, log, ["user id", user])? {
+            let Some(body) = body else {
+                out.insert(position);
+                continue;
+            };
+            if unnamed && body.text(field::SUBJECT).is_some() {
+                continue;
+            }
+            out.insert(position);
+            let Some(call) = tool::call_id(&body, tool::REQUESTED) else { continue };
+            for (other, said) in self.named_events(tx, log, ["call id", call])? {
+                // What ends a call without a subject names the event that began it.
+                let own = |said: &Body| said.text(field::SUBJECT).is_none_or(|s| s == body.id());
+                if !unnamed || said.as_ref().is_none_or(own) {
+                    out.insert(other);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether there is something else that a user asked for.
+    fn asks_for_more(&self, tx: &dyn ReadTx, log: &Log, found: &Finding, user: &str) -> Result<bool> {
+        for position in self.numbers(tx, log, named(log, ["user id", user])?)? {
+            if !found.targets.contains_key(&position)
+                && !found.already.contains(&position)
+                && self.bare_event(tx, log, position)?.is_some_and(|e| matches!(e.content, Content::Private(_) | Content::Locked))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Events that are named, without parts.
+    fn finding(&self, tx: &dyn ReadTx, log: &Log, all: &[What]) -> Result<Finding> {
+        let mut found = Finding::default();
+        for what in all {
+            let any = match what {
+                What::Subject(name) => found.take_all(self, tx, log, self.of_subject(tx, log, name)?)?,
+                What::User(name) => {
+                    let mut positions = self.of_user(tx, log, name, false)?;
+                    positions.extend(self.gone(tx, log, &user_tag(log, name)?)?);
+                    found.take_all(self, tx, log, positions)?
+                }
+                What::Session(id) => {
+                    let of_session = Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(id)?);
+                    found.take_all(self, tx, log, self.numbers(tx, log, of_session)?)?
+                }
+                What::Id(id) => found.take_id(self, tx, log, id)?,
+                What::Events(positions) => {
+                    found.take_all(self, tx, log, positions.iter().copied())?;
+                    true
+                }
+            };
+            if !any {
+                return Err(what.absent());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether there is anything of it that is not erased.
+    ///
+    /// # Errors
+    /// `record.not_found` where there never was; `key.missing` where contents
+    /// are locked.
+    pub(crate) fn lives(&self, tx: &dyn ReadTx, log: &Log, what: What) -> Result<bool> {
+        let positions = match &what {
+            What::Subject(name) => self.of_subject(tx, log, name)?.into_iter().collect(),
+            What::Session(id) => self.numbers(tx, log, Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(id)?))?,
+            _ => return Ok(!self.finding(tx, log, &[what])?.targets.is_empty()),
+        };
+        if positions.is_empty() {
+            return Err(what.absent());
+        }
+        // As a rule the first one says it.
+        for position in positions {
+            if self.bare_event(tx, log, position)?.is_some_and(|e| matches!(e.content, Content::Private(_) | Content::Locked)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Positions of the `erase` events with a tag of a subject or a user of whom
+    /// nothing was left then, and of the events that name such a subject.
+    fn gone(&self, tx: &dyn ReadTx, log: &Log, tag: &[u8; 16]) -> Result<Vec<u64>> {
+        self.numbers(tx, log, Key::new(space::SUBJECT).bytes(tag))
     }
 
     fn numbers(&self, tx: &dyn ReadTx, log: &Log, prefix: Key) -> Result<Vec<u64>> {
@@ -202,17 +401,20 @@ impl View {
     }
 
     /// Positions of the events whose subject has this name: those that name it,
-    /// and where it is a session or a record, those of it that name none.
+    /// and those that name none, where it is the session, the record or the
+    /// event, or the user who asked for a call.
     pub(crate) fn of_subject(&self, tx: &dyn ReadTx, log: &Log, name: &str) -> Result<BTreeSet<u64>> {
-        let tag = short(&log.subject_tag(name)?);
-        let mut out: BTreeSet<u64> = self.numbers(tx, log, Key::new(space::SUBJECT).bytes(&tag))?.into_iter().collect();
-        // An `erase` event that names the subject is among them.
+        // `erase` events that name the subject are among them.
+        let mut out: BTreeSet<u64> = self.gone(tx, log, &short(&log.subject_tag(name)?))?.into_iter().collect();
+        out.extend(self.gone(tx, log, &user_tag(log, name)?)?);
+        out.extend(self.of_user(tx, log, name, true)?);
         let mut unnamed = self.numbers(tx, log, Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(name)?))?;
         match self.numbered(tx, log, name) {
             Ok(Some((record, _))) => unnamed.extend(self.leaves(tx, log, record, true)?),
             Err(e) if e.code() != Code::Erased => return Err(e),
             _ => {}
         }
+        unnamed.extend(self.numbers(tx, log, named(log, ["event id", name])?)?);
         for position in unnamed {
             let own = match self.bare_event(tx, log, position)?.map(|e| e.content) {
                 Some(Content::Private(body)) => body.subject() == name,
@@ -301,6 +503,35 @@ impl Finding {
         Ok(())
     }
 
+    /// Takes what has an id; returns whether there is anything or ever was.
+    fn take_id(&mut self, view: &View, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<bool> {
+        let (mut any, mut erased) = (false, false);
+        match view.numbered(tx, log, id) {
+            Ok(Some((record, _))) => {
+                self.take(view, tx, log, record)?;
+                any = true;
+            }
+            Ok(None) => {}
+            Err(e) if e.code() == Code::Erased => erased = true,
+            Err(e) => return Err(e),
+        }
+        for label in ["event id", "call id"] {
+            for (position, _) in view.named_events(tx, log, [label, id])? {
+                self.take_one(view, tx, log, position)?;
+                any = true;
+            }
+        }
+        // Where that was folded anew, the tag of a call leads to its erasure.
+        for event_type in [tool::REQUESTED, tool::COMPLETED] {
+            erased = erased || !any && view.once(tx, log, &log.once_tag(&[event_type, id])?)?.is_some();
+        }
+        if erased && !any {
+            // How many events it had is not known any more.
+            self.already.insert(u64::MAX);
+        }
+        Ok(any || erased)
+    }
+
     /// Takes one event; returns whether it created a record that was changed
     /// since.
     fn take_one(&mut self, view: &View, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<bool> {
@@ -326,6 +557,16 @@ impl Finding {
         };
         self.parts.extend(body.parts()?.unwrap_or_default().iter().map(|part| part.index));
         let created = view.entry(tx, log, position)?;
+        let call = tool::call_id(&body, tool::REQUESTED).or_else(|| tool::call_id(&body, tool::COMPLETED)).map(str::to_owned);
+        let asks = tool::call_id(&body, tool::REQUESTED).is_some();
+        let user = match &call {
+            Some(_) if asks => body.text(field::USER).map(str::to_owned),
+            Some(call) => {
+                let all = view.named_events(tx, log, ["call id", call])?;
+                all.into_iter().find_map(|(_, said)| Some(said?.text(field::USER)?.to_owned()))
+            }
+            None => None,
+        };
         let once = body.get(field::DEDUPE).and_then(|v| v.as_bytes()).and_then(|b| b.try_into().ok());
         let target = Target {
             position,
@@ -336,12 +577,19 @@ impl Finding {
             subject: body.subject().to_owned(),
             session: body.text(field::SESSION).map(str::to_owned),
             id: body.id().to_owned(),
-            records: if created.is_some() { record_tags(log, &body)? } else { Vec::new() },
+            call,
+            user,
+            asks,
+            records: match created {
+                Some(_) => record_tags(log, &body)?,
+                None if event.header.kind == Kind::EVENT => vec![super::key_of(log, body.id())?],
+                None => Vec::new(),
+            },
             // That of a part is over its content, which must not stay guessable.
             once: once.filter(|_| body.schema != schema::PART),
             content: once.filter(|_| body.schema == schema::PART),
             named: body.text(field::SUBJECT).is_some(),
-            emptied: None,
+            emptied: Vec::new(),
         };
         self.targets.insert(position, target);
         Ok(created.is_some_and(|entry| entry.changed))

@@ -174,11 +174,10 @@ impl View {
         Ok(short(&digest))
     }
 
-    /// Notes an event of a call, or about calls, by its schema; one that begins a
-    /// call also where records are noted, and under its request.
+    /// Notes an event that begins a call where records are noted, and under its
+    /// request.
     fn called(&mut self, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
         let (leaf, schema) = (event.index, body.schema as u16);
-        self.index.put(Key::new(space::SCHEMA).schema(schema).number(leaf), []);
         let Some(request) = tool::request_id(body) else { return Ok(None) };
         self.index.put(Key::new(space::RECORD_OF_ACTOR).bytes(&short(&event.header.actor)).schema(schema).number(leaf), []);
         if log.tags.is_some() {
@@ -206,7 +205,13 @@ impl View {
             self.index.put(Key::new(space::PART).number(part.index).number(leaf), []);
         }
         let kind = event.header.kind;
-        if kind == Kind::EVENT && matches!(body.schema, schema::TOOL_CALL | schema::EVIDENCE) {
+        if kind == Kind::EVENT {
+            self.index.put(Key::new(space::SCHEMA).schema(u16::try_from(body.schema).unwrap_or(u16::MAX)).number(leaf), []);
+            if log.tags.is_some() {
+                for name in super::erase::names(body) {
+                    self.index.put(super::erase::named(log, name)?.number(leaf), []);
+                }
+            }
             return self.called(log, event, body);
         }
         if !matches!(kind, Kind::RECORD_PUT | Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) {

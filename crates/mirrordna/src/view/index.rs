@@ -26,7 +26,7 @@ pub(super) const LARGEST: u64 = FREEZE * FANOUT as u64;
 /// Blocks that one transaction writes.
 const STEP: usize = 1_024;
 /// Version of keys, values, segments and manifest together.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// Where the manifest is: segment and block.
 const MANIFEST: (u32, u32) = (0, 0);
 /// What the manifest's MAC is for.
@@ -52,7 +52,7 @@ pub(super) mod space {
     /// `tag 16` -> record 8, by the keyed tag of its id; of one that was erased
     /// the leaf that says so, which is no record.
     pub(crate) const ID: u8 = b'I';
-    /// `schema 2, record 8`; of calls of tools and evidence: `schema 2, leaf 8`.
+    /// `schema 2, record 8`; of events that are no records: `schema 2, leaf 8`.
     pub(crate) const SCHEMA: u8 = b'K';
     /// `source 32` -> whether the import ended.
     pub(crate) const IMPORT: u8 = b'M';
@@ -79,6 +79,18 @@ pub(super) mod space {
     pub(crate) const ERASURE: u8 = b'X';
     /// `leaf 8` -> tag 16: the idempotency tag of a part, which is over content.
     pub(crate) const TAG_OF_PART: u8 = b'Y';
+    /// What erasing needs, told apart by the byte after it:
+    /// [`NAMED`], [`ERASED_BY`], [`ERASED_TO`].
+    pub(crate) const ERASING: u8 = b'H';
+
+    /// `tag 8, leaf 8`: events by the keyed tag of a name that no record has:
+    /// their own id, that of their call, the user who asked for it. So short a
+    /// tag only says where to look.
+    pub(crate) const NAMED: u8 = b'n';
+    /// `leaf 8` -> leaf 8: the event that says that one was erased.
+    pub(crate) const ERASED_BY: u8 = b'e';
+    /// `schema 2` -> leaf 8: events of this schema before it are all erased.
+    pub(crate) const ERASED_TO: u8 = b't';
 }
 
 /// What the filters know of a key.
@@ -88,6 +100,8 @@ fn part(key: &[u8]) -> Option<&[u8]> {
         &space::EVENT_OF_ACTOR | &space::EVENT_OF_SESSION | &space::NAME | &space::SUBJECT | &space::REQUEST | &space::IDENTITY => {
             key.get(..17)
         }
+        &space::ERASING if key.get(1) == Some(&space::NAMED) => key.get(..10),
+        &space::ERASING => Some(key),
         &space::PART | &space::TAG_OF_PART => key.get(..9),
         &space::RECORD_OF_ACTOR => key.get(..19),
         _ => None,
