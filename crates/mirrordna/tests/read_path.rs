@@ -8,33 +8,10 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Builder, Code, IdentityType, Witness};
+use mirrordna::{Builder, Code, Witness};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A closed database with two tenants, a full tile and every kind of row.
-fn fixture() -> Place {
-    let place = Place::new();
-    let engine = place.open();
-    for tenant in ["default", "other"] {
-        let tenant = engine.tenant(tenant).unwrap();
-        let agent = tenant.identities().create(IdentityType::Agent).unwrap();
-        let user = tenant.identities().create(IdentityType::User).unwrap();
-        let session = tenant.sessions().start(&agent, &user).unwrap();
-        for i in 0..4 {
-            session.memories().add(format!("memory number {i}")).subject(format!("person {i}")).send().unwrap();
-        }
-        session.timeline().append("thing.done", &serde_json::json!({"n": 1})).unwrap();
-    }
-    let agent = engine.identities().list().unwrap().remove(0);
-    for i in 0..250 {
-        agent.timeline().append("tick", &serde_json::json!(i)).unwrap();
-    }
-    drop(agent);
-    engine.close().unwrap();
-    place
-}
 
 fn copy(place: &Place) -> Builder {
     place.at(&place.dir.path().join("copy.db")).witness(Witness::Off)
@@ -42,12 +19,7 @@ fn copy(place: &Place) -> Builder {
 
 /// A copy of the database after an edit; `None` if that did not take effect.
 fn edited(place: &Place, edit: &dyn Fn(&Connection) -> rusqlite::Result<()>) -> Option<Builder> {
-    let path = place.dir.path().join("copy.db");
-    for end in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
-    }
-    std::fs::copy(place.path(), &path).unwrap();
-    let db = Connection::open(&path).unwrap();
+    let db = Connection::open(place.copied("copy.db")).unwrap();
     edit(&db).ok()?;
     Some(copy(place))
 }
@@ -110,7 +82,7 @@ fn refusal<T>(done: mirrordna::Result<T>, what: &str) -> Option<T> {
 
 #[test]
 fn no_edit_changes_an_answer_or_is_built_upon() {
-    let place = fixture();
+    let place = Place::written();
     let told = answers(edited(&place, &|_| Ok(())).unwrap()).unwrap();
     let db = Connection::open(place.path()).unwrap();
     // Per column: whether some edit of it was refused to readers, and whether one was not.

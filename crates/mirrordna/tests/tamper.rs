@@ -12,30 +12,6 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 use std::path::Path;
 
-/// A closed database with two tenants, a full tile and every kind of row.
-fn fixture() -> Place {
-    let place = Place::new();
-    let engine = place.open();
-    for tenant in ["default", "other"] {
-        let tenant = engine.tenant(tenant).unwrap();
-        let agent = tenant.identities().create(IdentityType::Agent).unwrap();
-        let user = tenant.identities().create(IdentityType::User).unwrap();
-        let session = tenant.sessions().start(&agent, &user).unwrap();
-        for i in 0..5 {
-            session.memories().add(format!("memory number {i}")).subject(format!("person {i}")).send().unwrap();
-        }
-        session.timeline().append("thing.done", &serde_json::json!({"n": 1})).unwrap();
-    }
-    let agent = engine.identities().list().unwrap().remove(0);
-    for i in 0..260 {
-        agent.timeline().append("tick", &serde_json::json!(i)).unwrap();
-    }
-    drop(agent);
-    engine.close().unwrap();
-    assert!(place.verify().is_intact());
-    place
-}
-
 /// Verifies a copy of the fixture after `edit`.
 fn after(place: &Place, edit: impl FnOnce(&Connection)) -> VerifyReport {
     edited(place, edit).verify().unwrap()
@@ -43,11 +19,7 @@ fn after(place: &Place, edit: impl FnOnce(&Connection)) -> VerifyReport {
 
 /// A copy of the fixture after `edit`.
 fn edited(place: &Place, edit: impl FnOnce(&Connection)) -> Builder {
-    let copy = place.dir.path().join("copy.db");
-    for end in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", copy.display()));
-    }
-    std::fs::copy(place.path(), &copy).unwrap();
+    let copy = place.copied("copy.db");
     let db = Connection::open(&copy).unwrap();
     edit(&db);
     drop(db);
@@ -84,7 +56,7 @@ fn changed(value: &Value) -> Vec<Value> {
 
 #[test]
 fn every_column_of_every_table_is_evidence() {
-    let place = fixture();
+    let place = Place::written();
     let db = Connection::open(place.path()).unwrap();
     let all = tables(&db);
     assert_eq!(all, ["event", "head", "log", "subject", "tile"]);
@@ -125,7 +97,7 @@ fn every_column_of_every_table_is_evidence() {
 
 #[test]
 fn rows_added_deleted_swapped_and_duplicated_are_found() {
-    let place = fixture();
+    let place = Place::written();
     let edits = [
         "DELETE FROM event WHERE pos = (SELECT max(pos) FROM event)",
         "DELETE FROM event WHERE pos = (SELECT min(pos) FROM event)",
@@ -176,7 +148,7 @@ fn rows_added_deleted_swapped_and_duplicated_are_found() {
 
 #[test]
 fn headers_alone_tell_what_they_can_and_say_what_they_cannot() {
-    let place = fixture();
+    let place = Place::written();
     let everything = place.verify();
     let intact = place.builder().headers_only().verify().unwrap();
     let private = everything.bodies.present - intact.bodies.present;
@@ -254,7 +226,7 @@ fn headers_alone_tell_what_they_can_and_say_what_they_cannot() {
 
 #[test]
 fn a_database_signed_with_other_keys_is_unproven() {
-    let (place, stranger) = (fixture(), fixture());
+    let (place, stranger) = (Place::written(), Place::written());
     let report = place.at(&stranger.path()).verify().unwrap();
     assert_eq!((report.verdict, report.problems.len()), ("unproven", 0));
 }
@@ -290,14 +262,14 @@ fn a_log_that_was_cut_below_its_checkpoint_is_not_read() {
 
 #[test]
 fn an_open_engine_refuses_altered_rows_on_read() {
-    let place = fixture();
+    let place = Place::written();
     let alter = |path: &Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let engine = place.open();
     let id = engine.memories().list(0, 1).unwrap()[0].id.clone();
     alter(&place.path(), "UPDATE event SET body = zeroblob(length(body)) WHERE pos < (2 << 40)");
     assert_eq!(engine.memories().get(&id).unwrap_err().code(), Code::Altered);
     drop(engine);
-    let place = fixture();
+    let place = Place::written();
     alter(&place.path(), "UPDATE event SET leaf = (SELECT leaf FROM event WHERE pos = (1 << 40) + 8) WHERE pos = (1 << 40) + 9");
     let engine = place.open();
     assert!(matches!(engine.memories().list(0, 10).unwrap_err().code(), Code::Altered | Code::Forked));
@@ -305,7 +277,7 @@ fn an_open_engine_refuses_altered_rows_on_read() {
 
 #[test]
 fn an_event_put_behind_the_last_one_is_refused_by_readers_and_writers() {
-    let place = fixture();
+    let place = Place::written();
     for gap in [1, 100] {
         let insert =
             format!("INSERT INTO event SELECT (SELECT max(pos) + {gap} FROM event), leaf, body, subject, secret FROM event LIMIT 1");
@@ -331,7 +303,7 @@ fn an_event_put_behind_the_last_one_is_refused_by_readers_and_writers() {
 
 #[test]
 fn no_event_is_placed_by_a_row_that_was_altered() {
-    let place = fixture();
+    let place = Place::written();
     for edit in [
         // A head set back would have its actor sign a second event of one number.
         "UPDATE head SET last = 6 WHERE log = 1 AND last > 100",
@@ -356,7 +328,7 @@ fn no_event_is_placed_by_a_row_that_was_altered() {
 fn who_holds_no_key_cannot_add_an_event_in_an_identitys_name() {
     use mirrordna_core::verify::{Ledger, Trust, ledger::Stored};
     use mirrordna_core::{Header, Kind, Leaf};
-    let place = fixture();
+    let place = Place::written();
     let db = Connection::open(place.path()).unwrap();
     let mut rows = db.prepare("SELECT leaf, body FROM event WHERE pos < (2 << 40) ORDER BY pos").unwrap();
     let events: Vec<(Vec<u8>, Option<Vec<u8>>)> = rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
@@ -375,7 +347,7 @@ fn who_holds_no_key_cannot_add_an_event_in_an_identitys_name() {
 
 #[test]
 fn a_view_that_is_of_something_else_is_found() {
-    let place = fixture();
+    let place = Place::written();
     let report = after(&place, |db| {
         db.execute_batch("PRAGMA writable_schema = 1; UPDATE sqlite_schema SET tbl_name = CAST(tbl_name AS BLOB) WHERE name = 'actors'")
             .unwrap();
@@ -385,7 +357,7 @@ fn a_view_that_is_of_something_else_is_found() {
 
 #[test]
 fn a_tenant_whose_log_was_hidden_is_not_made_anew() {
-    let place = fixture();
+    let place = Place::written();
     let db = Connection::open(place.path()).unwrap();
     // The tag is the last field of the genesis of the second log.
     let body: Vec<u8> = db.query_row("SELECT body FROM event WHERE pos = 2 << 40", [], |r| r.get(0)).unwrap();
