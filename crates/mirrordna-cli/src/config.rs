@@ -1,6 +1,6 @@
 //! Configuration: defaults, then a file, then the environment, then arguments.
 
-use mirrordna::{Builder, Code, Deployment, Durability, Engine, Error, Keys, Result, SealPolicy, Witness};
+use mirrordna::{Builder, Code, Deployment, Durability, Engine, Error, Keys, Result, SealPolicy, Witness, input};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,7 @@ fn find() -> Result<Option<PathBuf>> {
 
 fn read(path: &Path) -> Result<File> {
     let bad = |what: String| Error::new(Code::ConfigInvalid, format!("{}{what}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| bad(" cannot be read".into()).caused_by(e))?;
+    let text = input::text(path, "the configuration", input::TEXT, Code::ConfigInvalid)?;
     toml::from_str(&text).map_err(|e| {
         let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
         bad(format!(" line {line}: {}", e.message()))

@@ -27,6 +27,7 @@
 use crate::builder::Builder;
 use crate::engine::Engine;
 use crate::import::Progress;
+use crate::input;
 use crate::verify::{Finding, REPORT_EVERY, Scope, VerifyReport};
 use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::Policy;
@@ -358,7 +359,7 @@ pub(crate) fn recognise(path: &Path) -> Option<File> {
     w.text(MAGIC);
     let magic = w.into_bytes();
     let mut begins = vec![0; 4 + magic.len()];
-    let mut file = File::open(path).ok()?;
+    let mut file = input::open(path, "an export", Code::ImportUnreadable).ok()?;
     file.read_exact(&mut begins).ok()?;
     let (length, name) = begins.split_at(4);
     file.rewind().ok()?;

@@ -18,6 +18,7 @@ mod store_keys;
 #[cfg(feature = "vault")]
 pub(crate) mod vault;
 
+use crate::input;
 use crate::log::lock;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
@@ -127,9 +128,8 @@ pub fn passphrase_from_env() -> Result<Option<Zeroizing<String>>> {
         return Ok(Some(Zeroizing::new(text)));
     }
     let Some(path) = std::env::var_os("MIRRORDNA_PASSPHRASE_FILE").filter(|p| !p.is_empty()) else { return Ok(None) };
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Error::new(Code::ConfigInvalid, format!("MIRRORDNA_PASSPHRASE_FILE: cannot read {}", Path::new(&path).display())).caused_by(e)
-    })?;
+    let text = input::text(Path::new(&path), "what MIRRORDNA_PASSPHRASE_FILE names", input::TEXT, Code::ConfigInvalid);
+    let text = Zeroizing::new(text?);
     Ok(Some(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned())))
 }
 

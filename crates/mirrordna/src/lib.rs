@@ -72,6 +72,7 @@ mod follow;
 mod fork;
 mod identities;
 pub mod import;
+pub mod input;
 mod keyring;
 mod listing;
 mod log;

@@ -18,6 +18,7 @@ pub use mirrordna_core::verify::tlog_proof::TlogProof;
 pub use mirrordna_core::verify::tlog_witness::MAX_REQUEST;
 pub use mirrordna_core::verify::vkey::VerifierKey;
 
+use crate::input;
 use crate::keyring::hex;
 use crate::system::{SystemClock, SystemEntropy};
 use mirrordna_core::keys::SecretKey;
@@ -149,14 +150,11 @@ impl PeerWitness {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let place = folder.join(KEY);
-        let text = match std::fs::read_to_string(&place) {
-            Ok(text) => Zeroizing::new(text),
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                let error = Error::new(Code::StoreNotFound, format!("there is no witness in {}", folder.display()));
-                return Err(error.with_hint("Make one with `mirrordna witness init`."));
-            }
-            Err(e) => return Err(io("read", &place, e)),
-        };
+        if std::fs::metadata(&place).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            let error = Error::new(Code::StoreNotFound, format!("there is no witness in {}", folder.display()));
+            return Err(error.with_hint("Make one with `mirrordna witness init`."));
+        }
+        let text = Zeroizing::new(input::text(&place, "the key of a witness", input::TEXT, Code::WitnessInvalid)?);
         let (name, key) = read_key(text.trim_end()).ok_or_else(|| damaged(&place, "is no key of a witness"))?;
         let witness = Self { folder: folder.to_owned(), name, key };
         witness.policy()?;
@@ -184,7 +182,7 @@ impl PeerWitness {
             return Ok(());
         }
         let place = self.folder.join(POLICY);
-        let mut text = std::fs::read_to_string(&place).map_err(|e| io("read", &place, e))?;
+        let mut text = input::text(&place, "the policy of a witness", input::TEXT, Code::WitnessInvalid)?;
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
@@ -261,7 +259,7 @@ impl PeerWitness {
 
     fn policy(&self) -> Result<Policy> {
         let place = self.folder.join(POLICY);
-        let text = std::fs::read_to_string(&place).map_err(|e| io("read", &place, e))?;
+        let text = input::text(&place, "the policy of a witness", input::TEXT, Code::WitnessInvalid)?;
         Policy::parse(&text).map_err(|e| damaged(&place, "is no policy").caused_by(e))
     }
 
@@ -270,10 +268,7 @@ impl PeerWitness {
     fn state(&self) -> Result<BTreeMap<String, String>> {
         let place = self.folder.join(STATE);
         let bad = || damaged(&place, "is no state of a witness");
-        if std::fs::metadata(&place).map_err(|e| io("read", &place, e))?.len() > MAX_STATE {
-            return Err(bad());
-        }
-        let text = std::fs::read_to_string(&place).map_err(|e| io("read", &place, e))?;
+        let text = input::text(&place, "the state of a witness", MAX_STATE, Code::WitnessInvalid)?;
         let mut rest = text.strip_prefix(STATE_MAGIC).and_then(|rest| rest.strip_prefix('\n')).ok_or_else(bad)?;
         let mut notes = BTreeMap::new();
         while !rest.is_empty() {

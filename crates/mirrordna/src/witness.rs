@@ -9,6 +9,7 @@
 //! Where another log goes on from the log, its witness ends: it then names that
 //! log, so that a copy in which the old one still goes on is recognised too.
 
+use crate::input;
 use crate::keyring::hex;
 use crate::log::Log;
 use mirrordna_core::proof::{Tiles, consistency};
@@ -162,7 +163,8 @@ impl Remembered {
 
 /// Reads what is remembered of a log; `None` if there is nothing.
 pub(crate) fn read(folder: &Path, log: &[u8; 16]) -> Option<Remembered> {
-    let bytes = std::fs::read(file(folder, log)).ok()?;
+    let mut bytes = Vec::with_capacity(2 * SLOT);
+    input::open(&file(folder, log), "a head witness", Code::StoreIo).ok()?.take(2 * SLOT as u64).read_to_end(&mut bytes).ok()?;
     if let Some(left) = bytes.chunks(SLOT).find_map(left_in) {
         return Some(Remembered::Ended(left));
     }

@@ -252,6 +252,29 @@ fn what_is_no_file_is_skipped_in_a_folder() {
 }
 
 #[test]
+fn links_in_a_folder_are_not_followed() {
+    let place = Place::new();
+    let (folder, outside) = (place.dir.path().join("chats"), place.dir.path().join("outside.jsonl"));
+    std::fs::create_dir_all(folder.join("deep")).unwrap();
+    std::fs::write(folder.join("deep/chat.jsonl"), br#"{"speaker":"Sam","text":"the boathouse is booked","id":"1"}"#).unwrap();
+    std::fs::write(&outside, br#"{"speaker":"Eve","text":"nobody meant to import this","id":"2"}"#).unwrap();
+    // Two ways back in each folder: followed, they would be 2^32 folders.
+    for way in ["one", "two"] {
+        for from in ["", "deep"] {
+            std::os::unix::fs::symlink(&folder, folder.join(from).join(way)).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink(&outside, folder.join("chat.jsonl")).unwrap();
+    let engine = place.open();
+    let report = import(&engine.main(), std::slice::from_ref(&folder), Format::Auto, &mut |_, _| {}).unwrap();
+    assert_eq!((report.files, report.kept, report.skipped, report.refused), (1, 1, 5, 0), "{report:#?}");
+    assert!(report.notes.iter().all(|n| n.reason == "skipped" && n.message.contains("symbolic link")), "{report:#?}");
+    // What is named itself is read, wherever it lies.
+    let named = [folder.join("chat.jsonl")];
+    assert_eq!(import(&engine.main(), &named, Format::Auto, &mut |_, _| {}).unwrap().kept, 1);
+}
+
+#[test]
 fn what_is_none_of_the_formats_is_skipped_in_a_folder_and_refused_by_name() {
     let place = Place::new();
     let engine = place.open();

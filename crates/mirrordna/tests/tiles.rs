@@ -249,3 +249,81 @@ fn real_tiles_of_another_log_are_read() {
     assert_eq!((report.verdict, report.entries), ("altered", 0));
     assert!(codes(&report).contains(&"tile.altered"));
 }
+
+#[test]
+#[cfg(unix)]
+fn links_and_pipes_in_a_folder_are_refused_and_nothing_outside_is_read() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open("memory:").unwrap();
+    remember(&engine, 700);
+    let folder = dir.path().join("tiles");
+    engine.export_tiles(&folder).unwrap();
+    let policy = policy(&engine);
+    let refused = |folder: &Path, what: &str| {
+        let e = tiles::verify(folder, &policy).unwrap_err();
+        assert_eq!(e.code(), Code::InputInvalid, "{what}: {e}");
+        assert!(e.message().ends_with("is a symbolic link: it is not followed"), "{what}: {e}");
+    };
+    let copied = |name: &str| {
+        let copy = dir.path().join(name);
+        for (path, bytes) in files(&folder) {
+            std::fs::create_dir_all(copy.join(&path).parent().unwrap()).unwrap();
+            std::fs::write(copy.join(&path), bytes).unwrap();
+        }
+        copy
+    };
+    // Every file, and every folder on the way, in turn: what it leads to is the
+    // right one each time.
+    for (n, name) in ["checkpoint", "tile", "tile/0", "tile/0/001", "tile/entries", "tile/entries/000"].into_iter().enumerate() {
+        let copy = copied(&format!("linked {n}"));
+        let (here, there) = (copy.join(name), dir.path().join(format!("outside {n}")));
+        std::fs::rename(&here, &there).unwrap();
+        symlink(&there, &here).unwrap();
+        refused(&copy, name);
+    }
+    // A checkpoint over more leaves than anybody has, and links that make the
+    // tiles of all of them one: a walk without an end.
+    let copy = copied("endless");
+    let text = std::fs::read_to_string(copy.join("checkpoint")).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[1] = "9223372036854775807";
+    std::fs::write(copy.join("checkpoint"), lines.join("\n") + "\n").unwrap();
+    for tiles in ["tile/0", "tile/entries"] {
+        let tiles = copy.join(tiles);
+        for n in 1..1000 {
+            let tile = tiles.join(format!("{n:03}"));
+            if !tile.exists() {
+                std::fs::hard_link(tiles.join("000"), tile).unwrap();
+            }
+        }
+        for n in 0..10 {
+            symlink(&tiles, tiles.join(format!("x{n:03}"))).unwrap();
+        }
+    }
+    refused(&copy, "a loop");
+    // A folder that itself is reached by a link is the one that was named.
+    symlink(&folder, dir.path().join("named")).unwrap();
+    assert_eq!(tiles::verify(dir.path().join("named"), &policy).unwrap().verdict, "intact");
+}
+
+#[test]
+fn after_many_findings_nothing_more_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open("memory:").unwrap();
+    let folder = dir.path().join("tiles");
+    remember(&engine, 3);
+    engine.export_tiles(&folder).unwrap();
+    // As if it had a million leaves, and all its tiles but none of their entries.
+    let text = std::fs::read_to_string(folder.join("checkpoint")).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[1] = "1000000";
+    std::fs::write(folder.join("checkpoint"), lines.join("\n") + "\n").unwrap();
+    std::fs::write(folder.join("tile/0/000"), [7; 8192]).unwrap();
+    for n in 1..1000 {
+        std::fs::hard_link(folder.join("tile/0/000"), folder.join(format!("tile/0/{n:03}"))).unwrap();
+    }
+    let report = tiles::verify(&folder, &policy(&engine)).unwrap();
+    assert_eq!((report.verdict, report.problems.len(), report.stopped), ("altered", 256, true));
+    assert!(report.unlisted < 4, "{}", report.unlisted);
+}

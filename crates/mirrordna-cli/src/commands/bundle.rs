@@ -2,19 +2,23 @@
 
 use super::backup::Counted;
 use super::count;
+use super::tiles::KEPT;
 use super::verify::{exit_status, show_problems};
 use crate::args::Verify;
 use crate::output::{Output, Progress, Tone, Unit, cut, one_line};
 use mirrordna::proof::{self, BundleReport, Policy, SectionReport};
-use mirrordna::{Code, Error, Result, TimelineEvent};
+use mirrordna::{Code, Error, Result, TimelineEvent, input};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+/// Files in a kit beyond which it is taken for something else.
+const KIT: usize = 1_000;
+
 /// The bundle that a target names: a file that begins like one, or the one in
 /// the folder of an auditor's kit.
-pub(super) fn find(target: &str) -> Option<PathBuf> {
+pub(super) fn find(target: &str) -> Result<Option<PathBuf>> {
     let path = Path::new(target);
     let begins = |path: &Path| {
         let mut start = vec![0; proof::MAGIC.len()];
@@ -23,20 +27,42 @@ pub(super) fn find(target: &str) -> Option<PathBuf> {
     };
     let named = |path: &Path| path.extension().is_some_and(|end| end == "mdna-bundle" || end == "mdna-proof");
     if path.is_dir() {
-        let mut found = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-        return found.find(|path| named(path));
+        return in_kit(path, named);
     }
-    (begins(path) || named(path)).then(|| path.to_owned())
+    Ok((begins(path) || named(path)).then(|| path.to_owned()))
+}
+
+/// The one bundle in a folder. Of several nobody could tell which one a verdict
+/// is about, and what a link leads to was not handed out with the folder.
+fn in_kit(folder: &Path, named: impl Fn(&Path) -> bool) -> Result<Option<PathBuf>> {
+    let failed = |e| Error::new(Code::ImportUnreadable, format!("cannot read {}", folder.display())).caused_by(e);
+    let refused = |why: &str| Error::new(Code::InputInvalid, format!("{} {why}", folder.display()));
+    let mut found = None;
+    for (n, entry) in std::fs::read_dir(folder).map_err(failed)?.enumerate() {
+        if n == KIT {
+            return Err(refused(&format!("holds more than {KIT} files: it is no kit")).with_hint("Name the bundle itself."));
+        }
+        let path = entry.map_err(failed)?.path();
+        if !named(&path) {
+            continue;
+        }
+        if path.is_symlink() {
+            let error = refused(&format!("holds a symbolic link in place of a bundle: {}", path.display()));
+            return Err(error.with_hint("A link is not followed. Name the file that it leads to, if that is what you were given."));
+        }
+        if found.replace(path).is_some() {
+            return Err(refused("holds more than one bundle").with_hint("Name the one that is to be judged."));
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn verify(file: &Path, args: &Verify, policy: Policy, out: &mut Output) -> Result<u8> {
-    let failed = |path: &Path| {
-        let message = format!("cannot read {}", path.display());
-        move |e| Error::new(Code::ImportUnreadable, message).caused_by(e)
-    };
-    let kept = args.kept.iter().map(|path| std::fs::read(path).map_err(failed(path))).collect::<Result<Vec<_>>>()?;
-    let source = File::open(file).map_err(failed(file))?;
-    let total = source.metadata().map_err(failed(file))?.len();
+    let failed = |e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e);
+    let kept = |path: &PathBuf| input::read(path, KEPT, input::TEXT, Code::ImportUnreadable);
+    let kept = args.kept.iter().map(kept).collect::<Result<Vec<_>>>()?;
+    let source = input::open(file, "a bundle", Code::ImportUnreadable)?;
+    let total = source.metadata().map_err(failed)?.len();
     let mut events = Vec::new();
     let mut reader = proof::Reader::default();
     let judged = {

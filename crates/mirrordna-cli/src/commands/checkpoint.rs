@@ -8,7 +8,7 @@ use crate::output::Output;
 use clap::ValueHint;
 use mirrordna::peer::{Checkpoint, Note, PeerWitness, VerifierKey};
 use mirrordna::proof::Policy;
-use mirrordna::{Code, Error, Result};
+use mirrordna::{Code, Error, Result, input};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ pub(crate) fn checkpoint(settings: &Settings, args: &CheckpointArgs, out: &mut O
     let log = engine.main();
     let mut note = match &args.of {
         Some(file) => {
-            let text = String::from_utf8(read(file)?);
+            let text = String::from_utf8(read(file, "a checkpoint")?);
             let text = text.map_err(|e| Error::new(Code::AnchorInvalid, "the checkpoint is not text").caused_by(e))?;
             log.check_checkpoint(&text)?;
             text
@@ -83,7 +83,10 @@ pub(crate) fn checkpoint(settings: &Settings, args: &CheckpointArgs, out: &mut O
     }
     let mut anchors = Vec::new();
     match (&args.timestamp_request, &args.timestamp_response) {
-        (Some(request), Some(response)) => anchors.push(log.anchor_timestamp(&note, &read(request)?, &read(response)?)?.index),
+        (Some(request), Some(response)) => anchors.push({
+            let (request, response) = (read(request, "a request for a time-stamp")?, read(response, "a time-stamp")?);
+            log.anchor_timestamp(&note, &request, &response)?.index
+        }),
         (Some(request), None) => {
             let bytes = log.timestamp_request(&note)?;
             let failed = |e| Error::new(Code::StoreIo, format!("cannot write {}", request.display())).caused_by(e);
@@ -92,7 +95,8 @@ pub(crate) fn checkpoint(settings: &Settings, args: &CheckpointArgs, out: &mut O
         _ => {}
     }
     if let Some(lines) = &args.lines {
-        let lines = String::from_utf8(read(lines)?).map_err(|e| Error::new(Code::WitnessRefused, "the lines are not text").caused_by(e))?;
+        let lines = String::from_utf8(read(lines, "lines of witnesses")?)
+            .map_err(|e| Error::new(Code::WitnessRefused, "the lines are not text").caused_by(e))?;
         note = log.with_lines(&note, &lines, &policy)?;
     }
     let mut refused = Vec::new();
@@ -141,6 +145,6 @@ fn show(note: &str, policy: &Policy, anchors: &[u64], out: &mut Output) -> Resul
     out.value(&json!({"origin": checkpoint.origin, "size": checkpoint.size, "checkpoint": note, "cosigned": cosigned, "anchors": anchors}))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e))
+fn read(file: &Path, what: &str) -> Result<Vec<u8>> {
+    input::read(file, what, input::TEXT, Code::ImportUnreadable)
 }

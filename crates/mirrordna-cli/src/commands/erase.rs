@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::output::{Cell, Fit, Output, Tone};
 use clap::{ArgGroup, Subcommand, ValueHint};
 use mirrordna::erasure::{Applied, Consent, Hold, Policy};
-use mirrordna::{Code, Erasure, ErasureState, Error, OnWhat, Reason, Receipt, Result, Tier};
+use mirrordna::{Code, Erasure, ErasureState, Error, OnWhat, Reason, Receipt, Result, Tier, input, limits};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,8 +60,8 @@ pub(crate) fn erase(settings: &Settings, command: &Erase, out: &mut Output) -> R
     }
     let run = |erase: mirrordna::Erase| match &command.replay {
         Some(file) => {
-            let failed = |e| Error::new(Code::ImportUnreadable, format!("cannot read {}", file.display())).caused_by(e);
-            erase.replay(&Receipt::from_json(&std::fs::read_to_string(file).map_err(failed)?)?)
+            let text = input::text(file, "a receipt", limits::PAYLOAD as u64, Code::ImportUnreadable)?;
+            erase.replay(&Receipt::from_json(&text)?)
         }
         None => {
             let erase = command.subject.iter().fold(erase, |erase, name| erase.subject(name));

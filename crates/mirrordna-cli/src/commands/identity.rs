@@ -4,7 +4,9 @@ use super::{OrSee, count, open, open_to_read, short_time, span, tell_more};
 use crate::args::{IdentityCommand, Kind, RecoverySource};
 use crate::config::Settings;
 use crate::output::{Fit, Output, Tone};
-use mirrordna::{Code, Engine, Error, Identity, IdentityHistory, IdentityType, IdentityVersion, NewIdentity, RecoveryKeys, Result};
+use mirrordna::{
+    Code, Engine, Error, Identity, IdentityHistory, IdentityType, IdentityVersion, NewIdentity, RecoveryKeys, Result, input, limits,
+};
 use serde_json::json;
 use std::io::stdin;
 
@@ -167,11 +169,13 @@ fn tell_disputed(history: &IdentityHistory, by: Option<u64>, out: &mut Output) {
 
 fn recovery_keys(source: &RecoverySource) -> Result<RecoveryKeys> {
     let Some(path) = &source.recovery_file else { return RecoveryKeys::read(stdin().lock()) };
-    let file = std::fs::File::open(path).map_err(|e| {
-        Error::new(Code::KeyMissing, format!("cannot read the recovery file {}", path.display()))
-            .caused_by(e)
-            .with_hint("Name the file that was moved away when the identity was created.")
-    })?;
+    let file = input::open(path, "the recovery file", Code::KeyMissing)
+        .map_err(|e| e.with_hint("Name the file that was moved away when the identity was created."))?;
+    // Before a byte of it is in memory.
+    if file.metadata().is_ok_and(|meta| meta.len() > limits::PAYLOAD as u64) {
+        let message = format!("{} has more than {} bytes, the limit of a recovery file", path.display(), limits::PAYLOAD);
+        return Err(Error::new(Code::LimitExceeded, message));
+    }
     RecoveryKeys::read(file)
 }
 

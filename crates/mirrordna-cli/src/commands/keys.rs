@@ -4,7 +4,7 @@ use super::count;
 use crate::args::KeysCommand;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Unit};
-use mirrordna::{Code, Error, FileKey, NewProtection, Result, Zeroizing, provider_named};
+use mirrordna::{Code, Error, FileKey, NewProtection, Result, Zeroizing, input, provider_named};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -73,9 +73,7 @@ fn new_passphrase() -> Result<Zeroizing<String>> {
         return Err(Error::new(Code::ConfigInvalid, "no new passphrase is given")
             .with_hint("Set MIRRORDNA_NEW_PASSPHRASE, or MIRRORDNA_NEW_PASSPHRASE_FILE to a file that holds it."));
     };
-    let text = std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|e| {
-        let file = std::path::Path::new(&path).display().to_string();
-        Error::new(Code::ConfigInvalid, format!("MIRRORDNA_NEW_PASSPHRASE_FILE: cannot read {file}")).caused_by(e)
-    })?;
+    let what = "what MIRRORDNA_NEW_PASSPHRASE_FILE names";
+    let text = input::text(std::path::Path::new(&path), what, input::TEXT, Code::ConfigInvalid).map(Zeroizing::new)?;
     Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
 }

@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::output::{Output, Tone};
 use mirrordna::peer::{Checkpoint, Note, TlogProof, equivocation};
 use mirrordna::proof::Policy;
-use mirrordna::{Code, Error, Finding, Result, tiles};
+use mirrordna::{Code, Error, Finding, Result, input, tiles};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 const PROOF: &[u8] = b"c2sp.org/tlog-proof@v1\n";
 /// The longest file that is read to see what it is.
 const MAX_FILE: u64 = 128 * 1024;
+
+/// What `--kept` names.
+pub(super) const KEPT: &str = "a checkpoint that was kept";
 
 /// `export --tiles`.
 pub(super) fn export(settings: &Settings, folder: &Path, out: &mut Output) -> Result<u8> {
@@ -45,6 +48,9 @@ pub(super) fn verify_tiles(folder: &Path, policy: &Policy, out: &mut Output) -> 
     let cosigned = if report.cosigned.is_empty() { String::new() } else { format!(" · cosigned {} times", report.cosigned.len()) };
     out.line(format!("{verdict}   {} of {}{cosigned}", count(report.size, "leaf", "leaves"), report.origin));
     show_problems(&report.problems, report.unlisted, out);
+    if report.stopped {
+        out.line("… and more: nothing further was looked at");
+    }
     if report.verdict == "unproven" {
         advise(report.signed, out);
     }
@@ -65,7 +71,7 @@ pub(super) fn file(target: &str) -> Option<File> {
     if !path.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAX_FILE) {
         return None;
     }
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = input::read(path, "a proof", MAX_FILE, Code::ImportUnreadable).ok()?;
     if bytes.starts_with(PROOF) {
         return Some(File::Proof(bytes));
     }
@@ -128,8 +134,7 @@ fn verify_checkpoint(bytes: &[u8], kept: &[PathBuf], policy: &Policy, out: &mut 
         return Err(error.with_hint("Name it with --key KEY, as `mirrordna checkpoint --vkey` prints it, or in a policy: `log KEY`."));
     }
     for path in kept {
-        let failed = |e| Error::new(Code::ImportUnreadable, format!("cannot read {}", path.display())).caused_by(e);
-        let other = std::fs::read(path).map_err(failed)?;
+        let other = input::read(path, KEPT, input::TEXT, Code::ImportUnreadable)?;
         let unusable = |e| Error::new(Code::PolicyInvalid, format!("{} cannot be compared", path.display())).caused_by(e);
         if let Some(found) = equivocation(bytes, &other, policy).map_err(unusable)? {
             let message =

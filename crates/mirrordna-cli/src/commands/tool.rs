@@ -8,10 +8,10 @@ use crate::output::{Cell, Fit, Output, Tone};
 use clap::Subcommand;
 use mirrordna::proof::Policy;
 use mirrordna::{
-    Code, ContentHash, Engine, Error, EvidenceRead, Fingerprint, NewCall, Outcome, Result, Status, ToolCall, ToolCitation, Tools, limits,
+    Code, ContentHash, Engine, Error, EvidenceRead, Fingerprint, NewCall, Outcome, Result, Status, ToolCall, ToolCitation, Tools, input,
+    limits,
 };
 use serde_json::json;
-use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
@@ -299,11 +299,7 @@ pub(crate) fn tool(settings: &Settings, command: ToolCommand, out: &mut Output) 
         }
         ToolCommand::Read { file, key } => return read(&file, &key, out),
         ToolCommand::Check { file, request } => {
-            let text = match file.to_str() {
-                Some("-") => read_input("-")?,
-                _ => std::fs::read(&file)
-                    .map_err(|e| Error::new(Code::InputInvalid, format!("cannot read {}", file.display())).caused_by(e))?,
-            };
+            let text = input::read(&file, "a citation", input::TEXT, Code::InputInvalid)?;
             let citation: ToolCitation = serde_json::from_slice(&text).map_err(|e| {
                 Error::new(Code::InputInvalid, "this is no citation of a call").with_hint("`mirrordna tool cite` prints one.").caused_by(e)
             })?;
@@ -321,10 +317,12 @@ pub(crate) fn tool(settings: &Settings, command: ToolCommand, out: &mut Output) 
 
 /// What a proof says of calls.
 fn read(file: &Path, keys: &[Fingerprint], out: &mut Output) -> Result<u8> {
-    let mut opened =
-        File::open(file).map_err(|e| Error::new(Code::InputInvalid, format!("cannot read {}", file.display())).caused_by(e))?;
+    let mut opened = input::open(file, "a proof", Code::InputInvalid)?;
     let policy = keys.iter().fold(Policy::default(), |policy, key| policy.and(*key.as_bytes()));
-    let EvidenceRead { judgement, statements, calls } = mirrordna::read_evidence(&mut opened, policy)?;
+    let EvidenceRead { judgement, statements, calls } = mirrordna::read_evidence(&mut opened, policy).map_err(|e| match e.code() {
+        Code::BundleUnknown => Error::new(Code::BundleUnknown, format!("{} is no bundle", file.display())).caused_by(e),
+        _ => e,
+    })?;
     let verdict = judgement.verdict;
     if out.json {
         let problems: Vec<_> =

@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::output::{Output, Progress, Tone, Unit, one_line};
 use mirrordna::peer::VerifierKey;
 use mirrordna::proof::Policy;
-use mirrordna::{Builder, Code, Error, Finding, Fingerprint, Result, VerifyReport};
+use mirrordna::{Builder, Code, Error, Finding, Fingerprint, Result, VerifyReport, input};
 use std::path::Path;
 
 /// Problems that are shown; `--json` lists more.
@@ -14,7 +14,7 @@ const SHOWN: usize = 20;
 
 pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Result<u8> {
     let policy = policy(&args)?;
-    if let Some(bundle) = args.target.as_deref().and_then(bundle::find) {
+    if let Some(bundle) = args.target.as_deref().map(bundle::find).transpose()?.flatten() {
         return bundle::verify(&bundle, &args, policy, out);
     }
     if let Some(folder) = args.target.as_deref().and_then(tiles::find) {
@@ -53,8 +53,7 @@ fn policy(args: &Verify) -> Result<Policy> {
 
 /// A policy file.
 pub(super) fn read_policy(file: &Path) -> Result<Policy> {
-    let failed = |e| Error::new(Code::PolicyInvalid, format!("cannot read the policy {}", file.display())).caused_by(e);
-    let text = std::fs::read_to_string(file).map_err(failed)?;
+    let text = input::text(file, "a policy", input::TEXT, Code::PolicyInvalid)?;
     Policy::parse(&text).map_err(|e| Error::new(Code::PolicyInvalid, format!("{}: {e}", file.display())))
 }
 

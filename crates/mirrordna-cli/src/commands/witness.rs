@@ -4,11 +4,10 @@ use crate::http;
 use crate::output::Output;
 use clap::{Subcommand, ValueHint};
 use mirrordna::peer::{Answer, MAX_REQUEST, PeerWitness, Seen};
-use mirrordna::{Code, Error, Result};
+use mirrordna::{Code, Error, Result, input};
 use serde_json::json;
-use std::io::Read;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `witness …`
 #[derive(Debug, Subcommand)]
@@ -91,13 +90,8 @@ pub(crate) fn witness(command: &WitnessCommand, out: &mut Output) -> Result<u8> 
         }
         WitnessCommand::Cosign { folder, request } => {
             let witness = PeerWitness::open(folder)?;
-            let mut bytes = Vec::new();
-            let limit = MAX_REQUEST as u64 + 1;
-            let read = match request {
-                Some(file) => std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
-                None => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
-            };
-            read.map_err(|e| Error::new(Code::ImportUnreadable, "cannot read the request").caused_by(e))?;
+            let file = request.as_deref().unwrap_or(Path::new("-"));
+            let bytes = input::read(file, "a request", MAX_REQUEST as u64, Code::ImportUnreadable)?;
             show_answer(&witness.add_checkpoint(&bytes)?, out)
         }
         WitnessCommand::Serve { folder, listen } => serve(&PeerWitness::open(folder)?, listen, out),

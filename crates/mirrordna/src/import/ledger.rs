@@ -8,11 +8,12 @@
 //! two events of a call, by the system actor; the record itself is kept in the
 //! first.
 
-use super::intake::{Earlier, Intake, original, unreadable};
+use super::intake::{Earlier, Intake, original};
 use super::upstream::namespace;
 use super::{ImportReport, Progress};
 use crate::commit::Item;
 use crate::engine::Tenant;
+use crate::input;
 use mirrordna_core::body::{Body, field};
 use mirrordna_core::canon::Value as Field;
 use mirrordna_core::timeline::PREFIX;
@@ -56,7 +57,7 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
         intake.refuse(0, "file_too_large", format!("the file has {} bytes, the limit is {MAX_FILE_BYTES}", intake.bytes));
         return intake.finish();
     }
-    let bytes = std::fs::read(file).map_err(|e| unreadable(file, e))?;
+    let bytes = input::read(file, "a call ledger", MAX_FILE_BYTES as u64, Code::ImportUnreadable)?;
     let records = match records(&bytes) {
         Ok(records) => records,
         Err((reason, message)) => {

@@ -130,7 +130,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 /// writing. What was imported before stays and the next run goes on from there.
 pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Progress<'_>) -> Result<ImportReport> {
     let mut report = ImportReport::default();
-    let Plan { sources, skipped } = survey(paths, format)?;
+    let Plan { sources, skipped, .. } = survey(paths, format)?;
     for source in sources {
         report.files += 1;
         match source.format {
@@ -144,9 +144,9 @@ pub fn import(tenant: &Tenant, paths: &[PathBuf], format: Format, progress: Prog
         }
     }
     // Last, so that they leave room for what was refused.
-    for file in skipped {
+    for (file, why) in skipped {
         report.skipped += 1;
-        report.note(&file, 0, "skipped", "it is no chat, no ChatGPT export and no file of a vault".to_owned());
+        report.note(&file, 0, "skipped", why.to_owned());
     }
     Ok(report)
 }
@@ -174,8 +174,14 @@ pub fn plan(paths: &[PathBuf], format: Format) -> Result<Vec<Source>> {
 #[derive(Default)]
 struct Plan {
     sources: Vec<Source>,
-    skipped: Vec<PathBuf>,
+    skipped: Vec<(PathBuf, &'static str)>,
+    /// What was found in folders so far.
+    entries: usize,
 }
+
+/// Why something in a folder is not read.
+const NOTHING: &str = "it is no chat, no ChatGPT export and no file of a vault";
+const LINK: &str = "it is a symbolic link: only what lies in the folder itself is read";
 
 fn survey(paths: &[PathBuf], format: Format) -> Result<Plan> {
     let mut plan = Plan::default();
@@ -223,23 +229,34 @@ fn nothing_in(folder: &Path, format: Format, skipped: usize) -> Error {
 
 /// Folders deeper than this are a mistake or a loop of links.
 const MAX_FOLDERS: usize = 32;
+/// Files and folders in what is imported at once; more are a mistake.
+const MAX_ENTRIES: usize = 1_000_000;
 
 fn walk(folder: &Path, format: Format, plan: &mut Plan, depth: usize) -> Result<()> {
     if depth > MAX_FOLDERS {
         return Err(Error::new(Code::ImportUnreadable, format!("{} is nested too deeply", folder.display())));
     }
-    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let room = MAX_ENTRIES - plan.entries;
+    let entries = std::fs::read_dir(folder).and_then(|entries| entries.take(room + 1).collect::<std::io::Result<Vec<_>>>());
     let mut paths: Vec<PathBuf> = entries.map_err(|e| intake::unreadable(folder, e))?.into_iter().map(|e| e.path()).collect();
+    if paths.len() > room {
+        let error = Error::new(Code::LimitExceeded, format!("there are more than {MAX_ENTRIES} files up to {}", folder.display()));
+        return Err(error.with_hint("Name the folders that are to be imported, one after the other."));
+    }
+    plan.entries += paths.len();
     paths.sort();
     // Who is spoken of comes before what is said of them.
     paths.sort_by_key(|p| p.file_name().is_none_or(|n| n != "identities.json"));
     paths.sort_by_key(|p| p.is_dir());
     for path in paths {
-        if path.is_dir() {
+        if path.is_symlink() {
+            // It may lead back, or to what nobody meant to import.
+            plan.skipped.push((path, LINK));
+        } else if path.is_dir() {
             walk(&path, format, plan, depth + 1)?;
         } else if !path.is_file() {
-            // A link to nothing, a socket, a pipe that nobody writes to.
-            plan.skipped.push(path);
+            // A socket, a pipe that nobody writes to.
+            plan.skipped.push((path, NOTHING));
         } else {
             let read = read_as(&path, format);
             // A checksum file is read with the config it belongs to.
@@ -256,7 +273,7 @@ fn walk(folder: &Path, format: Format, plan: &mut Plan, depth: usize) -> Result<
                 continue;
             }
             if read == Format::Upstream && is_nothing(&path)? {
-                plan.skipped.push(path);
+                plan.skipped.push((path, NOTHING));
             } else {
                 plan.sources.push(Source { file: path, format: read });
             }

@@ -10,6 +10,7 @@ use super::intake::{Earlier, Intake, original, unreadable};
 use super::{ImportReport, Progress};
 use crate::commit::Item;
 use crate::engine::Tenant;
+use crate::input;
 use crate::records::Entity as _;
 use mirrordna_core::body::{Body, FLAG_ASSUMED_UTC, Media, field, schema};
 use mirrordna_core::canon::Value as Field;
@@ -72,13 +73,22 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
     intake.finish()
 }
 
+/// What is there of a file, up to one byte more than is accepted: the reader says
+/// then that it is too long.
+fn whole(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let opened = input::open(file, "a file of a vault", Code::ImportUnreadable)?;
+    opened.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| unreadable(file, e))?;
+    Ok(bytes)
+}
+
 fn read(file: &Path) -> Result<FileReport> {
-    let bytes = std::fs::read(file).map_err(|e| unreadable(file, e))?;
+    let bytes = whole(file)?;
     let name = file.to_string_lossy();
     let sidecar = config_sidecar_name(&name).map(std::path::PathBuf::from).filter(|p| p.is_file());
     Ok(match sidecar {
         Some(sidecar) => {
-            let beside = std::fs::read(&sidecar).map_err(|e| unreadable(&sidecar, e))?;
+            let beside = whole(&sidecar)?;
             read_config(&name, &bytes, &beside, Profile::Compat)
         }
         None => read_file(&name, &bytes, Profile::Compat),

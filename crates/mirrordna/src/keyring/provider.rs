@@ -6,11 +6,11 @@
 //! never does. Signing keys stay slots of the keyring: no provider signs.
 
 use super::{Guard, open_bytes, passphrase_from_env, seal_bytes};
+use crate::input;
 use crate::system::SystemEntropy;
 use mirrordna_core::verify::note::from_base64;
 use mirrordna_core::{Code, Error, Result};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,8 +187,7 @@ fn required(variable: &str, provider: &str) -> Result<String> {
 /// A secret on the first line of a file.
 #[cfg(feature = "vault")]
 pub(super) fn secret_of_file(path: &Path) -> Result<Zeroizing<String>> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|e| fails(format!("cannot read {}", path.display())).caused_by(e))?;
+    let text = input::text(path, "a secret", input::TEXT, Code::KeyProvider).map(Zeroizing::new)?;
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
@@ -244,7 +243,7 @@ impl FileKey {
     fn key(&self) -> Result<Zeroizing<[u8; 32]>> {
         let shown = self.path.display();
         let unread = |e| fails(format!("cannot read the key file {shown}")).caused_by(e);
-        let mut file = File::open(&self.path).map_err(unread)?;
+        let mut file = input::open(&self.path, "the key file", Code::KeyProvider)?;
         let metadata = file.metadata().map_err(unread)?;
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
         if !metadata.is_file() || mode & 0o077 != 0 {

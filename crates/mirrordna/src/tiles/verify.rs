@@ -3,6 +3,7 @@
 //! log.
 
 use super::{CHECKPOINT, Policy, What, level_size, levels, path, root_of_edge};
+use crate::input;
 use crate::keyring::hex;
 use crate::verify::Finding;
 use mirrordna_core::timeline::TILE;
@@ -11,9 +12,10 @@ use mirrordna_core::verify::merkle::root_of;
 use mirrordna_core::verify::note::{Checkpoint, Note};
 use mirrordna_core::{Code, Error, Hash, Result};
 use serde::Serialize;
-use std::fs::File;
+use std::cell::RefCell;
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Findings that are listed.
 const LISTED: usize = 256;
@@ -41,8 +43,10 @@ pub struct TilesReport {
     pub entries: u64,
     /// Findings, at most 256.
     pub problems: Vec<Finding>,
-    /// Findings beyond the listed ones.
+    /// Findings beyond the listed ones, of those that were looked for.
     pub unlisted: u64,
+    /// After 256 findings nothing more was looked at: there may be others.
+    pub stopped: bool,
 }
 
 impl TilesReport {
@@ -55,16 +59,75 @@ impl TilesReport {
     }
 }
 
+/// The files below a folder, and none that only a link leads to: a tree of links
+/// can be without an end, and lead anywhere.
+struct Tree<'a> {
+    folder: &'a Path,
+    /// The folder below it that was looked at last: the next file is often there
+    /// too.
+    looked: RefCell<PathBuf>,
+}
+
+impl Tree<'_> {
+    /// A file, up to what a bundle can have; `None` where there is none.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let place = self.folder.join(name);
+        let failed = |e| Error::new(Code::StoreIo, format!("cannot read {}", place.display())).caused_by(e);
+        if !self.is_file(Path::new(name))? {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        input::open(&place, "a tile", Code::StoreIo)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
+    }
+
+    /// Whether there is such a file, and no link on the way to it.
+    fn is_file(&self, name: &Path) -> Result<bool> {
+        let parent = name.parent().unwrap_or(Path::new(""));
+        if *self.looked.borrow() != parent {
+            let mut above: Vec<&Path> = parent.ancestors().filter(|p| !p.as_os_str().is_empty()).collect();
+            above.reverse();
+            for folder in above {
+                if !self.meta(folder)?.is_some_and(|meta| meta.is_dir()) {
+                    return Ok(false);
+                }
+            }
+            parent.clone_into(&mut self.looked.borrow_mut());
+        }
+        let found = self.meta(name)?;
+        Ok(found.is_some_and(|meta| !meta.is_dir()))
+    }
+
+    /// What is there under a name, which must be no link.
+    fn meta(&self, name: &Path) -> Result<Option<Metadata>> {
+        let place = self.folder.join(name);
+        match std::fs::symlink_metadata(&place) {
+            Ok(meta) if meta.file_type().is_symlink() => {
+                let error = Error::new(Code::InputInvalid, format!("{} is a symbolic link: it is not followed", place.display()));
+                Err(error.with_hint("A log is judged by the files of its folder alone. Copy them there (`cp -rL`), and verify the copy."))
+            }
+            Ok(meta) => Ok(Some(meta)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Error::new(Code::StoreIo, format!("cannot read {}", place.display())).caused_by(e)),
+        }
+    }
+}
+
 /// Verifies a folder of tiles, full and partial ones, against its checkpoint,
 /// and that by a policy. A log key must be named by the policy as a key: its
 /// fingerprint alone is not enough, since the folder does not hold the key.
 ///
+/// Nothing outside of the folder is read. After 256 findings the rest is not
+/// looked at.
+///
 /// # Errors
-/// `store.not_found` if the folder has no checkpoint, `store.io` where a file
-/// cannot be read. What is wrong with the evidence is in the report.
+/// `store.not_found` if the folder has no checkpoint, `input.invalid` for a
+/// symbolic link in it, `store.io` where a file cannot be read, or is a pipe or
+/// a device. What is wrong with the evidence is in the report.
 pub fn verify(folder: impl AsRef<Path>, policy: &Policy) -> Result<TilesReport> {
     let folder = folder.as_ref();
-    let bytes = read(folder, CHECKPOINT)?.ok_or_else(|| {
+    let tree = Tree { folder, looked: RefCell::default() };
+    let bytes = tree.read(CHECKPOINT)?.ok_or_else(|| {
         let error = Error::new(Code::StoreNotFound, format!("{} holds no checkpoint", folder.display()));
         error.with_hint("Name a folder that `mirrordna export --tiles` or another log of C2SP tlog-tiles wrote.")
     })?;
@@ -79,6 +142,7 @@ pub fn verify(folder: impl AsRef<Path>, policy: &Policy) -> Result<TilesReport> 
         entries: 0,
         problems: Vec::new(),
         unlisted: 0,
+        stopped: false,
     };
     let note = Note::parse(&bytes).and_then(|note| Checkpoint::parse(note.text).map(|checkpoint| (checkpoint, note)));
     let (checkpoint, note) = match note {
@@ -101,8 +165,8 @@ pub fn verify(folder: impl AsRef<Path>, policy: &Policy) -> Result<TilesReport> 
     report.signed = signatures.contains(&true);
     report.quorum = cosigned.quorum;
     report.cosigned = cosigned.times.iter().map(|(_, time)| *time).collect();
-    let found = Walk { folder, size, edge: levels(size).map(|_| Vec::new()).collect(), report: &mut report }.run()?;
-    if found != Some(root) {
+    let found = Walk { tree, size, edge: levels(size).map(|_| Vec::new()).collect(), report: &mut report }.run()?;
+    if found != Some(root) && !report.stopped {
         let message = if found.is_some() { "the tiles lead to another root than it signs" } else { "the tiles do not lead to a root" };
         report.problem("log.forked", CHECKPOINT.to_owned(), message);
     }
@@ -115,7 +179,7 @@ pub fn verify(folder: impl AsRef<Path>, policy: &Policy) -> Result<TilesReport> 
 }
 
 struct Walk<'a> {
-    folder: &'a Path,
+    tree: Tree<'a>,
     size: u64,
     /// The hashes of each level since its last full tile.
     edge: Vec<Vec<Hash>>,
@@ -126,6 +190,10 @@ impl Walk<'_> {
     /// The root that the files lead to; `None` where that cannot be known.
     fn run(mut self) -> Result<Option<Hash>> {
         for number in 0..self.size.div_ceil(TILE) {
+            if self.report.problems.len() == LISTED {
+                self.report.stopped = true;
+                return Ok(None);
+            }
             let width = TILE.min(self.size - number * TILE);
             let Some(leaves) = self.leaves(number, width)? else { return Ok(None) };
             self.edge[0] = leaves;
@@ -222,25 +290,12 @@ impl Walk<'_> {
     /// A file, and whether it is the full one: a log may remove a partial tile
     /// once the full one is there.
     fn file(&self, what: What, number: u64, width: u64) -> Result<Option<(Vec<u8>, bool)>> {
-        if let Some(bytes) = read(self.folder, &path(what, number, width))? {
+        if let Some(bytes) = self.tree.read(&path(what, number, width))? {
             return Ok(Some((bytes, width == TILE)));
         }
         if width == TILE {
             return Ok(None);
         }
-        Ok(read(self.folder, &path(what, number, TILE))?.map(|bytes| (bytes, true)))
-    }
-}
-
-/// A file of the folder, up to what a bundle can have; `None` where there is
-/// none.
-fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    let place = folder.join(name);
-    let mut bytes = Vec::new();
-    let read = File::open(&place).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Ok(Some(bytes)),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory) => Ok(None),
-        Err(e) => Err(Error::new(Code::StoreIo, format!("cannot read {}", place.display())).caused_by(e)),
+        Ok(self.tree.read(&path(what, number, TILE))?.map(|bytes| (bytes, true)))
     }
 }
