@@ -501,10 +501,14 @@ impl Keyring {
             extend(&mut lines.recovery, &json_line(&Recovery { identity: &r.identity, recovery_seed: &seed })?);
         }
         self.appender.append(&lines, &|lines| {
+            // Before the recovery file is touched: no keys are made for a keyring
+            // that is gone.
+            let keyring = own_file(path)?;
             if !lines.recovery.is_empty() {
-                append(&self.recovery_path().unwrap_or_else(|| path.clone()), &lines.recovery)?;
+                let recovery = self.recovery_path().unwrap_or_else(|| path.clone());
+                append(&recovery, private_file(&recovery, false)?, &lines.recovery)?;
             }
-            slots.grew(append(path, &lines.keyring)?)
+            slots.grew(append(path, keyring, &lines.keyring)?)
         })
     }
 
@@ -629,6 +633,22 @@ fn private_file(path: &Path, new: bool) -> Result<File> {
     options.open(path).map_err(|e| io(path, "cannot open", e))
 }
 
+/// The keyring that this process opened, to append to it. It is never made here:
+/// without its first line nobody could open it, and what was appended would be
+/// lost with the keys that it is to hold.
+fn own_file(path: &Path) -> Result<File> {
+    let gone = |why: &str| {
+        let message = format!("the keyring {} {why} since the database was opened", path.display());
+        Error::new(Code::StoreIo, message).with_hint("Put the keyring back where it was, or restore it from its backup; then try again.")
+    };
+    match OpenOptions::new().append(true).open(path) {
+        Ok(file) if file.metadata().map_err(|e| io(path, "cannot read", e))?.len() == 0 => Err(gone("was emptied")),
+        Ok(file) => Ok(file),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(gone("was removed").caused_by(e)),
+        Err(e) => Err(io(path, "cannot open", e)),
+    }
+}
+
 /// Fills a buffer as far as the file goes.
 fn read_full(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut read = 0;
@@ -643,9 +663,8 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
 
 /// Appends lines under an exclusive lock and syncs them; returns the length
 /// that the file has then.
-fn append(path: &Path, lines: &[u8]) -> Result<u64> {
+fn append(path: &Path, mut file: File, lines: &[u8]) -> Result<u64> {
     let err = |e| io(path, "cannot append to", e);
-    let mut file = private_file(path, false)?;
     file.lock().map_err(err)?;
     // The name of a new file is data of its folder, and must be durable before
     // its first line counts. A file that holds something went through here
@@ -701,6 +720,33 @@ mod tests {
 
     fn key(byte: u8) -> NewKey {
         NewKey { role: Role::Actor, owner: [byte; 32], key: Zeroizing::new([byte; 32]) }
+    }
+
+    #[test]
+    fn a_keyring_that_is_gone_is_not_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::Folder(dir.path().to_owned());
+        let ring = Keyring::create(&keys, [1; 16], &unlock(None), &SystemEntropy).unwrap();
+        ring.add(vec![key(1)], &[], &SystemEntropy).unwrap();
+        let (path, recovery) = (ring.path().unwrap().to_owned(), ring.recovery_path().unwrap());
+        let new = || NewRecovery { identity: "mdna_agt_00".into(), seed: Zeroizing::new([2; 32]) };
+        let away = dir.path().join("away");
+        std::fs::rename(&path, &away).unwrap();
+        for emptied in [false, true] {
+            if emptied {
+                File::create_new(&path).unwrap();
+            }
+            let e = ring.add(vec![key(2)], &[new()], &SystemEntropy).unwrap_err();
+            assert_eq!(e.code(), Code::StoreIo, "{e}");
+            assert_eq!((path.exists(), recovery.exists()), (emptied, false));
+        }
+        // It is put back: everything goes on, and nothing was lost.
+        std::fs::rename(&away, &path).unwrap();
+        ring.add(vec![key(3)], &[new()], &SystemEntropy).unwrap();
+        assert!(recovery.exists());
+        let again = open(&keys, [1; 16], None).unwrap().unwrap();
+        let there = |n: u8| again.get(Role::Actor, &[n; 32]).unwrap().is_some();
+        assert_eq!([1, 2, 3].map(there), [true, false, true]);
     }
 
     #[test]
@@ -930,7 +976,7 @@ mod tests {
                 s.spawn(move || ring.add(vec![key(n)], &[], &SystemEntropy).unwrap_err())
             });
             let errors: Vec<_> = failing.collect::<Vec<_>>().into_iter().map(|t| t.join().unwrap()).collect();
-            assert!(errors.iter().all(|e| e.code() == Code::StoreIo && e.to_string().contains("cannot open")), "{errors:?}");
+            assert!(errors.iter().all(|e| e.code() == Code::StoreIo && e.to_string().contains("was removed")), "{errors:?}");
         });
     }
 

@@ -48,6 +48,35 @@ fn head(place: &Place) -> serde_json::Value {
 }
 
 #[test]
+fn a_keyring_that_is_removed_from_under_an_engine_is_not_made_anew() {
+    let place = Place::new();
+    let engine = place.open();
+    say(&engine, "before");
+    let (path, away) = (file_of(&place, "keys"), place.dir.path().join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    // What needs no new key goes on; nothing is signed with keys that are in no file.
+    say(&engine, "meanwhile");
+    let refused = engine.identities().create(IdentityType::Agent).unwrap_err();
+    assert_eq!(refused.code(), Code::StoreIo, "{refused}");
+    assert_eq!(agent(&engine).rotate().unwrap_err().code(), Code::StoreIo);
+    assert_eq!(engine.tenant("acme").unwrap_err().code(), Code::StoreIo);
+    engine.close().unwrap();
+    assert!(!path.exists());
+    let engine = place.open();
+    assert_eq!(engine.identities().list().unwrap().len(), 1);
+    assert_eq!(engine.memories().list(0, 9).unwrap_err().code(), Code::KeyMissing);
+    engine.close().unwrap();
+    assert!(!path.exists(), "nor by opening it");
+    // Put back, all of it is there.
+    std::fs::rename(&away, &path).unwrap();
+    let engine = place.open();
+    assert_eq!(texts(&engine), ["before", "meanwhile"]);
+    say(&engine, "after");
+    engine.identities().create(IdentityType::User).unwrap();
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
 fn every_provider_opens_what_it_wrapped_and_nothing_else_does() {
     type With = Box<dyn Fn(Builder) -> Builder>;
     let base64 = b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
