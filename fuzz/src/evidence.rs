@@ -166,11 +166,11 @@ fn secret(number: u8) -> SecretKey {
 }
 
 fn witness(number: usize) -> VerifierKey {
-    VerifierKey { name: NAMES[number].to_owned(), kind: KeyType::Witness, key: secret(2 + number as u8).public().clone() }
+    VerifierKey { name: NAMES[number].to_owned(), kind: KeyType::Witness, key: secret(2 + number as u8).public().clone().into() }
 }
 
 fn log_key() -> VerifierKey {
-    VerifierKey { name: ORIGIN.to_owned(), kind: KeyType::Log, key: secret(1).public().clone() }
+    VerifierKey { name: ORIGIN.to_owned(), kind: KeyType::Log, key: secret(1).public().clone().into() }
 }
 
 /// The leaves of the log that the seeds speak of.
@@ -258,7 +258,7 @@ pub fn policy(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else { return false };
     let Ok(policy) = bounded(data, 64, 4096, || Policy::parse(text)) else { return false };
     let said = format!("{policy:?}");
-    assert!(text.len() <= 64 << 10 && text.split('\n').count() <= 1025);
+    assert!(text.len() <= 128 << 10 && text.split('\n').count() <= 1025);
     let more = format!("# first\n{}\n \t# last", text.strip_suffix('\n').unwrap_or(text));
     match Policy::parse(&more) {
         Ok(again) => assert_eq!(format!("{again:?}"), said, "a comment means something"),

@@ -293,7 +293,7 @@ fn in_place_of(of: &str, signature: [u8; 64]) -> Vec<&'static str> {
             after(|w| w.ledger.checkpoint(note.as_bytes()))
         }
         "cosignature" => {
-            let witness = VerifierKey { name: "witness".to_owned(), kind: KeyType::Witness, key: key().public().clone() };
+            let witness = VerifierKey { name: "witness".to_owned(), kind: KeyType::Witness, key: key().public().clone().into() };
             let policy = Policy::parse(&format!("witness w {witness}\nquorum w\n")).unwrap();
             let line = Cosignature { time: 1, signature }.line("witness", key().public());
             let note = format!("{text}\n{line}\n");
@@ -332,7 +332,7 @@ fn a_signature_is_of_one_protocol() {
     let line = Cosignature { time: 1, signature: key().sign_bytes(message(1, &text).as_bytes()) }.line(&name, key().public());
     assert!(!Note::parse(format!("{text}\n{line}\n").as_bytes()).unwrap().signed_by(&name, key().public()));
     let own = assemble(&text, &name, key().public(), &key().sign_bytes(text.as_bytes()));
-    let as_witness = VerifierKey { name: name.clone(), kind: KeyType::Witness, key: key().public().clone() };
+    let as_witness = VerifierKey { name: name.clone(), kind: KeyType::Witness, key: key().public().clone().into() };
     let policy = Policy::parse(&format!("witness w {as_witness}\nquorum w\n")).unwrap();
     let cosigned = policy.cosigned(&Note::parse(own.as_bytes()).unwrap());
     assert!(!cosigned.quorum && cosigned.times.is_empty());

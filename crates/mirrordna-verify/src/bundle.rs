@@ -175,13 +175,26 @@ struct Named {
     size: u64,
     root: Hash,
     cosigned: Cosigned,
+    /// What lines by ML-DSA-44 keys of its log in the policy are worth.
+    #[cfg(feature = "pq")]
+    signed: Vec<bool>,
 }
 
 impl Named {
     fn read(policy: &Policy, text: &str, proof: Option<Vec<Hash>>) -> Result<Self, Malformed> {
         let note = Note::parse(text.as_bytes())?;
         let Checkpoint { size, root, .. } = Checkpoint::parse(note.text)?;
-        Ok(Self { text: text.to_owned(), proof, size, root, cosigned: policy.cosigned(&note) })
+        #[cfg(feature = "pq")]
+        let signed = policy.signed_by_ml_dsa(&note);
+        Ok(Self {
+            text: text.to_owned(),
+            proof,
+            size,
+            root,
+            cosigned: policy.cosigned(&note),
+            #[cfg(feature = "pq")]
+            signed,
+        })
     }
 }
 
@@ -552,13 +565,23 @@ impl Section {
         for &Kept { ref text, size, root, .. } in kept.iter().filter(|k| k.origin == origin) {
             let Ok(note) = Note::parse(text.as_bytes()) else { continue };
             let at = self.checkpoints.iter().position(|n| n.size == size && n.root == root).unwrap_or_else(|| {
-                self.checkpoints.push(Named { text: String::new(), proof: None, size, root, cosigned: Cosigned::default() });
+                self.checkpoints.push(Named {
+                    text: String::new(),
+                    proof: None,
+                    size,
+                    root,
+                    cosigned: Cosigned::default(),
+                    #[cfg(feature = "pq")]
+                    signed: Vec::new(),
+                });
                 self.checkpoints.len() - 1
             });
             let cosigned = &mut self.checkpoints[at].cosigned;
             let invalid = cosigned.invalid.len();
             policy.count(&note, cosigned);
             cosigned.invalid.truncate(invalid);
+            #[cfg(feature = "pq")]
+            self.checkpoints[at].signed.extend(policy.signed_by_ml_dsa(&note).into_iter().filter(|valid| *valid));
         }
     }
 
@@ -630,7 +653,14 @@ impl Section {
         for witness in checkpoints.iter().flat_map(|named| &named.cosigned.invalid) {
             ledger.problem("cosignature.invalid", "checkpoint".to_owned(), format!("the line of witness {witness} does not verify"));
         }
-        if ledger.log_key().is_some_and(|key| policy.trusts(&origin, key)) {
+        #[cfg(feature = "pq")]
+        if checkpoints.iter().any(|named| named.signed.contains(&false)) {
+            ledger.problem("checkpoint.invalid", "checkpoint".to_owned(), "its line by ML-DSA-44 does not verify".to_owned());
+        }
+        let vouched = ledger.log_key().is_some_and(|key| policy.trusts(&origin, key));
+        #[cfg(feature = "pq")]
+        let vouched = vouched || checkpoints.first().is_some_and(|own| own.signed.contains(&true));
+        if vouched {
             ledger.vouch();
         }
         // A log whose quorum is there names this one's root.
@@ -640,6 +670,8 @@ impl Section {
         for named in checkpoints.iter().filter(|named| ledger.confirmed(named.size) == Some(&named.root)) {
             if let Some(time) = named.cosigned.not_after {
                 times.not_after.push((named.size, time));
+            }
+            if named.cosigned.quorum {
                 witnessed = witnessed.map(|w| w.max(named.size));
             }
         }

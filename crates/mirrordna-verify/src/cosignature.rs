@@ -1,21 +1,24 @@
 //! Cosignatures of witnesses over checkpoints: C2SP `tlog-cosignature`,
-//! `cosignature/v1` (Ed25519, signature type 0x04).
+//! `cosignature/v1` (Ed25519, signature type 0x04); those by ML-DSA-44 stand in
+//! `pq`.
 //!
 //! A cosignature says: at this time, the largest consistent tree that the
 //! witness has seen of the log with this origin has this size and root.
 
 use crate::note::{SignatureLine, signature_line};
-use crate::vkey::{KeyType, VerifierKey};
+use crate::vkey::{KeyType, NoteKey, VerifierKey};
 use crate::{Malformed, PublicKey};
 use alloc::format;
 use alloc::string::String;
 
 /// The latest time that a cosignature may state (`tlog-cosignature`, format).
-const MAX_TIME: u64 = i64::MAX as u64;
+pub(crate) const MAX_TIME: u64 = i64::MAX as u64;
 
 const fn bad(why: &'static str) -> Malformed {
     Malformed::new("cosignature", why)
 }
+
+pub(crate) const LATE: Malformed = bad("has a time beyond 2^63 - 1 seconds");
 
 /// What a witness signs: a header line, the time, and the checkpoint's text
 /// with its final newline. `time` is in seconds since 1970.
@@ -43,7 +46,7 @@ impl Cosignature {
         let signature = signature.try_into().map_err(|_| bad("is not 72 bytes"))?;
         let time = u64::from_be_bytes(*time);
         if time > MAX_TIME {
-            return Err(bad("has a time beyond 2^63 - 1 seconds"));
+            return Err(LATE);
         }
         Ok(Self { time, signature })
     }
@@ -71,13 +74,19 @@ impl Cosignature {
 }
 
 /// Judges one signature line of a checkpoint's note: `None` if it is not by
-/// `witness`, else its time if it is valid over `text`, or what is wrong.
+/// `witness`, else its time if it is valid over `text`, or what is wrong. The
+/// time 0 of a line by ML-DSA-44 states none.
 #[must_use]
 pub fn judge(line: &SignatureLine<'_>, text: &str, witness: &VerifierKey) -> Option<Result<u64, Malformed>> {
     if line.name != witness.name || line.id != witness.id() {
         return None;
     }
-    Some(Cosignature::parse(&line.signature).and_then(|c| match c.verifies(text, &witness.key) {
+    let key = match &witness.key {
+        NoteKey::Ed25519(key) => key,
+        #[cfg(feature = "pq")]
+        NoteKey::MlDsa44(key) => return Some(crate::pq::judge(line, text, key)),
+    };
+    Some(Cosignature::parse(&line.signature).and_then(|c| match c.verifies(text, key) {
         true => Ok(c.time),
         false => Err(bad("does not verify")),
     }))
@@ -95,14 +104,14 @@ mod tests {
 
     fn made(seed: u8, time: u64, text: &str) -> (VerifierKey, Cosignature) {
         let secret = SigningKey::from_bytes(&[seed; 32]);
-        let key = VerifierKey { name: "witness.example/w1".to_string(), kind: KeyType::Witness, key: PublicKey::from(&secret) };
+        let key = VerifierKey { name: "witness.example/w1".to_string(), kind: KeyType::Witness, key: PublicKey::from(&secret).into() };
         (key, Cosignature { time, signature: secret.sign(message(time, text).as_bytes()).to_bytes() })
     }
 
     #[test]
     fn a_line_is_judged_by_name_id_time_and_text() {
         let (witness, cosignature) = made(1, 1_679_315_147, TEXT);
-        let note = format!("{TEXT}\n{}\n", cosignature.line(&witness.name, &witness.key));
+        let note = format!("{TEXT}\n{}\n", cosignature.line(&witness.name, witness.key.ed25519().unwrap()));
         let note = Note::parse(note.as_bytes()).unwrap();
         let line = &note.signatures[0];
         assert_eq!(judge(line, note.text, &witness), Some(Ok(1_679_315_147)));
@@ -130,7 +139,7 @@ mod tests {
         }
         let (witness, far) = made(1, 1 << 63, TEXT);
         assert!(Cosignature::parse(&far.to_bytes()).is_err());
-        assert!(!far.verifies(TEXT, &witness.key));
+        assert!(!far.verifies(TEXT, witness.key.ed25519().unwrap()));
     }
 
     proptest! {
@@ -139,7 +148,7 @@ mod tests {
             let (witness, cosignature) = made(3, 1_700_000_000, TEXT);
             let mut bytes = cosignature.to_bytes();
             bytes[at] ^= flip;
-            prop_assert!(Cosignature::parse(&bytes).map_or(true, |c| !c.verifies(TEXT, &witness.key)));
+            prop_assert!(Cosignature::parse(&bytes).map_or(true, |c| !c.verifies(TEXT, witness.key.ed25519().unwrap())));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Equivocation: a log key that signed two histories of one log.
 
+use crate::Malformed;
 use crate::hash::Hash;
 use crate::note::{Checkpoint, Note};
 use crate::policy::Policy;
-use crate::{Malformed, PublicKey};
+use crate::vkey::VerifierKey;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
@@ -34,12 +35,12 @@ pub fn equivocation(a: &[u8], b: &[u8], policy: &Policy) -> Result<Option<Equivo
         Ok((Checkpoint::parse(note.text)?, note))
     };
     let ((first, note_a), (second, note_b)) = (read(a)?, read(b)?);
-    let by = |note: &Note<'_>, origin: &str, key: &PublicKey| note.signature_by(origin, key) == Some(true);
-    let unsigned = |at: &Checkpoint<'_>, note: &Note<'_>| !policy.log_keys(at.origin).any(|key| by(note, at.origin, key));
+    let by = |note: &Note<'_>, key: &VerifierKey| key.signs(note) == Some(true);
+    let unsigned = |at: &Checkpoint<'_>, note: &Note<'_>| !policy.logs(at.origin).any(|key| by(note, key));
     if unsigned(&first, &note_a) || unsigned(&second, &note_b) {
         return Err(Malformed::new("checkpoint", "is not signed by a key that the policy names for its log"));
     }
-    let same_key = policy.log_keys(first.origin).any(|key| by(&note_a, first.origin, key) && by(&note_b, second.origin, key));
+    let same_key = policy.logs(first.origin).any(|key| by(&note_a, key) && by(&note_b, key));
     let two = first.origin == second.origin && first.size == second.size && first.root != second.root && same_key;
     Ok(two.then(|| Equivocation { origin: first.origin.to_owned(), size: first.size, root_a: first.root, root_b: second.root }))
 }

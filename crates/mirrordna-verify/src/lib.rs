@@ -9,7 +9,7 @@
 //! stored bytes.
 //!
 //! It is `no_std` (it needs `alloc`) and depends on `sha2` and `ed25519-dalek`
-//! only.
+//! only; with feature `pq` on `ml-dsa`, too.
 #![no_std]
 
 extern crate alloc;
@@ -32,6 +32,8 @@ pub mod merkle;
 pub mod multibase;
 pub mod note;
 pub mod policy;
+#[cfg(feature = "pq")]
+pub mod pq;
 pub mod tlog_proof;
 pub mod tlog_witness;
 pub mod vkey;

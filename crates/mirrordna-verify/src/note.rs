@@ -67,7 +67,7 @@ pub fn key_id(name: &str, key: &PublicKey) -> [u8; 4] {
 /// The verifier key of a log: `name+hexid+base64(type || key)`.
 #[must_use]
 pub fn verifier_key(name: &str, key: &PublicKey) -> String {
-    VerifierKey { name: name.to_string(), kind: KeyType::Log, key: key.clone() }.to_string()
+    VerifierKey { name: name.to_string(), kind: KeyType::Log, key: key.clone().into() }.to_string()
 }
 
 /// One signature line of a note.

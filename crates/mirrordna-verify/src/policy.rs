@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// The longest policy that is read, in bytes.
-const MAX_TEXT: usize = 64 * 1024;
+const MAX_TEXT: usize = 128 * 1024;
 /// The most lines of a policy, comments and empty ones included.
 const MAX_LINES: usize = 1024;
 
@@ -72,7 +72,8 @@ pub struct Cosigned {
     /// the lines.
     pub invalid: Vec<String>,
     /// Witness ([`Policy::witness`]) and time of each valid line, in the order of
-    /// the lines.
+    /// the lines. The time 0 of an ML-DSA-44 line states none: the line counts for
+    /// the quorum and bounds nothing.
     pub times: Vec<(usize, u64)>,
     /// Whether the witnesses with valid lines are a quorum; always where the
     /// policy asks for none.
@@ -89,12 +90,12 @@ impl Policy {
     /// Reads a policy file. The last line may lack its newline.
     ///
     /// # Errors
-    /// If the text is longer than 64 KiB or 1,024 lines, or a line breaks a
+    /// If the text is longer than 128 KiB or 1,024 lines, or a line breaks a
     /// rule of `tlog-policy`.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let whole = |why| PolicyError { line: 0, why };
         if text.len() > MAX_TEXT {
-            return Err(whole("is longer than 64 KiB"));
+            return Err(whole("is longer than 128 KiB"));
         }
         let text = text.strip_suffix('\n').unwrap_or(text);
         let mut reading = Reading::default();
@@ -119,7 +120,7 @@ impl Policy {
     /// Of a key of another type nothing is trusted.
     #[must_use]
     pub fn and_log(mut self, key: VerifierKey) -> Self {
-        if key.kind == KeyType::Log {
+        if key.kind != KeyType::Witness {
             self.logs.push(key);
         }
         self
@@ -129,7 +130,7 @@ impl Policy {
     /// of another type, or one that is known, nothing comes.
     #[must_use]
     pub fn and_witness(mut self, key: VerifierKey) -> Self {
-        if key.kind == KeyType::Witness && !self.witnesses.iter().any(|w| w.key == key.key) {
+        if key.kind != KeyType::Log && !self.witnesses.iter().any(|w| w.key == key.key) {
             self.witnesses.push(key);
         }
         self
@@ -142,10 +143,23 @@ impl Policy {
         self.log_keys(origin).any(|k| k == key) || self.fingerprints.contains(&key.fingerprint())
     }
 
-    /// The keys that log lines name for this origin. Fingerprints are not among
+    /// The Ed25519 keys that log lines name for this origin. Fingerprints are not among
     /// them: from a fingerprint no key can be had.
     pub fn log_keys<'a>(&'a self, origin: &'a str) -> impl Iterator<Item = &'a PublicKey> {
-        self.logs.iter().filter(move |l| l.name == origin).map(|l| &l.key)
+        self.logs(origin).filter_map(|l| l.key.ed25519())
+    }
+
+    /// The same keys of all types, by their names.
+    pub fn logs<'a>(&'a self, origin: &'a str) -> impl Iterator<Item = &'a VerifierKey> {
+        self.logs.iter().filter(move |l| l.name == origin)
+    }
+
+    /// Of each ML-DSA-44 key that log lines name for the origin of a checkpoint
+    /// whether its line is valid, if there is one.
+    #[cfg(feature = "pq")]
+    pub(crate) fn signed_by_ml_dsa(&self, note: &Note<'_>) -> Vec<bool> {
+        let origin = note.text.split('\n').next().unwrap_or_default();
+        self.logs(origin).filter(|l| l.kind == KeyType::MlDsa44).filter_map(|l| l.signs(note)).collect()
     }
 
     /// Whether a checkpoint needs witnesses.
@@ -180,13 +194,31 @@ impl Policy {
                 None => {}
             }
         }
-        let quorum_of =
-            |counts: &dyn Fn(u64) -> bool| self.satisfied(|witness| found.times.iter().any(|(w, t)| *w == witness && counts(*t)));
-        let mut times: Vec<u64> = found.times.iter().map(|(_, t)| *t).collect();
+        let dated = |line: &&(usize, u64)| self.is_dated(line.0, line.1);
+        let quorum_of = |counts: &dyn Fn(u64) -> bool| {
+            self.satisfied(|witness| found.times.iter().filter(dated).any(|(w, t)| *w == witness && counts(*t)))
+        };
+        let mut times: Vec<u64> = found.times.iter().filter(dated).map(|(_, t)| *t).collect();
         times.sort_unstable();
         found.not_after = times.iter().copied().find(|t| quorum_of(&|time| time <= *t));
         found.not_before = times.iter().rev().copied().find(|t| quorum_of(&|time| time >= *t));
         found.quorum = !self.asks_for_quorum() || found.not_after.is_some();
+        // Lines without a time count, too.
+        #[cfg(feature = "pq")]
+        if !found.quorum {
+            found.quorum = self.satisfied(|witness| found.times.iter().any(|(w, _)| *w == witness));
+        }
+    }
+
+    /// Whether a line with this time by a witness says when it was made.
+    #[cfg(feature = "pq")]
+    fn is_dated(&self, witness: usize, time: u64) -> bool {
+        time > 0 || self.witness(witness).is_some_and(|w| w.kind == KeyType::Witness)
+    }
+
+    #[cfg(not(feature = "pq"))]
+    const fn is_dated(&self, _: usize, _: u64) -> bool {
+        true
     }
 
     /// Whether the witnesses for which `has` holds are a quorum, or, where none
@@ -236,7 +268,7 @@ impl Reading {
     }
 
     fn log<'a>(&mut self, fields: &mut impl Iterator<Item = &'a str>) -> Result<(), &'static str> {
-        let key = verifier_key(fields.next().ok_or("names no key")?, KeyType::Log, "is a log with a key that is not of type 1")?;
+        let key = verifier_key(fields.next().ok_or("names no key")?, KeyType::Witness, "is a log with a key of type 4")?;
         if self.policy.logs.iter().any(|l| l.key == key.key) {
             return Err("repeats the key of another log");
         }
@@ -247,7 +279,7 @@ impl Reading {
 
     fn witness<'a>(&mut self, fields: &mut impl Iterator<Item = &'a str>) -> Result<(), &'static str> {
         let name = fields.next().ok_or("names no witness")?;
-        let key = verifier_key(fields.next().ok_or("names no key")?, KeyType::Witness, "is a witness with a key that is not of type 4")?;
+        let key = verifier_key(fields.next().ok_or("names no key")?, KeyType::Log, "is a witness with a key of type 1")?;
         if self.policy.witnesses.iter().any(|w| w.key == key.key) {
             return Err("repeats the key of another witness");
         }
@@ -305,9 +337,10 @@ impl Reading {
     }
 }
 
-fn verifier_key(text: &str, kind: KeyType, other_kind: &'static str) -> Result<VerifierKey, &'static str> {
+/// A key of any type but one.
+fn verifier_key(text: &str, other: KeyType, why_not: &'static str) -> Result<VerifierKey, &'static str> {
     let key = VerifierKey::parse(text).map_err(|Malformed { why, .. }| why)?;
-    if key.kind == kind { Ok(key) } else { Err(other_kind) }
+    if key.kind == other { Err(why_not) } else { Ok(key) }
 }
 
 /// 64 lower-case hex digits.
@@ -343,7 +376,7 @@ mod tests {
     }
 
     fn vkey(kind: KeyType, name: &str, seed: u8) -> String {
-        VerifierKey { name: name.to_string(), kind, key: PublicKey::from(&secret(seed)) }.to_string()
+        VerifierKey { name: name.to_string(), kind, key: PublicKey::from(&secret(seed)).into() }.to_string()
     }
 
     fn log(seed: u8) -> String {
@@ -454,10 +487,14 @@ mod tests {
     fn keys_can_be_added_one_by_one() {
         let (log, witness) = (VerifierKey::parse(&log(100)).unwrap(), VerifierKey::parse(&witness(1)).unwrap());
         let policy = Policy::default().and_log(log.clone()).and_witness(witness.clone()).and_witness(witness.clone());
-        assert!(policy.trusts("example.com/log", &log.key) && policy.witness(0) == Some(&witness) && policy.witness(1).is_none());
+        assert!(
+            policy.trusts("example.com/log", log.key.ed25519().unwrap())
+                && policy.witness(0) == Some(&witness)
+                && policy.witness(1).is_none()
+        );
         assert_eq!(judged(&policy, &[line(1, 5)]).not_after, Some(5));
         let crossed = Policy::default().and_log(witness).and_witness(log.clone());
-        assert!(!crossed.trusts("example.com/log", &log.key) && crossed.witness(0).is_none());
+        assert!(!crossed.trusts("example.com/log", log.key.ed25519().unwrap()) && crossed.witness(0).is_none());
     }
 
     #[test]

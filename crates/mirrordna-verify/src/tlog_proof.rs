@@ -96,7 +96,7 @@ impl<'a> TlogProof<'a> {
         if !merkle::includes(root, *size, self.index, &hash::leaf(leaf), &self.path) {
             problem("proof.invalid", format!("the path does not lead from this leaf to the root of the checkpoint of {size} leaves"));
         }
-        let signatures: Vec<bool> = policy.log_keys(origin).filter_map(|key| self.note.signature_by(origin, key)).collect();
+        let signatures: Vec<bool> = policy.logs(origin).filter_map(|key| key.signs(&self.note)).collect();
         if signatures.contains(&false) {
             problem("checkpoint.invalid", "a signature by a key of the policy does not verify".to_owned());
         }
@@ -174,18 +174,18 @@ mod tests {
     #[test]
     fn a_quorum_that_is_asked_for_must_be_there() {
         let secret = SigningKey::from_bytes(&[9; 32]);
-        let witness = VerifierKey { name: "w.example".to_owned(), kind: KeyType::Witness, key: PublicKey::from(&secret) };
+        let witness = VerifierKey { name: "w.example".to_owned(), kind: KeyType::Witness, key: PublicKey::from(&secret).into() };
         let policy = Policy::parse(&format!("log {}\nwitness w {witness}\nquorum w\n", vkey(1))).unwrap();
         let file = file();
         let proof = TlogProof::parse(file.as_bytes()).unwrap();
         assert_eq!(proof.judge(&policy, b"right").verdict, Verdict::Unproven);
 
         let signature = secret.sign(message(77, proof.note.text).as_bytes()).to_bytes();
-        let cosigned = format!("{file}{}\n", Cosignature { time: 77, signature }.line(&witness.name, &witness.key));
+        let cosigned = format!("{file}{}\n", Cosignature { time: 77, signature }.line(&witness.name, witness.key.ed25519().unwrap()));
         let judged = TlogProof::parse(cosigned.as_bytes()).unwrap().judge(&policy, b"right");
         assert_eq!((judged.verdict, judged.cosigned.not_after), (Verdict::Intact, Some(77)));
 
-        let wrong = format!("{file}{}\n", Cosignature { time: 78, signature }.line(&witness.name, &witness.key));
+        let wrong = format!("{file}{}\n", Cosignature { time: 78, signature }.line(&witness.name, witness.key.ed25519().unwrap()));
         let judged = TlogProof::parse(wrong.as_bytes()).unwrap().judge(&policy, b"right");
         assert_eq!((judged.verdict, judged.problems[0].code), (Verdict::Altered, "cosignature.invalid"));
     }

@@ -115,11 +115,11 @@ impl<'a> AddCheckpoint<'a> {
     /// [`Refusal::UnknownLog`], [`Refusal::UnknownSigner`]; the latter also if
     /// any line by a known key does not verify.
     pub fn is_signed(&self, policy: &Policy) -> Result<(), Refusal> {
-        let mut known = policy.log_keys(self.checkpoint.origin).peekable();
+        let mut known = policy.logs(self.checkpoint.origin).peekable();
         if known.peek().is_none() {
             return Err(Refusal::UnknownLog);
         }
-        let judged: Vec<bool> = known.filter_map(|key| self.note.signature_by(self.checkpoint.origin, key)).collect();
+        let judged: Vec<bool> = known.filter_map(|key| key.signs(&self.note)).collect();
         if judged.contains(&true) && !judged.contains(&false) { Ok(()) } else { Err(Refusal::UnknownSigner) }
     }
 

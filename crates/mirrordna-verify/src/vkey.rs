@@ -2,7 +2,7 @@
 //! (`signed-note`, section verifier keys): `name+hexid+base64(type || key)`.
 
 use crate::hash::sha256;
-use crate::note::{base64, from_base64};
+use crate::note::{Note, base64, from_base64};
 use crate::{Malformed, PublicKey};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,6 +12,8 @@ const fn bad(why: &'static str) -> Malformed {
     Malformed::new("verifier key", why)
 }
 
+const OTHER_ID: Malformed = bad("has an id that does not belong to its name, type and key");
+
 /// What a key signs: the signature type of `signed-note`, which is part of the
 /// key id, so that one key cannot be taken for another's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,10 @@ pub enum KeyType {
     Log,
     /// 0x04: Ed25519 with a time, as a witness cosigns (`cosignature/v1`).
     Witness,
+    /// 0x06: ML-DSA-44 over size and root, with or without a time, by a log or a
+    /// witness (`subtree/v1`).
+    #[cfg(feature = "pq")]
+    MlDsa44,
 }
 
 impl KeyType {
@@ -29,6 +35,8 @@ impl KeyType {
         match self {
             Self::Log => 0x01,
             Self::Witness => 0x04,
+            #[cfg(feature = "pq")]
+            Self::MlDsa44 => 0x06,
         }
     }
 }
@@ -36,7 +44,11 @@ impl KeyType {
 /// The 4-byte key id of an Ed25519 key (`signed-note`, section signatures).
 #[must_use]
 pub fn key_id(kind: KeyType, name: &str, key: &PublicKey) -> [u8; 4] {
-    let h = sha256(&[name.as_bytes(), b"\n", &[kind.byte()], &key.to_bytes()]);
+    id_of(kind, name, &key.to_bytes())
+}
+
+fn id_of(kind: KeyType, name: &str, key: &[u8]) -> [u8; 4] {
+    let h = sha256(&[name.as_bytes(), b"\n", &[kind.byte()], key]);
     [h[0], h[1], h[2], h[3]]
 }
 
@@ -47,6 +59,34 @@ pub fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
+/// A public key that signs notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoteKey {
+    /// Of types 0x01 and 0x04.
+    Ed25519(PublicKey),
+    /// Of type 0x06.
+    #[cfg(feature = "pq")]
+    MlDsa44(crate::pq::MlDsaKey),
+}
+
+impl NoteKey {
+    /// The key, if it is one of Ed25519.
+    #[must_use]
+    pub const fn ed25519(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Ed25519(key) => Some(key),
+            #[cfg(feature = "pq")]
+            Self::MlDsa44(_) => None,
+        }
+    }
+}
+
+impl From<PublicKey> for NoteKey {
+    fn from(key: PublicKey) -> Self {
+        Self::Ed25519(key)
+    }
+}
+
 /// A named key of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
@@ -55,7 +95,7 @@ pub struct VerifierKey {
     /// What the key signs.
     pub kind: KeyType,
     /// The key itself.
-    pub key: PublicKey,
+    pub key: NoteKey,
 }
 
 impl VerifierKey {
@@ -77,28 +117,57 @@ impl VerifierKey {
         let kind = match kind {
             0x01 => KeyType::Log,
             0x04 => KeyType::Witness,
-            _ => return Err(bad("is of a type other than 1 (Ed25519) and 4 (Ed25519 cosignature)")),
+            #[cfg(feature = "pq")]
+            0x06 => {
+                let key = crate::pq::MlDsaKey::new(key).ok_or(bad("has a key that is not 1,312 bytes"))?;
+                let read = Self { name: name.to_string(), kind: KeyType::MlDsa44, key: NoteKey::MlDsa44(key) };
+                return if id == hex(read.id()) { Ok(read) } else { Err(OTHER_ID) };
+            }
+            #[cfg(not(feature = "pq"))]
+            0x06 => return Err(bad("is of type 6 (ML-DSA-44), and this was built without pq")),
+            _ => return Err(bad("is of a type other than 1 (Ed25519), 4 (Ed25519 cosignature) and 6 (ML-DSA-44)")),
         };
         let key: &[u8; 32] = key.try_into().map_err(|_| bad("has a key that is not 32 bytes"))?;
         let key = PublicKey::new(key).ok_or(bad("has a key that is no acceptable Ed25519 key"))?;
         if id != hex(key_id(kind, name, &key)) {
-            return Err(bad("has an id that does not belong to its name, type and key"));
+            return Err(OTHER_ID);
         }
-        Ok(Self { name: name.to_string(), kind, key })
+        Ok(Self { name: name.to_string(), kind, key: key.into() })
     }
 
     /// The key id that stands before this key's signatures.
     #[must_use]
     pub fn id(&self) -> [u8; 4] {
-        key_id(self.kind, &self.name, &self.key)
+        match &self.key {
+            NoteKey::Ed25519(key) => key_id(self.kind, &self.name, key),
+            #[cfg(feature = "pq")]
+            NoteKey::MlDsa44(key) => id_of(self.kind, &self.name, key.as_bytes()),
+        }
+    }
+
+    /// Whether the first line by this key under the text of a checkpoint is
+    /// valid; `None` where there is none, and of a key that only witnesses have.
+    #[must_use]
+    pub fn signs(&self, note: &Note<'_>) -> Option<bool> {
+        match (&self.key, self.kind) {
+            (NoteKey::Ed25519(key), KeyType::Log) => note.signature_by(&self.name, key),
+            #[cfg(feature = "pq")]
+            (NoteKey::MlDsa44(_), _) => {
+                note.signatures.iter().find_map(|l| crate::cosignature::judge(l, note.text, self)).map(|j| j.is_ok())
+            }
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut raw = [0; 33];
-        raw[0] = self.kind.byte();
-        raw[1..].copy_from_slice(&self.key.to_bytes());
+        let mut raw = alloc::vec![self.kind.byte()];
+        match &self.key {
+            NoteKey::Ed25519(key) => raw.extend_from_slice(&key.to_bytes()),
+            #[cfg(feature = "pq")]
+            NoteKey::MlDsa44(key) => raw.extend_from_slice(key.as_bytes()),
+        }
         write!(f, "{}+{}+{}", self.name, hex(self.id()), base64(&raw))
     }
 }
@@ -143,11 +212,20 @@ mod tests {
         }
     }
 
+    #[cfg(not(feature = "pq"))]
+    #[test]
+    fn a_key_of_type_6_asks_for_another_build() {
+        for policy in ["log example.com/log+00000000+BgAA", "witness w w.example+00000000+BgAA"] {
+            let error = crate::Policy::parse(policy).unwrap_err().to_string();
+            assert_eq!(error, "policy line 1: is of type 6 (ML-DSA-44), and this was built without pq");
+        }
+    }
+
     proptest! {
         #[test]
         fn round_trips(seed in any::<[u8; 32]>(), name in "[a-z./0-9]{1,40}", witness in any::<bool>()) {
             let kind = if witness { KeyType::Witness } else { KeyType::Log };
-            let key = VerifierKey { name, kind, key: PublicKey::from(&SigningKey::from_bytes(&seed)) };
+            let key = VerifierKey { name, kind, key: PublicKey::from(&SigningKey::from_bytes(&seed)).into() };
             prop_assert_eq!(VerifierKey::parse(&key.to_string()), Ok(key));
         }
 

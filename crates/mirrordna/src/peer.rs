@@ -125,7 +125,7 @@ impl PeerWitness {
         }
         replace(folder, STATE, format!("{STATE_MAGIC}\n").as_bytes())?;
         replace(folder, POLICY, b"# The logs that are cosigned: log <verifier key>\n")?;
-        let id = VerifierKey { name: name.to_owned(), kind: KeyType::Witness, key: key.public().clone() }.id();
+        let id = VerifierKey { name: name.to_owned(), kind: KeyType::Witness, key: key.public().clone().into() }.id();
         let mut raw = Zeroizing::new(vec![KeyType::Witness.byte()]);
         raw.extend_from_slice(&*key.seed());
         let text = Zeroizing::new(format!("PRIVATE+KEY+{name}+{}+{}\n", hex(&id), base64(&raw)));
@@ -166,7 +166,7 @@ impl PeerWitness {
     /// `<name>+<key id>+<key>`.
     #[must_use]
     pub fn verifier_key(&self) -> VerifierKey {
-        VerifierKey { name: self.name.clone(), kind: KeyType::Witness, key: self.key.public().clone() }
+        VerifierKey { name: self.name.clone(), kind: KeyType::Witness, key: self.key.public().clone().into() }
     }
 
     /// Cosigns a log from now on, by the key that signs its checkpoints.
@@ -177,8 +177,7 @@ impl PeerWitness {
         let bad = |e| Error::new(Code::InputInvalid, "this is no verifier key of a log").caused_by(e);
         let key = VerifierKey::parse(verifier_key.trim()).map_err(bad)?;
         let _lock = self.lock()?;
-        let known = self.policy()?.log_keys(&key.name).any(|k| *k == key.key);
-        if known && key.kind == KeyType::Log {
+        if self.policy()?.logs(&key.name).any(|known| *known == key) {
             return Ok(());
         }
         let place = self.folder.join(POLICY);
@@ -229,7 +228,7 @@ impl PeerWitness {
         let line = Cosignature { time, signature }.line(&self.name, self.key.public());
         let policy = self.policy()?;
         let known = |line: &&mirrordna_core::verify::note::SignatureLine<'_>| {
-            policy.log_keys(origin).any(|key| line.name == origin && line.id == mirrordna_core::verify::note::key_id(origin, key))
+            policy.logs(origin).any(|key| line.name == origin && line.id == key.id())
         };
         let signatures: String = request.note.signatures.iter().filter(known).map(|s| s.to_string() + "\n").collect();
         state.insert(origin.to_owned(), format!("{}\n{signatures}{line}\n", request.note.text));
@@ -314,7 +313,7 @@ fn read_key(text: &str) -> Option<(String, SecretKey)> {
     let raw = Zeroizing::new(from_base64(data)?);
     let seed = Zeroizing::new(<[u8; 32]>::try_from(raw.strip_prefix(&[KeyType::Witness.byte()])?).ok()?);
     let key = SecretKey::from_seed(&seed);
-    let public = VerifierKey { name: name.to_owned(), kind: KeyType::Witness, key: key.public().clone() };
+    let public = VerifierKey { name: name.to_owned(), kind: KeyType::Witness, key: key.public().clone().into() };
     (is_key_name(name) && hex(&public.id()) == id).then(|| (name.to_owned(), key))
 }
 

@@ -119,7 +119,7 @@ fn verify_checkpoint(bytes: &[u8], kept: &[PathBuf], policy: &Policy, out: &mut 
     let malformed = |e| Error::new(Code::AnchorInvalid, "this is no checkpoint").caused_by(e);
     let note = Note::parse(bytes).map_err(malformed)?;
     let checkpoint = Checkpoint::parse(note.text).map_err(malformed)?;
-    let signatures: Vec<bool> = policy.log_keys(checkpoint.origin).filter_map(|key| note.signature_by(checkpoint.origin, key)).collect();
+    let signatures: Vec<bool> = policy.logs(checkpoint.origin).filter_map(|key| key.signs(&note)).collect();
     let cosigned = policy.cosigned(&note);
     let place = || format!("checkpoint of size {}", checkpoint.size);
     let finding = |code: &str, message: String| Finding { code: code.to_owned(), place: place(), message };

@@ -154,7 +154,7 @@ pub fn verify(folder: impl AsRef<Path>, policy: &Policy) -> Result<TilesReport> 
     };
     let Checkpoint { origin, size, root } = checkpoint;
     (report.origin, report.size, report.root) = (origin.to_owned(), size, hex(&root));
-    let signatures: Vec<bool> = policy.log_keys(origin).filter_map(|key| note.signature_by(origin, key)).collect();
+    let signatures: Vec<bool> = policy.logs(origin).filter_map(|key| key.signs(&note)).collect();
     if signatures.contains(&false) {
         report.problem("checkpoint.invalid", CHECKPOINT.to_owned(), "a signature by a key of the policy does not verify");
     }
