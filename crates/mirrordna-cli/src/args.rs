@@ -312,6 +312,17 @@ Examples:
         #[arg(long, value_name = "WHAT", conflicts_with = "store_key")]
         to: Option<String>,
     },
+    /// Sign checkpoints by ML-DSA-44 (FIPS 204), too, from now on.
+    #[command(after_help = "Whoever could forge Ed25519 one day, with a quantum computer, could not forge these
+lines. Every checkpoint that leaves (checkpoint, prove, export --audit, export
+--tiles, receipts of erasures) has one then, 3,300 characters long; what is stored
+and every commit stay as they are. The key is made once, for all logs of the
+database, and lies in the keyring: back that up. This build must have feature pq.
+
+Examples:
+  mirrordna keys pq
+  printf 'log %s\\n' \"$(mirrordna checkpoint --pq-vkey)\" > policy")]
+    Pq,
 }
 
 /// `identity …`

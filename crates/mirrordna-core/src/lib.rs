@@ -20,6 +20,8 @@ pub mod jcs;
 pub mod keys;
 pub mod limits;
 pub mod memory;
+#[cfg(feature = "pq")]
+pub mod pq;
 pub mod proof;
 pub mod record;
 pub mod session;

@@ -102,7 +102,7 @@ impl Tenant {
             let hint = "Name its key in a policy: `witness NAME KEY`, and pass that with --policy.";
             return Err(refused("are by nobody whom the policy names as a witness").with_hint(hint));
         }
-        Ok(rebuilt(note.text, &kept))
+        self.released(rebuilt(note.text, &kept))
     }
 
     /// Records in the log that witnesses have seen it: an `anchor` event by the

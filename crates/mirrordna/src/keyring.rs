@@ -11,6 +11,8 @@
 mod group;
 #[cfg(feature = "os-keyring")]
 pub(crate) mod os;
+#[cfg(feature = "pq")]
+mod pq;
 pub(crate) mod provider;
 mod reseal;
 mod slots;
@@ -56,6 +58,8 @@ pub(crate) enum Role {
     Store,
     /// Makes keyed tags of a log: subjects, idempotency keys, tenants.
     Tags,
+    /// Makes the ML-DSA-44 keys of a database's logs.
+    Pq,
 }
 
 /// Where the keys of a database are kept.
@@ -321,7 +325,7 @@ fn open_bytes(kek: &[u8; 32], aad: &[u8], nonce: &[u8; 24], sealed: &[u8; 48]) -
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Actor, Self::Update, Self::Log, Self::Store, Self::Tags];
+    const ALL: [Self; 6] = [Self::Actor, Self::Update, Self::Log, Self::Store, Self::Tags, Self::Pq];
 
     const fn label(self) -> &'static str {
         match self {
@@ -330,6 +334,7 @@ impl Role {
             Self::Log => "log",
             Self::Store => "store",
             Self::Tags => "tags",
+            Self::Pq => "pq",
         }
     }
 }

@@ -79,6 +79,7 @@ mod log;
 mod memories;
 mod parts;
 pub mod peer;
+mod pq;
 mod production;
 pub mod proof;
 #[cfg(feature = "compat")]

@@ -19,6 +19,9 @@ pub(crate) struct CheckpointArgs {
     /// name it.
     #[arg(long, exclusive = true)]
     vkey: bool,
+    /// Print the ML-DSA-44 key that signs them, too, after `keys pq`.
+    #[arg(long, exclusive = true)]
+    pq_vkey: bool,
     /// An earlier checkpoint of this log instead of the newest.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     of: Option<PathBuf>,
@@ -53,9 +56,31 @@ pub(crate) struct CheckpointArgs {
 
 pub(crate) fn checkpoint(settings: &Settings, args: &CheckpointArgs, out: &mut Output) -> Result<u8> {
     if args.vkey {
-        let key = open_to_read(settings, out)?.main().verifier_key();
+        let log = open_to_read(settings, out)?.main();
+        let (key, second) = (log.verifier_key(), log.pq_verifier_key()?);
         if out.json {
-            out.value(&json!({ "verifier_key": key }))?;
+            let mut keys = json!({ "verifier_key": key });
+            if let (Some(second), Some(keys)) = (second, keys.as_object_mut()) {
+                keys.insert("pq_verifier_key".to_owned(), second.into());
+            }
+            out.value(&keys)?;
+        } else {
+            // One line: it is put into policies and commands.
+            out.line(key);
+            if second.is_some() {
+                out.remark("Checkpoints are signed by an ML-DSA-44 key, too: --pq-vkey prints that one.");
+            }
+        }
+        return Ok(0);
+    }
+    if args.pq_vkey {
+        let lacks = || {
+            let error = Error::new(Code::KeyMissing, "this machine's keyring has no ML-DSA-44 key, or this program was built without pq");
+            error.with_hint("`mirrordna keys pq` makes one, in a build with feature pq.")
+        };
+        let key = open_to_read(settings, out)?.main().pq_verifier_key()?.ok_or_else(lacks)?;
+        if out.json {
+            out.value(&json!({ "pq_verifier_key": key }))?;
         } else {
             out.line(key);
         }

@@ -19,6 +19,7 @@ pub(crate) fn keys(settings: &Settings, command: &KeysCommand, out: &mut Output)
                 out.remark("Give it in MIRRORDNA_PASSPHRASE or MIRRORDNA_PASSPHRASE_FILE from now on. Whoever loses it loses the keys.");
             }
         }
+        KeysCommand::Pq => second_key(settings, out)?,
         KeysCommand::Rotate { store_key: true, .. } => rotate_store_key(settings, out)?,
         KeysCommand::Rotate { to, .. } => {
             settings.builder_to_write()?.rotate_keys(&protection(to.as_deref())?)?;
@@ -31,6 +32,24 @@ pub(crate) fn keys(settings: &Settings, command: &KeysCommand, out: &mut Output)
         }
     }
     Ok(0)
+}
+
+fn second_key(settings: &Settings, out: &mut Output) -> Result<()> {
+    let engine = settings.builder_to_write()?.create(false).open()?;
+    let made = engine.add_pq_key()?;
+    let key = engine.main().pq_verifier_key()?;
+    engine.close()?;
+    if out.json {
+        return out.value(&json!({ "made": made, "pq_verifier_key": key }));
+    }
+    out.line(key.unwrap_or_default());
+    if made {
+        out.remark("Checkpoints that leave are signed by this key, too, from now on. Back up the keyring.");
+    } else {
+        out.remark("There is such a key already; nothing changed.");
+    }
+    out.remark("Nothing that is handed out names it: give it to whom you want to rely on it, for a policy's line `log KEY`.");
+    Ok(())
 }
 
 fn rotate_store_key(settings: &Settings, out: &mut Output) -> Result<()> {

@@ -45,6 +45,10 @@ fn policy(args: &Verify) -> Result<Policy> {
         // The key itself, where a fingerprint finds none to compare with.
         policy = match VerifierKey::parse(key) {
             Ok(key) => policy.and_log(key),
+            Err(e) if key.contains('+') => {
+                return Err(Error::new(Code::InputInvalid, format!("'{}…' is no key of a log", key.chars().take(60).collect::<String>()))
+                    .caused_by(e));
+            }
             Err(_) => policy.and(*key.parse::<Fingerprint>()?.as_bytes()),
         };
     }

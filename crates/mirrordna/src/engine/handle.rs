@@ -321,17 +321,18 @@ impl Tenant {
         if self.log.signing.is_some() && !self.inner.read_only {
             self.inner.tend()?;
             // What another process left unsigned is behind a checkpoint too.
-            return self.sign_head();
+            return self.released(self.sign_head()?);
         }
         let mut note = None;
         self.inner.store.read(&mut |tx| {
             note = tx.log(self.log.number)?.map(|row| row.checkpoint);
             Ok(())
         })?;
-        note.ok_or_else(|| Error::new(Code::Altered, "the log is gone"))
+        self.released(note.ok_or_else(|| Error::new(Code::Altered, "the log is gone"))?)
     }
 
-    /// Signs a checkpoint over everything that is there, and returns it.
+    /// Signs a checkpoint over everything that is there, and returns it as it is
+    /// stored.
     pub(crate) fn sign_head(&self) -> Result<String> {
         if self.log.signing.is_none() {
             return Err(crate::log::missing("this machine's keyring has no key for the log's checkpoints"));

@@ -281,7 +281,7 @@ impl Tenant {
         let state = if settled { ErasureState::Done } else { ErasureState::Pending };
         done.state = Some(state);
         done.erase_events = placed.iter().map(|event| crate::keyring::hex(&event.leaf)).collect();
-        let checkpoint = self.sign_head()?;
+        let checkpoint = self.released(self.sign_head()?)?;
         done.receipt = Some(Receipt::of(self, &checkpoint, &placed, &done)?);
         Ok(done)
     }

@@ -93,14 +93,14 @@ impl Keyring {
         Ok(newest)
     }
 
-    fn file_state(&self) -> Option<FileState> {
+    pub(super) fn file_state(&self) -> Option<FileState> {
         use std::os::unix::fs::MetadataExt;
         let metadata = std::fs::metadata(self.path.as_ref()?).ok()?;
         Some((metadata.dev(), metadata.ino(), metadata.len()))
     }
 
     /// Whether there is a slot, as far as is known without reading all of them.
-    fn has_slot(&self, role: Role, owner: &Hash) -> Result<bool> {
+    pub(super) fn has_slot(&self, role: Role, owner: &Hash) -> Result<bool> {
         match &self.place {
             Place::Memory(held) => Ok(lock(held).contains_key(&(role, *owner))),
             Place::File(slots) => Ok(slots.glance(role, owner)?.is_some()),

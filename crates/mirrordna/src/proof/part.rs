@@ -371,7 +371,7 @@ impl<'a> Section<'a> {
     fn write(&self, view: &View, tx: &dyn ReadTx, prove: &Prove, builder: &mut Builder, sink: &mut Sink<'_>) -> Result<()> {
         let log = self.log;
         let tiles = StoreTiles { tx, log: log.number };
-        let checkpoint = log.row(tx)?.checkpoint;
+        let checkpoint = crate::pq::released(prove.tenant.inner.keyring.as_deref(), &log.id, log.row(tx)?.checkpoint)?;
         sink.put(&builder.section(&log.id, Scope::Part, &checkpoint, &prove.label)?)?;
         sink.bundled.logs += 1;
         for (size, note) in &self.checkpoints {

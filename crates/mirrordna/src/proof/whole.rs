@@ -45,7 +45,8 @@ pub(super) fn write(
         let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
         for row in &logs {
             let size = signed_size(row)?;
-            sink.put(&builder.section(&row.id, Scope::Whole, &row.checkpoint, "")?)?;
+            let checkpoint = crate::pq::released(keyring, &row.id, row.checkpoint.clone())?;
+            sink.put(&builder.section(&row.id, Scope::Whole, &checkpoint, "")?)?;
             for (_, note) in anchored(tx, row, size)? {
                 sink.put(&builder.checkpoint(&note, None)?)?;
             }

@@ -73,7 +73,9 @@ impl Tenant {
     /// while another process writes into it, `store.*`.
     pub fn export_tiles(&self, folder: impl AsRef<Path>) -> Result<Exported> {
         self.checkpoint()?;
-        Export::begin(&*self.inner.store, &self.log, folder.as_ref())?.run()
+        let mut export = Export::begin(&*self.inner.store, &self.log, folder.as_ref())?;
+        export.checkpoint = self.released(export.checkpoint)?;
+        export.run()
     }
 }
 
@@ -123,7 +125,7 @@ impl<'a> Export<'a> {
 
     fn run(mut self) -> Result<Exported> {
         if self.covered == self.size {
-            return Ok(self.done);
+            return self.sign_again();
         }
         let edge = levels(self.size)
             .map(|level| self.hashes(level, level_size(self.size, level) / TILE, level_size(self.size, level) % TILE))
@@ -147,6 +149,21 @@ impl<'a> Export<'a> {
         self.put(CHECKPOINT, self.checkpoint.clone().as_bytes())?;
         File::open(self.folder).and_then(|f| f.sync_all()).map_err(|e| io("sync", self.folder, e))?;
         self.sweep()?;
+        Ok(self.done)
+    }
+
+    /// Adds to the checkpoint of a folder that lacks no leaf the lines that it
+    /// lacks, as after a key that signs it, too, was made.
+    fn sign_again(mut self) -> Result<Exported> {
+        let place = self.folder.join(CHECKPOINT);
+        let mut there = std::fs::read_to_string(&place).map_err(|e| io("read", &place, e))?;
+        let lines = self.checkpoint.split_once("\n\n").map_or("", |(_, lines)| lines);
+        let lacking: String = lines.split_inclusive('\n').filter(|line| !there.contains(*line)).collect();
+        if !lacking.is_empty() {
+            there += &lacking;
+            self.put(CHECKPOINT, there.as_bytes())?;
+            File::open(self.folder).and_then(|f| f.sync_all()).map_err(|e| io("sync", self.folder, e))?;
+        }
         Ok(self.done)
     }
 
