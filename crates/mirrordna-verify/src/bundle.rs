@@ -20,7 +20,6 @@ use crate::note::{self, Checkpoint, Note};
 use crate::policy::{Cosigned, Policy};
 use crate::{Kind, Ledger, Malformed, Problem, Report, Trust, Verdict};
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -510,11 +509,11 @@ impl Judge {
         let mut all = Judgement { verdict: Verdict::Unproven, logs: Vec::new(), problems, unlisted };
         // Later logs go on from earlier ones, so these are judged after them.
         let mut heirs: Vec<Heir> = Vec::new();
-        let mut erased: Vec<([u8; 16], BTreeSet<Hash>)> = Vec::new();
+        let mut erased: Vec<([u8; 16], Vec<Hash>)> = Vec::new();
         for mut section in sections.into_iter().rev() {
             erased.iter().filter(|(log, _)| *log == section.log).for_each(|(_, refs)| section.ledger.erased_later(refs));
             if let Some(before) = section.ledger.adopted() {
-                erased.push((before.log, section.ledger.erased().clone()));
+                erased.push((before.log, section.ledger.erased().copied().collect()));
             }
             let owner = section.ledger.owner();
             section.count_kept(&policy, &kept);

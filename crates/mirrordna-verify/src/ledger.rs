@@ -32,14 +32,24 @@ use crate::body::{Adopted, PublicBody};
 use crate::hash::{self, Hash};
 use crate::merkle::Frontier;
 use crate::trail::Disputed;
-use crate::{Header, Kind, Leaf, Problem, PublicKey};
+use crate::{Header, Kind, Leaf, Malformed, Problem, PublicKey};
 use actors::Actor;
-use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use part::Part;
+
+/// A rule that a leaf breaks: its code, and why.
+#[derive(Debug)]
+struct Fault {
+    code: &'static str,
+    why: Malformed,
+}
+
+const fn fault(code: &'static str, why: &'static str) -> Fault {
+    Fault { code, why: Malformed::new("", why) }
+}
 
 /// The state of a walk through one log.
 pub struct Ledger {
@@ -59,15 +69,21 @@ pub struct Ledger {
     /// Index of the leaf that is looked at, or of the next one.
     here: u64,
     time: u64,
-    actors: BTreeMap<Hash, Actor>,
+    actors: Vec<Actor>,
+    /// Where each actor stands in that list. This, and what follows, are maps of
+    /// one type: the verifier as a WebAssembly module has code for one.
+    names: BTreeMap<Hash, u64>,
+    /// The actor whose event was the last.
+    speaking: usize,
     /// Leaf hash -> index of events whose body is absent.
     absent: BTreeMap<Hash, u64>,
-    erased: BTreeSet<Hash>,
+    /// Leaf hashes that erase events refer to; the numbers mean nothing.
+    erased: BTreeMap<Hash, u64>,
     bodies: Bodies,
-    /// Checkpoints offered for sizes not reached yet; empty once they are.
-    expected: BTreeMap<u64, Vec<Hash>>,
-    /// Sizes and roots that the leaves led to, or a proof.
-    confirmed: BTreeMap<u64, Hash>,
+    /// Checkpoints offered for sizes not reached yet, the largest first.
+    expected: Vec<(u64, Hash)>,
+    /// Sizes and roots that the leaves led to, or a proof, the smallest first.
+    confirmed: Vec<(u64, Hash)>,
     checkpoint: Option<u64>,
     adopted: Option<Adopted>,
     disputed: Vec<Disputed>,
@@ -93,12 +109,14 @@ impl Ledger {
             part: None,
             here: 0,
             time: 0,
-            actors: BTreeMap::new(),
+            actors: Vec::new(),
+            names: BTreeMap::new(),
+            speaking: 0,
             absent: BTreeMap::new(),
-            erased: BTreeSet::new(),
+            erased: BTreeMap::new(),
             bodies: Bodies::default(),
-            expected: BTreeMap::new(),
-            confirmed: BTreeMap::new(),
+            expected: Vec::new(),
+            confirmed: Vec::new(),
             checkpoint: None,
             adopted: None,
             disputed: Vec::new(),
@@ -188,36 +206,37 @@ impl Ledger {
         }
     }
 
-    fn at(&self, code: &'static str, message: &str) -> Problem {
-        Problem { code, place: format!("leaf {}", self.here), message: message.to_owned() }
+    /// Records what is wrong with the leaf that is looked at.
+    fn fault(&mut self, found: Fault) {
+        self.fault_at(self.here, found);
     }
 
-    fn note_problem(&mut self, p: Problem) {
-        self.problem(p.code, p.place, p.message);
+    fn fault_at(&mut self, leaf: u64, found: Fault) {
+        self.problem(found.code, format!("leaf {leaf}"), found.why.sentence());
     }
 
     /// Takes the next leaf and what is stored of its body. Returns the leaf's
     /// hash and, unless it is malformed, its kind.
     pub fn leaf(&mut self, data: &[u8], stored: Stored<'_>) -> (Hash, Option<Kind>) {
         self.here = self.frontier.size();
-        let (leaf_hash, kind) = self.read(data, stored, true);
+        let leaf_hash = hash::leaf(data);
+        let kind = self.take(Leaf::decode(data), &leaf_hash, stored, true);
         self.frontier.push(leaf_hash);
         self.here = self.frontier.size();
         self.compare_roots();
         (leaf_hash, kind)
     }
 
-    fn read(&mut self, data: &[u8], stored: Stored<'_>, asked: bool) -> (Hash, Option<Kind>) {
-        let leaf_hash = hash::leaf(data);
-        match Leaf::decode(data) {
+    /// Asks everything of a leaf. Returns its kind, unless it is malformed.
+    fn take(&mut self, leaf: Result<Leaf<'_>, Malformed>, leaf_hash: &Hash, stored: Stored<'_>, asked: bool) -> Option<Kind> {
+        match leaf {
             Ok(leaf) => {
-                self.event(&leaf, &leaf_hash, stored, asked);
-                (leaf_hash, Some(leaf.header.kind))
+                self.event(&leaf, leaf_hash, stored, asked);
+                Some(leaf.header.kind)
             }
-            Err(e) => {
-                let p = self.at("leaf.malformed", &e.to_string());
-                self.note_problem(p);
-                (leaf_hash, None)
+            Err(why) => {
+                self.fault(Fault { code: "leaf.malformed", why });
+                None
             }
         }
     }
@@ -226,73 +245,63 @@ impl Ledger {
         let header = &leaf.header;
         let log = *self.log.get_or_insert(header.log);
         if header.log != log {
-            let p = self.at("leaf.wrong_log", "belongs to another log");
-            self.note_problem(p);
+            self.fault(fault("leaf.wrong_log", "belongs to another log"));
         }
         if header.time < self.time {
-            let p = self.at("leaf.time_decreases", "has an earlier time than the leaf before it");
-            self.note_problem(p);
+            self.fault(fault("leaf.time_decreases", "has an earlier time than the leaf before it"));
         }
         self.time = self.time.max(header.time);
         if (self.here == 0) != (header.kind == Kind::LOG_GENESIS) {
-            let p = self.at("log.genesis", "leaf 0, and no other, must be the genesis");
-            self.note_problem(p);
+            self.fault(fault("log.genesis", "leaf 0, and no other, must be the genesis"));
         }
-        let body = self.body(leaf, leaf_hash, stored, asked);
-        let public = match body.filter(|_| header.kind.is_public()).map(|b| PublicBody::decode(header.kind, b)) {
-            Some(Err(e)) => {
-                let p = self.at("body.malformed", &e.to_string());
-                self.note_problem(p);
+        let body = self.body(leaf, leaf_hash, stored, asked).filter(|_| header.kind.is_public());
+        let public = body.and_then(|body| match PublicBody::decode(header.kind, body) {
+            Ok(decoded) => decoded,
+            Err(why) => {
+                self.fault(Fault { code: "body.malformed", why });
                 None
             }
-            Some(Ok(decoded)) => decoded,
-            None => None,
-        };
-        if let Err(p) = self.chain(leaf, leaf_hash, public.as_ref(), asked) {
-            self.unattributed_by(&p, &header.actor, asked);
-            self.note_problem(p);
+        });
+        if let Err(found) = self.chain(leaf, leaf_hash, public.as_ref(), asked) {
+            self.fault(found);
         }
-        let index = self.here;
-        let whole = self.part.is_none();
-        if let Some(actor) = self.actors.get_mut(&header.actor) {
-            if whole {
-                actor.trail.push(index, header.signer);
-            } else if asked {
-                actor.part.shown.insert(header.aseq, (index, header.signer));
-            }
-        }
+        self.note(header, asked);
         if let Some(said) = &public
-            && let Err(p) = self.said(header, said)
+            && let Err(found) = self.said(header, said)
         {
-            self.note_problem(p);
+            self.fault(found);
         }
     }
 
     /// What a public body says of the log itself.
-    fn said(&mut self, header: &Header, public: &PublicBody<'_>) -> Result<(), Problem> {
+    fn said(&mut self, header: &Header, public: &PublicBody<'_>) -> Result<(), Fault> {
         match public {
             PublicBody::Genesis { log_key, database, tenant, .. } => {
                 self.system.get_or_insert(header.actor);
                 self.owner.get_or_insert((*database, *tenant));
-                let key = PublicKey::new(log_key).ok_or_else(|| self.at("log.genesis", "names an unacceptable log key"))?;
+                let key = PublicKey::new(log_key).ok_or(fault("log.genesis", "names an unacceptable log key"))?;
                 self.log_key.get_or_insert(key);
             }
             PublicBody::Adopt(adopted) => {
                 // By the log's own actor: the first leaf is its, so is the second.
                 let own = self.here == 1 && header.aseq == 1 && self.actors.len() == 1;
                 if !own || self.log == Some(adopted.log) || !matches!(adopted.cause, Adopted::ROLLED_BACK | Adopted::FORKED) {
-                    return Err(self.at("log.adopted", "only leaf 1, by the log's own actor, names another log that this one goes on from"));
+                    return Err(fault("log.adopted", "only leaf 1, by the log's own actor, names another log that this one goes on from"));
                 }
                 self.adopted = Some(*adopted);
             }
             PublicBody::Anchor { kind, note, token } => {
-                self.anchor(*kind, note, token).map_err(|why| self.at("anchor.invalid", &why))?;
+                self.anchor(*kind, note, token).map_err(|why| Fault { code: "anchor.invalid", why })?;
             }
-            PublicBody::Erase { count, positions, .. } => {
-                self.erased.extend(header.refs.iter().copied());
-                return self.counted(header, *count, positions.len());
+            PublicBody::Erase { count, positions, .. } | PublicBody::EraseDone { count, positions } => {
+                if header.kind == Kind::ERASE {
+                    self.erased_later(&header.refs);
+                }
+                let named = header.refs.len();
+                if *count != named as u64 || positions.len() != named {
+                    return Err(fault("erase.count", "counts other events than it refers to"));
+                }
             }
-            PublicBody::EraseDone { count, positions } => return self.counted(header, *count, positions.len()),
             _ => {}
         }
         Ok(())
@@ -302,24 +311,16 @@ impl Ledger {
     #[must_use]
     pub fn finish(mut self) -> Report {
         self.account_for_absences();
-        if self.abandoned {
-            self.expected.clear();
-        } else {
+        if !self.abandoned {
             self.end_links();
-        }
-        for (size, _) in core::mem::take(&mut self.expected).into_iter().filter(|(_, roots)| !roots.is_empty()) {
-            self.problem(
-                "log.truncated",
-                format!("checkpoint of size {size}"),
-                "the log is shorter than a checkpoint it signed".to_owned(),
-            );
+            self.end_expectations();
         }
         if self.log_key.is_none() && !self.abandoned && !self.late {
-            self.problem("log.genesis", "leaf 0".to_owned(), "the log has no readable genesis".to_owned());
+            self.fault_at(0, fault("log.genesis", "the log has no readable genesis"));
         }
         let trusted = self.vouched || self.log_key.as_ref().is_some_and(|k| self.trust.accepts(k));
         let part = self.part.as_ref();
-        let unsigned: u64 = self.actors.values().map(|a| a.part.unsigned + a.signers.values().map(|s| s.unsigned).sum::<u64>()).sum();
+        let unsigned: u64 = self.actors.iter().map(Actor::unsigned).sum();
         let unattributed = part.map_or(0, |p| p.unattributed + unsigned);
         let verdict = if !self.problems.is_empty() {
             Verdict::Altered
@@ -335,8 +336,7 @@ impl Ledger {
             taken: part.map_or(self.frontier.size(), |p| p.taken),
             root: part.map_or_else(|| self.frontier.root(), |p| p.root),
             log_key: self.log_key.as_ref().map(PublicKey::fingerprint),
-            identities: self.actors.iter().filter(|(digest, actor)| actor.did.is_some() && Some(*digest) != self.system.as_ref()).count()
-                as u64,
+            identities: self.actors.iter().filter(|actor| actor.did.is_some() && Some(actor.digest) != self.system).count() as u64,
             bodies: self.bodies,
             unsigned,
             unattributed,

@@ -21,11 +21,22 @@ impl Malformed {
     pub const fn new(what: &'static str, why: &'static str) -> Self {
         Self { what, why }
     }
+
+    /// Both as one text; the rule alone where no structure is named.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut sentence = String::from(self.what);
+        if !sentence.is_empty() {
+            sentence.push_str(": ");
+        }
+        sentence.push_str(self.why);
+        sentence
+    }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)
+        f.write_str(&self.sentence())
     }
 }
 

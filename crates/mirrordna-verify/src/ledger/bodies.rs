@@ -1,12 +1,9 @@
 //! Bodies and erasures: what is stored of an event against what its header
 //! commits to, and which absences an erase event explains.
 
-use super::Ledger;
+use super::{Ledger, fault};
 use crate::hash::{self, Hash, NONE};
-use crate::{Header, Kind, Leaf, Problem};
-use alloc::borrow::ToOwned;
-use alloc::collections::BTreeSet;
-use alloc::format;
+use crate::{Header, Kind, Leaf};
 
 /// What the caller found of the body of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,19 +40,18 @@ impl Ledger {
         let header = &leaf.header;
         let opened = matches!(stored, Stored::Opened(row, secret) if !header.kind.is_public() && opens(row, secret));
         if matches!(stored, Stored::Opened(..)) && !opened {
-            let p = self.at("secret.altered", "the disclosed secret is not the one that the body is sealed under");
-            self.note_problem(p);
+            self.fault(fault("secret.altered", "the disclosed secret is not the one that the body is sealed under"));
         }
-        let problem = match (stored, header.body == NONE) {
+        let found = match (stored, header.body == NONE) {
             (Stored::Nothing, true) if header.length == 0 && (header.kind == Kind::SEAL || !header.kind.is_public()) => return None,
-            (Stored::Nothing, true) => self.at("body.altered", "has no body, but its kind or length says that there is one"),
+            (Stored::Nothing, true) => fault("body.altered", "has no body, but its kind or length says that there is one"),
             (Stored::Bytes(_) | Stored::Opened(..) | Stored::Unread(_), true) => {
-                self.at("body.altered", "has a body where its header commits to none")
+                fault("body.altered", "has a body where its header commits to none")
             }
             (Stored::Nothing, false) => {
                 if header.kind.is_public() {
                     self.bodies.missing += 1;
-                    self.at("body.missing", "a public body is absent; public bodies are never erased")
+                    fault("body.missing", "a public body is absent; public bodies are never erased")
                 } else {
                     // Whether a supporting event has its body is not asked.
                     if asked {
@@ -64,12 +60,12 @@ impl Ledger {
                     return None;
                 }
             }
-            (Stored::Unread(_), false) if header.kind == Kind::SEAL => self.at("body.altered", "a seal has a body"),
+            (Stored::Unread(_), false) if header.kind == Kind::SEAL => fault("body.altered", "a seal has a body"),
             (Stored::Unread(_), false) if header.kind.is_judged() => {
                 self.bodies.missing += 1;
-                self.at("body.missing", "what its public body says has to be known, and it is not here")
+                fault("body.missing", "what its public body says has to be known, and it is not here")
             }
-            (Stored::Unread(length), false) if Some(length) != stored_length(header) => self.at("body.altered", OTHER_LENGTH),
+            (Stored::Unread(length), false) if Some(length) != stored_length(header) => fault("body.altered", OTHER_LENGTH),
             (Stored::Unread(_), false) => {
                 self.bodies.unread += 1;
                 return None;
@@ -77,11 +73,11 @@ impl Ledger {
             (Stored::Bytes(bytes) | Stored::Opened(bytes, _), false) => {
                 let commitment = if header.kind.is_public() { hash::public_body(bytes) } else { hash::private_body(bytes) };
                 if header.kind == Kind::SEAL {
-                    self.at("body.altered", "a seal has a body")
+                    fault("body.altered", "a seal has a body")
                 } else if commitment != header.body {
-                    self.at("body.altered", "the stored body is not the one the header commits to")
+                    fault("body.altered", "the stored body is not the one the header commits to")
                 } else if stored_length(header) != Some(bytes.len() as u64) {
-                    self.at("body.altered", OTHER_LENGTH)
+                    fault("body.altered", OTHER_LENGTH)
                 } else {
                     self.bodies.present += 1;
                     self.bodies.disclosed += u64::from(opened);
@@ -89,46 +85,36 @@ impl Ledger {
                 }
             }
         };
-        self.note_problem(problem);
+        self.fault(found);
         None
     }
 
-    /// Checks how many events an erase event, or its completion, says that it
-    /// names.
-    pub(super) fn counted(&self, header: &Header, count: u64, positions: usize) -> Result<(), Problem> {
-        let named = header.refs.len();
-        if count == named as u64 && positions == named {
-            return Ok(());
-        }
-        Err(self.at("erase.count", "counts other events than it refers to"))
+    /// Takes what an erase event of this log refers to, or of one that goes on
+    /// from it.
+    pub fn erased_later<'a>(&mut self, refs: impl IntoIterator<Item = &'a Hash>) {
+        self.erased.extend(refs.into_iter().map(|leaf| (*leaf, 0)));
     }
 
     /// Tells absences that an erase event explains from others, at the end.
     pub(super) fn account_for_absences(&mut self) {
         for (hash, index) in core::mem::take(&mut self.absent) {
-            if self.erased.contains(&hash) {
+            if self.erased.contains_key(&hash) {
                 self.bodies.erased += 1;
             } else if !self.abandoned {
                 self.bodies.missing += 1;
-                self.problem("body.missing", format!("leaf {index}"), "its body is absent and no erase event says so".to_owned());
+                self.fault_at(index, fault("body.missing", "its body is absent and no erase event says so"));
             }
         }
     }
 
     /// Leaf hashes that erase events have named so far.
-    #[must_use]
-    pub const fn erased(&self) -> &BTreeSet<Hash> {
-        &self.erased
-    }
-
-    /// Takes what an erase event in a log that goes on from this one refers to.
-    pub fn erased_later<'a>(&mut self, refs: impl IntoIterator<Item = &'a Hash>) {
-        self.erased.extend(refs);
+    pub fn erased(&self) -> impl Iterator<Item = &Hash> {
+        self.erased.keys()
     }
 
     /// Whether bodies are absent that no erase event of this log speaks of.
     #[must_use]
     pub fn lacks_bodies(&self) -> bool {
-        self.absent.keys().any(|leaf| !self.erased.contains(leaf))
+        self.absent.keys().any(|leaf| !self.erased.contains_key(leaf))
     }
 }

@@ -4,17 +4,27 @@
 use super::Ledger;
 use crate::body::PublicBody;
 use crate::hash::Hash;
-use crate::merkle;
 use crate::note::{self, Checkpoint, Note};
+use crate::{Malformed, merkle};
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::{String, ToString};
+
+const fn bad(why: &'static str) -> Malformed {
+    Malformed::new("", why)
+}
 
 impl Ledger {
     /// The root at a size whose checkpoint was confirmed.
     #[must_use]
     pub fn confirmed(&self, size: u64) -> Option<&Hash> {
-        self.confirmed.get(&size)
+        let at = self.confirmed.binary_search_by_key(&size, |(size, _)| *size).ok()?;
+        self.confirmed.get(at).map(|(_, root)| root)
+    }
+
+    pub(super) fn confirm(&mut self, size: u64, root: Hash) {
+        if let Err(at) = self.confirmed.binary_search_by_key(&size, |(size, _)| *size) {
+            self.confirmed.insert(at, (size, root));
+        }
     }
 
     /// Offers a checkpoint note. Call it after leaf 0 was taken; its root is
@@ -26,80 +36,86 @@ impl Ledger {
     /// The same with, in a part, the proof that the tree of the checkpoint is a
     /// prefix of that of the part.
     pub fn checkpoint_with(&mut self, bytes: &[u8], proof: Option<&[Hash]>) {
-        if let Err(message) = self.take_checkpoint(bytes, proof.unwrap_or_default()) {
-            self.problem("checkpoint.invalid", "checkpoint".to_owned(), message);
+        if let Err(why) = self.take_checkpoint(bytes, proof.unwrap_or_default()) {
+            self.problem("checkpoint.invalid", "checkpoint".to_owned(), why.sentence());
         }
     }
 
-    fn take_checkpoint(&mut self, bytes: &[u8], proof: &[Hash]) -> Result<(), String> {
+    fn take_checkpoint(&mut self, bytes: &[u8], proof: &[Hash]) -> Result<(), Malformed> {
         let (Some(log), Some(key)) = (self.log, &self.log_key) else {
-            return Err("is offered before the log's genesis was read".to_owned());
+            return Err(bad("is offered before the log's genesis was read"));
         };
         let origin = note::origin(&log);
-        let note = Note::parse(bytes).map_err(|e| e.to_string())?;
-        let checkpoint = Checkpoint::parse(note.text).map_err(|e| e.to_string())?;
+        let note = Note::parse(bytes)?;
+        let checkpoint = Checkpoint::parse(note.text)?;
         if checkpoint.origin != origin {
-            return Err("names another log".to_owned());
+            return Err(bad("names another log"));
         }
         if !note.signed_by(&origin, key) {
-            return Err("is not signed by the log's key".to_owned());
+            return Err(bad("is not signed by the log's key"));
         }
         let (size, root) = (checkpoint.size, checkpoint.root);
         if let Some(part) = &self.part {
             if !merkle::extends(size, &root, part.size, &part.root, proof) {
-                return Err("is of another tree than the one that the proofs lead to".to_owned());
+                return Err(bad("is of another tree than the one that the proofs lead to"));
             }
-            self.confirmed.insert(size, root);
+            self.confirm(size, root);
             self.checkpoint = self.checkpoint.max(Some(size));
             return Ok(());
         }
         if size < self.size() {
-            return Err("is offered too late: its size was passed".to_owned());
+            return Err(bad("is offered too late: its size was passed"));
         }
-        self.expected.entry(size).or_default().push(root);
+        let at = self.expected.partition_point(|(larger, _)| *larger > size);
+        self.expected.insert(at, (size, root));
         self.compare_roots();
         Ok(())
     }
 
+    /// Compares the tree with what it was expected to be at its size.
     pub(super) fn compare_roots(&mut self) {
         let size = self.size();
-        let Some(roots) = self.expected.get_mut(&size).map(core::mem::take) else { return };
-        let own = self.frontier.root();
-        for root in roots {
-            if root == own {
-                self.confirmed.insert(size, root);
+        while let Some((_, root)) = self.expected.pop_if(|(expected, _)| *expected == size) {
+            if root == self.frontier.root() {
+                self.confirm(size, root);
                 self.checkpoint = self.checkpoint.max(Some(size));
             } else {
-                self.problem(
-                    "log.forked",
-                    format!("checkpoint of size {size}"),
-                    "the leaves have another root than the one that was signed".to_owned(),
-                );
+                let message = "the leaves have another root than the one that was signed".to_owned();
+                self.problem("log.forked", format!("checkpoint of size {size}"), message);
             }
+        }
+    }
+
+    /// Says which checkpoints the log did not reach, at the end.
+    pub(super) fn end_expectations(&mut self) {
+        while let Some((size, _)) = self.expected.pop() {
+            self.expected.retain(|(other, _)| *other != size);
+            let message = "the log is shorter than a checkpoint it signed".to_owned();
+            self.problem("log.truncated", format!("checkpoint of size {size}"), message);
         }
     }
 
     /// Checks that an anchor is about a checkpoint of this log which came before
     /// it. What the observers say is for those to judge who know them.
-    pub(super) fn anchor(&self, kind: u64, note: &[u8], token: &[u8]) -> Result<(), String> {
-        let note = Note::parse(note).map_err(|e| e.to_string())?;
-        let checkpoint = Checkpoint::parse(note.text).map_err(|e| e.to_string())?;
+    pub(super) fn anchor(&self, kind: u64, note: &[u8], token: &[u8]) -> Result<(), Malformed> {
+        let note = Note::parse(note)?;
+        let checkpoint = Checkpoint::parse(note.text)?;
         let known = match kind {
             PublicBody::COSIGNED => token.is_empty(),
             PublicBody::TIME_STAMPED => !token.is_empty(),
             _ => false,
         };
         if !known {
-            return Err("is of no known kind, or has a token where its kind has none".to_owned());
+            return Err(bad("is of no known kind, or has a token where its kind has none"));
         }
         if self.log.is_some_and(|log| checkpoint.origin != note::origin(&log)) {
-            return Err("is about another log".to_owned());
+            return Err(bad("is about another log"));
         }
         if checkpoint.size > self.here {
-            return Err("is about a tree that contains it".to_owned());
+            return Err(bad("is about a tree that contains it"));
         }
         if self.confirmed(checkpoint.size).is_some_and(|root| *root != checkpoint.root) {
-            return Err("is about another tree than this one".to_owned());
+            return Err(bad("is about another tree than this one"));
         }
         Ok(())
     }

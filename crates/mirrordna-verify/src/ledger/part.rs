@@ -1,33 +1,36 @@
 //! What only a part of a history needs: leaves that come with proofs, gaps
 //! between them, and events whose key or signature is not in the part.
 
-use super::Ledger;
-use super::actors::{Actor, BROUGHT, UNCHAINED, UNKNOWN};
+use super::actors::{Actor, BROUGHT, UNCHAINED};
 use super::bodies::Stored;
 use super::report::{MissingLink, Trust};
+use super::{Fault, Ledger, fault};
 use crate::hash::{self, Hash};
 use crate::trail::Span;
-use crate::{Header, Kind, Leaf, Problem, merkle};
-use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::format;
+use crate::{Header, Kind, Leaf, merkle};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-pub(super) const UNPROVEN: &str = "has no proof, and no event after it that names it";
+const UNPROVEN: Fault = fault("proof.invalid", "has no proof, and no event after it that names it");
 
 /// What a part needs to know of an actor besides.
 #[derive(Default)]
 pub(super) struct ActorPart {
-    /// Events shown that bring no key.
-    pub(super) keyless: BTreeSet<u64>,
-    /// Leaf and signer of the events that were asked for.
-    pub(super) shown: BTreeMap<u64, (u64, u64)>,
+    /// The events that were asked for, as they came.
+    asked: Vec<Asked>,
     /// Gaps after the last event that was asked for.
-    pub(super) gaps: Vec<(u64, u64)>,
+    gaps: Vec<(u64, u64)>,
     /// Events that were asked for, and that no signature can reach any more.
     pub(super) unsigned: u64,
     /// The last event, if it has no proof but the one after it.
-    pub(super) chained: Option<u64>,
+    chained: Option<u64>,
+}
+
+/// An event that was asked for.
+struct Asked {
+    aseq: u64,
+    leaf: u64,
+    signer: u64,
 }
 
 /// What a ledger of a part knows besides.
@@ -35,49 +38,48 @@ pub(super) struct Part {
     pub(super) size: u64,
     pub(super) root: Hash,
     /// The index after that of the last leaf taken.
-    pub(super) next: u64,
+    next: u64,
     /// The leaf that is looked at has no proof but the one after it.
-    pub(super) chained: bool,
+    chained: bool,
     pub(super) taken: u64,
     pub(super) unattributed: u64,
     pub(super) missing_links: Vec<MissingLink>,
+    /// Events shown that bring no key, by [`name`].
+    keyless: BTreeMap<Hash, u64>,
+}
+
+/// An event of an actor as a key of a map of hashes: one kind of map is enough.
+fn name(actor: usize, aseq: u64) -> Hash {
+    let mut name = [0; 32];
+    name[..8].copy_from_slice(&(actor as u64).to_be_bytes());
+    name[8..16].copy_from_slice(&aseq.to_be_bytes());
+    name
 }
 
 impl Actor {
     /// Whether an event of a part may stand after the last one that was shown;
     /// what lies between is noted as a gap, which no signature reaches across.
-    pub(super) fn follows(&mut self, next: u64, header: &Header) -> bool {
+    fn follows(&mut self, header: &Header) -> bool {
+        let Some(next) = self.next else { return true };
         if header.aseq <= next {
             return header.aseq == next && header.prev == self.last;
         }
-        if !self.part.shown.is_empty() {
+        if !self.part.asked.is_empty() {
             self.part.gaps.push((next, header.aseq - 1));
         }
-        self.part.unsigned += self.signers.values_mut().map(|s| core::mem::take(&mut s.unsigned)).sum::<u64>();
+        self.part.unsigned += self.signers.iter_mut().map(|s| core::mem::take(&mut s.unsigned)).sum::<u64>();
         true
     }
 
     /// The events after the one with number `trusted`, of an epoch or of all: in
     /// a part those that were asked for.
     pub(super) fn disputed(&self, trusted: u64, epoch: Option<u64>) -> Option<Span> {
-        let mut of = self.part.shown.range(trusted.checked_add(1)?..).filter(|(_, (_, signer))| epoch.is_none_or(|e| e == *signer));
-        let Some((&first, &(first_leaf, _))) = of.next() else { return self.trail.after(trusted, epoch) };
-        let mut span = Span { first, last: first, first_leaf, last_leaf: first_leaf, count: 1 };
-        for (&last, &(last_leaf, _)) in of {
-            span = Span { last, last_leaf, count: span.count + 1, ..span };
+        let mut span = None::<Span>;
+        for e in self.part.asked.iter().filter(|e| e.aseq > trusted && epoch.is_none_or(|epoch| epoch == e.signer)) {
+            let found = span.get_or_insert(Span { first: e.aseq, last: e.aseq, first_leaf: e.leaf, last_leaf: e.leaf, count: 0 });
+            (found.last, found.last_leaf, found.count) = (e.aseq, e.leaf, found.count + 1);
         }
-        Some(span)
-    }
-
-    /// Notes an event of a part.
-    pub(super) fn note(&mut self, header: &Header, asked: bool, part: &mut Part) {
-        if !header.kind.brings_key() {
-            self.part.keyless.insert(header.aseq);
-        }
-        if asked {
-            let actor = header.actor;
-            part.missing_links.extend(self.part.gaps.drain(..).map(|(from, to)| MissingLink { actor, from, to }));
-        }
+        span.or_else(|| self.trail.after(trusted, epoch))
     }
 }
 
@@ -87,9 +89,18 @@ impl Ledger {
     /// checkpoint that says so is to be offered ([`Ledger::checkpoint`]).
     #[must_use]
     pub fn part(trust: Trust, size: u64, root: Hash) -> Self {
-        let part = Part { size, root, next: 0, chained: false, taken: 0, unattributed: 0, missing_links: Vec::new() };
-        let mut ledger = Self { part: Some(part), ..Self::new(trust) };
-        ledger.confirmed.insert(size, root);
+        let mut ledger = Self::new(trust);
+        ledger.part = Some(Part {
+            size,
+            root,
+            next: 0,
+            chained: false,
+            taken: 0,
+            unattributed: 0,
+            missing_links: Vec::new(),
+            keyless: BTreeMap::new(),
+        });
+        ledger.confirm(size, root);
         ledger
     }
 
@@ -101,11 +112,12 @@ impl Ledger {
     pub fn shown(&mut self, index: u64, asked: bool, data: &[u8], stored: Stored<'_>, path: Option<&[Hash]>) -> (Hash, Option<Kind>) {
         self.here = index;
         let leaf_hash = hash::leaf(data);
+        let leaf = Leaf::decode(data);
         let Some(part) = &mut self.part else { return (leaf_hash, None) };
         let in_order = index >= part.next && index < part.size;
         let late = part.taken == 0 && index != 0;
         // Of a leaf that cannot be read nothing else is asked.
-        let proven = match (Leaf::decode(data), path) {
+        let proven = match (&leaf, path) {
             (Err(_), _) => Some(true),
             (Ok(_), path) => path.map(|path| merkle::includes(&part.root, part.size, index, &leaf_hash, path)),
         };
@@ -113,47 +125,73 @@ impl Ledger {
         part.taken += 1;
         part.chained = proven.is_none() && !asked;
         if !in_order {
-            let p = self.at("bundle.order", "is not above the one before it, or not below the size of the checkpoint");
-            self.note_problem(p);
+            self.fault(fault("bundle.order", "is not above the one before it, or not below the size of the checkpoint"));
         }
         if late {
-            let p = self.at("log.genesis", "a part begins with leaf 0, and this one does not");
             self.late = true;
-            self.note_problem(p);
+            self.fault(fault("log.genesis", "a part begins with leaf 0, and this one does not"));
         }
         if proven == Some(false) || (proven.is_none() && asked) {
-            let p = self.at("proof.invalid", "its proof does not lead to the root of the checkpoint");
-            self.note_problem(p);
+            self.fault(fault("proof.invalid", "its proof does not lead to the root of the checkpoint"));
         }
-        self.read(data, stored, asked)
+        (leaf_hash, self.take(leaf, &leaf_hash, stored, asked))
     }
 
-    /// Counts an event that a finding leaves without a sound key.
-    pub(super) fn unattributed_by(&mut self, p: &Problem, actor: &Hash, asked: bool) {
-        let keyless = matches!(p.code, "identity.invalid" | "identity.forked" | "epoch.uncertified");
-        let over = self.actors.get(actor).is_some_and(|actor| actor.revoked);
-        if !over && (keyless || (p.code == "signer.unknown" && p.message == UNKNOWN)) {
-            self.part.iter_mut().for_each(|part| part.unattributed += u64::from(asked));
+    /// Joins an event to the last one of its actor that was shown.
+    pub(super) fn link(&mut self, at: usize, header: &Header, asked: bool) {
+        let index = self.here;
+        let (Some(actor), Some(part)) = (self.actors.get_mut(at), &mut self.part) else { return };
+        let mut unproven = actor.part.chained.take().filter(|_| actor.next.is_some_and(|next| header.aseq > next));
+        let follows = actor.follows(header);
+        if !header.kind.brings_key() {
+            part.keyless.insert(name(at, header.aseq), 0);
         }
+        if asked {
+            let digest = actor.digest;
+            part.missing_links.extend(actor.part.gaps.drain(..).map(|(from, to)| MissingLink { actor: digest, from, to }));
+        }
+        if part.chained && header.kind.brings_key() {
+            unproven = Some(index);
+        } else if part.chained {
+            actor.part.chained = Some(index);
+        }
+        if !follows {
+            self.fault(fault("chain.broken", UNCHAINED));
+        }
+        if let Some(at) = unproven {
+            self.fault_at(at, UNPROVEN);
+        }
+    }
+
+    /// Notes an event that was asked for, after it was judged.
+    pub(super) fn note_asked(&mut self, at: usize, header: &Header) {
+        if let Some(actor) = self.actors.get_mut(at) {
+            actor.part.asked.push(Asked { aseq: header.aseq, leaf: self.here, signer: header.signer });
+        }
+    }
+
+    /// Whether an event of an actor was shown that brings no key.
+    pub(super) fn brings_no_key(&self, actor: usize, aseq: u64) -> bool {
+        self.part.as_ref().is_some_and(|part| part.keyless.contains_key(&name(actor, aseq)))
     }
 
     /// Ends the links between events: one that waits for the next event of its
     /// actor has no proof.
     pub(super) fn end_links(&mut self) {
-        let alone: Vec<u64> = self.actors.values().filter_map(|actor| actor.part.chained).collect();
-        for at in alone {
-            self.problem("proof.invalid", format!("leaf {at}"), UNPROVEN.to_owned());
+        let alone: Vec<u64> = self.actors.iter().filter_map(|actor| actor.part.chained).collect();
+        alone.into_iter().for_each(|at| self.fault_at(at, UNPROVEN));
+    }
+
+    /// Counts an event of a part that was asked for and that no key speaks for.
+    pub(super) fn count_unattributed(&mut self, asked: bool) {
+        if let Some(part) = &mut self.part {
+            part.unattributed += u64::from(asked);
         }
     }
 
     /// Goes on without the key that speaks for an event of a part.
-    pub(super) fn unattributed(&mut self, header: &Header, asked: bool, in_place: bool) -> Result<(), Problem> {
-        if let Some(part) = &mut self.part {
-            part.unattributed += u64::from(asked);
-        }
-        if header.kind.brings_key() && header.signer != header.aseq {
-            return Err(self.at("signer.unknown", BROUGHT));
-        }
-        if in_place { Ok(()) } else { Err(self.at("chain.broken", UNCHAINED)) }
+    pub(super) fn unattributed(&mut self, header: &Header, asked: bool) -> Result<(), Fault> {
+        self.count_unattributed(asked);
+        if header.kind.brings_key() && header.signer != header.aseq { Err(fault("signer.unknown", BROUGHT)) } else { Ok(()) }
     }
 }

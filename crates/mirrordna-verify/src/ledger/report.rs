@@ -7,7 +7,6 @@ use crate::body::Adopted;
 use crate::hash::Hash;
 use crate::trail::Disputed;
 use crate::{Problem, PublicKey};
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// More problems than this are counted, not listed.
@@ -42,7 +41,7 @@ impl Verdict {
 /// The log keys a caller accepts as given from elsewhere than the log itself.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
-    fingerprints: BTreeSet<Hash>,
+    fingerprints: Vec<Hash>,
 }
 
 impl Trust {
@@ -55,7 +54,7 @@ impl Trust {
     /// Also trusts the log key with this fingerprint (SHA-256 of the key).
     #[must_use]
     pub fn and(mut self, fingerprint: Hash) -> Self {
-        self.fingerprints.insert(fingerprint);
+        self.fingerprints.push(fingerprint);
         self
     }
 
