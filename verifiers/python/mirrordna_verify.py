@@ -43,7 +43,7 @@ MAX_PROOF = 63
 MAX_KEYS = 64
 MAX_LABEL = 512
 MAX_PATH = 126
-MAX_POLICY = 65_536
+MAX_POLICY = 131_072
 MAX_POLICY_LINES = 1_024
 # Findings of a log beyond these are counted, not listed (9.2).
 MAX_LISTED = 256
@@ -1055,6 +1055,8 @@ def read_vkey(text, kind):
     if len(parts) != 3 or bad_name(parts[0]) or not re.match(r"[0-9a-f]{8}\Z", parts[1]):
         raise Refused("a verifier key is malformed")
     raw = base64_decode(parts[2])
+    if raw[:1] == b"\x06":
+        raise Refused("a verifier key is of type 6 (ML-DSA-44), which this verifier cannot check")
     if len(raw) != 33 or raw[0] != kind:
         raise Refused("a verifier key has another type or length")
     key_id = note_key_id(parts[0], kind, raw[1:])

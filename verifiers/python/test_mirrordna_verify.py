@@ -1247,7 +1247,7 @@ class Witnesses(Case):
             w + "group g any", w + "group g some w1", w + "group g any w4", w + "group g any w1 w1", w + "group w1 any w2",
             w + "group g any w1\ngroup h any w1", w + "quorum g", w + "quorum w1\nquorum w1", "quorum", "quorum none\nquorum none",
             "log " + verifier_key("x", 1, key("k")).replace("+", "+0", 1), "\ufeffquorum none", "quorum none\r\n",
-            "witness a %s\nwitness b %s" % (vkey, vkey), "#" * 65537, "\n" * 1023 + "#\n#", b"\xff", "# \x7f", "group g any g",
+            "witness a %s\nwitness b %s" % (vkey, vkey), "#" * 131073, "\n" * 1023 + "#\n#", b"\xff", "# \x7f", "group g any g",
             "witness w x+00000000+" + vkey.split("+", 2)[2], "log " + verifier_key("x", 1, key("k"))[:-4],
         ]
         for text in bad:
@@ -1256,6 +1256,11 @@ class Witnesses(Case):
             self.assertEqual(raised.exception.code, "policy.invalid")
         with self.assertRaisesRegex(v.Usage, "line 5 "):
             v.read_policy(b"\n\n\n\n?")
+        # It says that it is the verifier that falls short, and judges by nothing less.
+        second = base64.b64encode(b"\x06" + bytes(1312)).decode()
+        for line in ("log x+00000000+" + second, "witness w x+00000000+" + second):
+            with self.assertRaisesRegex(v.Usage, "ML-DSA-44.*, which this verifier cannot check"):
+                v.read_policy(line.encode())
 
 
 class Vectors(unittest.TestCase):

@@ -137,6 +137,19 @@ fn consistency(size: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
     path
 }
 
+/// The line by ML-DSA-44 with which a log signs a checkpoint (7.4), made without
+/// the code under test.
+fn second_line(checkpoint: &str) -> String {
+    use fips204::traits::{KeyGen as _, SerDes as _, Signer as _};
+    let at = Checkpoint::parse(checkpoint.split_inclusive("\n\n").next().unwrap().strip_suffix('\n').unwrap()).unwrap();
+    let (public, secret) = fips204::ml_dsa_44::KG::keygen_from_seed(&[6; 32]);
+    let name = [&[u8::try_from(at.origin.len()).unwrap()], at.origin.as_bytes()].concat();
+    let message = [b"subtree/v1\n\0".as_slice(), &name, &[0; 8], &name, &[0; 8], &at.size.to_be_bytes(), &at.root].concat();
+    let signature = secret.try_sign_with_seed(&[0; 32], &message, b"").unwrap();
+    let id = sha256(&[at.origin.as_bytes(), b"\n\x06", &public.into_bytes()]);
+    note::signature_line(at.origin, [id[0], id[1], id[2], id[3]], &[&[0; 8][..], &signature].concat())
+}
+
 impl Source {
     fn read() -> Self {
         let log: Value = serde_json::from_str(&std::fs::read_to_string(path("log")).unwrap()).unwrap();
@@ -413,6 +426,18 @@ fn cases() -> Vec<Case> {
     let key = s.fingerprint();
     file("stranger", good.clone(), "", &[]);
     file("trusted by name", good.clone(), &format!("log {}\n", note::verifier_key(&s.origin(), &s.public())), &[]);
+    // To a verifier that was not given its key it is a line by others, right or
+    // wrong, wherever it stands.
+    let second = |change: &dyn Fn(&str, &str) -> String| {
+        let mut whole = s.whole();
+        whole.checkpoint = change(&whole.checkpoint, &second_line(&whole.checkpoint));
+        encode(&[whole])
+    };
+    file("whole, with a second line by ML-DSA-44", second(&|note, line| format!("{note}{line}\n")), &key, &[]);
+    file("whole, with a second line that is wrong", second(&|note, line| format!("{note}{}\n", line.replacen("AA", "BB", 1))), &key, &[]);
+    let before = |note: &str, line: &str| note.replacen("\n\n", &format!("\n\n{line}\n"), 1);
+    file("whole, with a second line before the first", second(&before), &key, &[]);
+    file("whole, with a second line alone", second(&|note, line| format!("{}\n\n{line}\n", note.split("\n\n").next().unwrap())), &key, &[]);
     file("trusted by another name", good.clone(), &format!("log {}\n", note::verifier_key("example.com/log", &s.public())), &[]);
     file("another fingerprint", good.clone(), &"0".repeat(64), &[]);
     file("cut", good[..good.len() - 10].to_vec(), &key, &[]);
