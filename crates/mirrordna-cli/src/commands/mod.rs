@@ -50,7 +50,7 @@ use crate::config::Settings;
 use crate::output::Output;
 use mirrordna::{Code, Engine, Error, Identity, IdentityType, Page, Result};
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -199,10 +199,21 @@ fn span(noun: &str, first: u64, last: u64) -> String {
     }
 }
 
-/// Writes a new file, synced; what could not be written whole is removed.
+/// Makes a new file that only its owner reads: what is exported may be content in
+/// clear, or lead to it.
+fn create_new(file: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)
+}
+
+/// Writes a new file, synced, that only its owner reads; what could not be
+/// written whole is removed.
 fn write_new<T>(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let failed = |e: std::io::Error| Error::new(Code::StoreIo, format!("cannot write {}", file.display())).caused_by(e);
-    let target = File::create_new(file).map_err(|e| match e.kind() {
+    let target = create_new(file).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => Error::new(Code::StoreIo, format!("{} exists already", file.display()))
             .with_hint("Name another file, or move that one away: an export overwrites nothing."),
         _ => failed(e),
