@@ -400,6 +400,9 @@ fn a_receipt_proves_an_erasure_and_does_it_again_in_an_older_copy() {
         ("version", json!(2)),
         ("log", json!("00112233445566778899aabbccddeeff")),
         ("erased", json!(1)),
+        ("reason", json!("ttl")),
+        ("state", json!("pending")),
+        ("state", json!("finished")),
         ("checkpoint", json!("nothing")),
         ("events", json!([])),
     ] {
@@ -407,6 +410,14 @@ fn a_receipt_proves_an_erasure_and_does_it_again_in_an_older_copy() {
         assert_eq!(wrong(&value), Err(Code::ReceiptInvalid), "{member}");
         value[member] = old;
     }
+    // It is done because an event says so, and is not without that one.
+    let events = value["events"].as_array().unwrap().clone();
+    assert_eq!((events.len(), value["state"].as_str()), (3, Some("done")));
+    value["events"].as_array_mut().unwrap().pop();
+    assert_eq!(wrong(&value), Err(Code::ReceiptInvalid));
+    value["state"] = json!("pending");
+    assert_eq!(wrong(&value), Ok(()), "that is what the others say");
+    (value["state"], value["events"]) = (json!("done"), events.into());
     for member in ["leaf", "body"] {
         let old = std::mem::replace(&mut value["events"][0][member], json!("AAAA"));
         assert_eq!(wrong(&value), Err(Code::ReceiptInvalid), "{member}");
@@ -436,7 +447,8 @@ fn all_that_is_about_a_subject_is_read_and_taken_along() {
     let text = String::from_utf8(export).unwrap();
     assert!(text.contains("Sam prefers night trains") && !text.contains("Ann") && !text.contains("forget this"));
     let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    for line in &lines[1..] {
+    assert!(lines[5]["erased"].is_object() && lines.len() == 6);
+    for line in &lines[1..5] {
         let event = engine.timeline().get(line["leaf"].as_u64().unwrap()).unwrap();
         assert_eq!((line["hash"].as_str(), line["kind"].as_str()), (Some(event.hash.as_str()), Some(event.kind.as_str())));
     }

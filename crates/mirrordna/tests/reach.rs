@@ -203,6 +203,55 @@ fn a_hold_is_on_what_is_there_unless_it_is_for_later() {
     assert!(engine.verify().unwrap().is_intact());
 }
 
+#[test]
+fn an_export_says_what_was_erased_and_when() {
+    let place = Place::new();
+    let engine = place.open();
+    let ada = agent(&engine);
+    let add = |text: &str| ada.memories().add(text).subject("Sam").send().unwrap().id;
+    let first = add("Sam likes tea");
+    add("Sam likes trains");
+    let call = ada.tools().requested(NewCall::new("e", "r").user("Sam").id("c1")).unwrap();
+    call.completed(Outcome::success("x")).unwrap();
+    drop((call, ada));
+    engine.erase().id(&first).run().unwrap();
+    let export = |engine: &Engine| {
+        let mut out = Vec::new();
+        let done = engine.export_subject("Sam", &mut out).unwrap();
+        (done, String::from_utf8(out).unwrap())
+    };
+    let (done, text) = export(&engine);
+    assert_eq!((done.events, done.erased, done.erasures.len()), (3, 1, 1));
+    assert_eq!(text.lines().count(), 1 + 3 + 1);
+    let rest = engine.erase().subject("Sam").reason(Reason::Subject).run().unwrap();
+    assert_eq!(rest.events, 3);
+    let leaf = engine.timeline().list(0, 100).unwrap().iter().rfind(|e| e.kind == "erase").unwrap().leaf;
+
+    let engine = now_and_later(&place, engine, &|engine| {
+        let (done, text) = export(engine);
+        assert_eq!(done.events, 0);
+        let last = done.erasures.last().unwrap();
+        assert_eq!((last.leaf, last.reason, last.events), (leaf, Reason::Subject, 3));
+        assert_eq!(last.time, engine.timeline().get(leaf).unwrap().time);
+        // Each with a receipt that holds.
+        let lines: Vec<serde_json::Value> = text.lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), done.erasures.len());
+        for line in &lines {
+            assert_eq!(line["receipt"]["state"], "done");
+            let receipt = mirrordna::Receipt::from_json(&line["receipt"].to_string()).unwrap();
+            assert_eq!(engine.erase().replay(&receipt).unwrap().events, 0);
+        }
+        // There is nothing in it for another database, and nothing wrong with it.
+        let file = place.dir.path().join("sam.jsonl");
+        std::fs::write(&file, &text).unwrap();
+        let there = Place::new();
+        let there = there.open();
+        let report = mirrordna::import::import(&there.main(), &[file], mirrordna::import::Format::Auto, &mut |_, _| {}).unwrap();
+        assert_eq!((report.kept, report.refused, report.events), (0, 0, 0), "{report:#?}");
+    });
+    assert_eq!(engine.export_subject("Nobody", &mut Vec::new()).unwrap_err().code(), Code::NotFound);
+}
+
 /// A clock that is set.
 struct Set(AtomicU64);
 

@@ -1,6 +1,6 @@
 //! `export` and `restore` of a whole database.
 
-use super::{count, open_to_read, write_new};
+use super::{count, open_to_read, short_time, write_new};
 use crate::args::Export;
 use crate::config::Settings;
 use crate::output::{Output, Progress, Unit};
@@ -25,6 +25,13 @@ pub(crate) fn export(settings: &Settings, args: &Export, out: &mut Output) -> Re
             out.value(&done)?;
         } else {
             out.line(format!("exported {} about '{subject}', {} bytes", count(done.events, "event", "events"), done.bytes));
+            for by in &done.erasures {
+                let events = count(by.events, "event", "events");
+                out.line(format!("erased at {}, reason {}: {events}, by leaf {}", short_time(&by.time, out), by.reason.name(), by.leaf));
+            }
+            if done.events == 0 {
+                out.remark(format!("all that was about '{subject}' is erased; the file says when, with receipts"));
+            }
         }
         return Ok(0);
     }

@@ -6,7 +6,7 @@ use super::intake::{Intake, unreadable};
 use super::{ImportReport, Progress};
 use crate::commit::Item;
 use crate::engine::Tenant;
-use crate::erasure::access::MAGIC;
+use crate::erasure::access::{ERASED, MAGIC};
 use mirrordna_core::body::{Body, Media, Payload, field, schema};
 use mirrordna_core::canon::Value as Field;
 use mirrordna_core::verify::note::from_base64;
@@ -94,6 +94,8 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
                     serde_json::from_str(&text).map_err(|e| Error::new(Code::ImportFormat, "is no export of a subject").caused_by(e));
                 head = Some(first?);
             }
+            // Where it was erased, it is not here to be taken.
+            Some(_) if text.starts_with(ERASED) => {}
             Some(head) => match incoming(tenant, head, number, &text) {
                 Ok(incoming) => batch.push(incoming),
                 Err(e) if matches!(e.code(), Code::KeyMissing | Code::Bug) => return Err(e),

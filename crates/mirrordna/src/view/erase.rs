@@ -459,6 +459,18 @@ impl View {
         Ok(found)
     }
 
+    /// The `erase` event that names an event, if there is one: its position.
+    pub(crate) fn eraser(&self, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<Option<u64>> {
+        Ok(self.get(tx, log, erased_by(position))?.as_deref().and_then(first_number))
+    }
+
+    /// The `erase.done` event that names an `erase` event, if there is one: its
+    /// position.
+    pub(crate) fn settler(&self, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<Option<u64>> {
+        let state = self.get(tx, log, Key::new(space::ERASURE).number(position))?;
+        Ok(state.and_then(|s| first_number(s.get(1..)?)))
+    }
+
     /// Positions and leaf hashes of `erase` events of which something may be left
     /// somewhere.
     pub(crate) fn pending_erasures(&self, tx: &dyn ReadTx, log: &Log) -> Result<Vec<(u64, Hash)>> {

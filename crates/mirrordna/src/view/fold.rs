@@ -148,7 +148,8 @@ impl View {
                 self.apply_erase(tx, log, event, &positions, [records, once, subjects])?;
             }
             Some(PublicBody::EraseDone { positions, .. }) => {
-                positions.iter().for_each(|at| self.index.put(Key::new(space::ERASURE).number(*at), [1]));
+                let done = [&[1][..], &event.index.to_be_bytes()].concat();
+                positions.iter().for_each(|at| self.index.put(Key::new(space::ERASURE).number(*at), done.as_slice()));
             }
             _ => {}
         }

@@ -26,7 +26,7 @@ pub(super) const LARGEST: u64 = FREEZE * FANOUT as u64;
 /// Blocks that one transaction writes.
 const STEP: usize = 1_024;
 /// Version of keys, values, segments and manifest together.
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 /// Where the manifest is: segment and block.
 const MANIFEST: (u32, u32) = (0, 0);
 /// What the manifest's MAC is for.
@@ -75,7 +75,8 @@ pub(super) mod space {
     pub(crate) const TILE: u8 = b'T';
     /// `actor 16, schema 2, record 8`: records by whom they are of.
     pub(crate) const RECORD_OF_ACTOR: u8 = b'W';
-    /// `leaf 8` -> whether nothing is left of what an erase event speaks of.
+    /// `leaf 8` -> whether nothing is left of what an erase event speaks of; then
+    /// followed by `leaf 8`, the event that says so.
     pub(crate) const ERASURE: u8 = b'X';
     /// `leaf 8` -> tag 16: the idempotency tag of a part, which is over content.
     pub(crate) const TAG_OF_PART: u8 = b'Y';
