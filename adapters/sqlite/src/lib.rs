@@ -220,7 +220,7 @@ impl SqliteStore {
                 let logs = Tx::new(&connection, path).logs().unwrap_or_default();
                 // What a crash left of an erasure goes now. A failure is one of
                 // the next commit too, which tells of it.
-                let _told_by_the_next_write = if store.wal_len() > 0 { store.empty_wal(&connection) } else { Ok(true) };
+                let _told_by_the_next_write = if store.wal_len() > 0 { store.empty_wal(&connection, PURGE_WAIT) } else { Ok(true) };
                 store.left_behind = logs.into_iter().map(|row| (row.number, row.size)).collect();
             }
             store.writer = Some(Mutex::new(connection));
@@ -420,9 +420,9 @@ impl SqliteStore {
     /// Folds all of the write-ahead log back and empties it; returns whether
     /// that was possible. A reader of an older state, here or in another
     /// process, stands in the way.
-    fn empty_wal(&self, connection: &Connection) -> Result<bool> {
+    fn empty_wal(&self, connection: &Connection, patience: Duration) -> Result<bool> {
         let wait = |time| connection.busy_timeout(time).map_err(|e| self.err("cannot set up", e));
-        wait(PURGE_WAIT)?;
+        wait(patience)?;
         let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, i64>(0).map(|busy| busy == 0));
         wait(BUSY)?;
         match emptied.map_err(|e| self.err("cannot fold the write-ahead log into", e)) {
@@ -450,6 +450,26 @@ impl SqliteStore {
         }
         // If even the rollback fails, the next BEGIN does, and says why.
         let _reported_by_next_begin = connection.execute_batch("ROLLBACK");
+    }
+
+    /// Empties the write-ahead log, unless readers stand in the way for so long.
+    fn purge_within(&self, patience: Duration) -> Result<bool> {
+        let Some(writer) = &self.writer else {
+            return Err(Error::new(Code::StoreReadOnly, format!("{} is open for reading only", self.path.display())));
+        };
+        let connection = locked(writer);
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::new(Code::StorePoisoned, format!("{} refuses writes after an earlier failure", self.path.display())));
+        }
+        let before = self.in_place()?;
+        if before == 0 {
+            return Ok(true);
+        }
+        let emptied = self.empty_wal(&connection, patience)?;
+        if emptied {
+            self.rewarm_wal(&connection, before);
+        }
+        Ok(emptied)
     }
 
     fn wal_len(&self) -> u64 {
@@ -539,22 +559,11 @@ impl Store for SqliteStore {
     /// Rows are overwritten where they are deleted (`secure_delete`), but frames
     /// of the write-ahead log keep what they held until the log is emptied.
     fn purge(&self) -> Result<bool> {
-        let Some(writer) = &self.writer else {
-            return Err(Error::new(Code::StoreReadOnly, format!("{} is open for reading only", self.path.display())));
-        };
-        let connection = locked(writer);
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::new(Code::StorePoisoned, format!("{} refuses writes after an earlier failure", self.path.display())));
-        }
-        let before = self.in_place()?;
-        if before == 0 {
-            return Ok(true);
-        }
-        let emptied = self.empty_wal(&connection)?;
-        if emptied {
-            self.rewarm_wal(&connection, before);
-        }
-        Ok(emptied)
+        self.purge_within(PURGE_WAIT)
+    }
+
+    fn purge_now(&self) -> Result<bool> {
+        self.purge_within(Duration::ZERO)
     }
 
     fn left_behind(&self) -> Vec<(LogNumber, u64)> {

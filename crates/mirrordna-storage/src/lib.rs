@@ -323,6 +323,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// When the store cannot be written.
     fn purge(&self) -> Result<bool>;
 
+    /// The same for who is about to write, and must not wait for readers.
+    ///
+    /// # Errors
+    /// As [`Store::purge`].
+    fn purge_now(&self) -> Result<bool> {
+        self.purge()
+    }
+
     /// The sizes that logs had when this store was opened, if nobody else had
     /// it open then: whoever wrote what is below them is gone. Empty otherwise.
     fn left_behind(&self) -> Vec<(LogNumber, u64)>;

@@ -414,8 +414,8 @@ impl Engine {
     pub fn export_with(&self, out: &mut dyn Write, progress: Progress<'_>) -> Result<Moved> {
         // What erasures left besides the rows is not in an export; that it is
         // gone ought to be. Where that cannot be said, the export is as good.
-        for log in self.inner.open_logs().iter().filter(|_| !self.inner.read_only) {
-            let _said_later = self.inner.settle_erasures(log);
+        if !self.inner.read_only {
+            let _said_later = self.settle_erasures();
         }
         export(&*self.inner.store, out, progress)
     }

@@ -264,8 +264,9 @@ impl Committer {
                     Item { actor: epoch.actor, speaker: Speaker::Epoch(epoch.clone()), draft: erase_draft(reason, some)?, once: None };
                 placed.push(staged.append(tx, &state, &item, &*self.entropy)?);
             }
-            if !placed.is_empty() {
+            if let Some(last) = placed.last() {
                 staged.write_row(tx)?;
+                crate::erasure::settle::note(tx, log.number, last.index + 1)?;
             }
             done = Some((staged, plan, placed));
             Ok(())

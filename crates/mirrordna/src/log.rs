@@ -238,6 +238,9 @@ pub(crate) struct Log {
     pub(crate) freshness: Freshness,
     /// Set when evidence contradicted what this process wrote.
     pub(crate) poisoned: AtomicBool,
+    /// An erasure was read since the service thread last looked: whoever made it
+    /// may be gone before it was settled.
+    pub(crate) erased: AtomicBool,
     /// The longest state that was read here: its size and root.
     pub(crate) seen: Mutex<(u64, Hash)>,
 }
@@ -341,6 +344,7 @@ impl Log {
             view: Mutex::default(),
             freshness: Freshness::Unproven,
             poisoned: AtomicBool::new(false),
+            erased: AtomicBool::new(false),
             seen: Mutex::default(),
         })
     }

@@ -234,9 +234,71 @@ fn what_a_crash_left_goes_when_the_database_is_opened() {
     assert!(!hunt(&image(&crashed), &needles).is_empty(), "else there is nothing to test");
     let engine = crashed.open();
     none(&crashed, &needles, "after it was opened");
-    engine.export(&mut std::io::sink()).unwrap();
+    // Who opened it alone could say so at once.
     assert_eq!(engine.timeline().list(0, 100).unwrap().iter().filter(|e| e.kind == "erase.done").count(), 1);
     assert_eq!(engine.memories().count().unwrap(), 0);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+/// How often the log says that nothing is left.
+fn dones(engine: &Engine) -> usize {
+    engine.timeline().list(0, 1_000).unwrap().iter().filter(|e| e.kind == "erase.done").count()
+}
+
+#[test]
+fn who_writes_next_settles_what_is_pending() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let written = agent.memories().add(SECRET).subject("Sam").send().unwrap();
+    let needles = stored(&place, [written.event.index]);
+    let db = reader(&place);
+    db.execute_batch("BEGIN").unwrap();
+    db.query_row("SELECT count(*) FROM event", [], |r| r.get::<_, i64>(0)).unwrap();
+    assert_eq!(engine.erase().subject("Sam").run().unwrap().state, Some(ErasureState::Pending));
+    assert_eq!(engine.settle_erasures().unwrap(), ErasureState::Pending);
+    // Writing goes on meanwhile.
+    agent.memories().add("life goes on").send().unwrap();
+    assert_eq!(dones(&engine), 0);
+    db.execute_batch("COMMIT").unwrap();
+    drop(db);
+    agent.memories().add("and on").send().unwrap();
+    assert_eq!(dones(&engine), 1);
+    none(&place, &needles, "after the next write");
+    assert_eq!(engine.settle_erasures().unwrap(), ErasureState::Done);
+    assert_eq!(dones(&engine), 1);
+    let receipt = engine.erase().subject("Sam").run().unwrap();
+    assert_eq!((receipt.events, receipt.already), (0, 1));
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn what_is_pending_in_any_tenant_is_settled_by_whoever_opens_or_asks() {
+    let place = Place::new();
+    let engine = place.open();
+    let acme = engine.tenant("acme").unwrap();
+    let agent = acme.identities().create(IdentityType::Agent).unwrap();
+    agent.memories().add(SECRET).subject("Sam").send().unwrap();
+    let db = reader(&place);
+    db.execute_batch("BEGIN").unwrap();
+    db.query_row("SELECT count(*) FROM event", [], |r| r.get::<_, i64>(0)).unwrap();
+    assert_eq!(acme.erase().subject("Sam").run().unwrap().state, Some(ErasureState::Pending));
+    drop((agent, acme));
+    engine.close().unwrap();
+    let says = |engine: &Engine| {
+        let acme = engine.tenant("acme").unwrap();
+        acme.timeline().list(0, 100).unwrap().iter().filter(|e| e.kind == "erase.done").count()
+    };
+    // While the reader stays, it stays pending; the note of it stays as well.
+    let engine = place.open();
+    assert_eq!(says(&engine), 0);
+    engine.close().unwrap();
+    db.execute_batch("COMMIT").unwrap();
+    drop(db);
+    let engine = place.open();
+    assert_eq!(says(&engine), 1);
+    let noted: i64 = reader(&place).query_row("SELECT length(data) FROM cache_segment WHERE id = 1 << 43 | 1", [], |r| r.get(0)).unwrap();
+    assert_eq!((engine.settle_erasures().unwrap(), says(&engine), noted), (ErasureState::Done, 1, 0));
     assert!(engine.verify().unwrap().is_intact());
 }
 

@@ -77,8 +77,7 @@ pub(crate) struct Inner {
     stop: Arc<(Mutex<bool>, Condvar)>,
     service: Mutex<Option<JoinHandle<()>>>,
     closed: AtomicBool,
-    /// Something of an erasure may be left: in the logs whose events were not
-    /// read yet, or where a reader stood in the way.
+    /// Something of an erasure may be left: a reader stood in the way.
     pub(crate) unpurged: AtomicBool,
     /// Held by who purges and says so: once is enough.
     pub(crate) purging: Mutex<()>,
@@ -195,7 +194,7 @@ impl Inner {
             stop: Arc::default(),
             service: Mutex::default(),
             closed: AtomicBool::new(false),
-            unpurged: AtomicBool::new(!read_only),
+            unpurged: AtomicBool::new(false),
             purging: Mutex::default(),
         }));
         let is_new = created.is_some();
@@ -205,6 +204,13 @@ impl Inner {
         };
         inner.default.get_or_init(|| log);
         tracing::info!(location = %inner.store.location(), created = is_new, keys = inner.keyring.is_some(), read_only, "opened");
+        if !read_only && !as_of {
+            // Who cannot say so yet, or purge, opens it all the same.
+            if let Err(e) = inner.settle_noted() {
+                tracing::warn!(error = %e, "what is left of an erasure could not be settled yet");
+                inner.unpurged.store(true, Ordering::Release);
+            }
+        }
         if !read_only {
             inner.0.start_service()?;
         }
@@ -377,6 +383,7 @@ impl Inner {
     /// the commit an epoch can turn out to be over: its time is, or its actor
     /// has another key by now. Then the items are placed by the epoch after it.
     pub(crate) fn commit(&self, mut job: Job) -> (Option<Job>, Result<Vec<Appended>>) {
+        self.settle_before_write(&job.log);
         for _ in 0..OVERTAKEN {
             match self.committer.submit(job) {
                 (Some(back), Err(e)) if e.code() == Code::KeyExpired => job = back,

@@ -12,6 +12,7 @@ mod holds;
 mod receipt;
 mod resolve;
 mod retention;
+pub(crate) mod settle;
 
 pub use access::{Disclosed, Erasing};
 pub use consents::{Consent, Consents};
@@ -19,20 +20,14 @@ pub use holds::{Hold, Holds, OnWhat};
 pub use receipt::Receipt;
 pub use retention::{Applied, Policy, Retention};
 
-use crate::commit::{Item, Job, Speaker};
-use crate::engine::{Engine, Inner, Tenant};
-use crate::log::{Log, lock};
+use crate::engine::{Engine, Tenant};
 use crate::view::{Plan, Target, View, What};
 use mirrordna_core::body::schema;
 use mirrordna_core::erasure::Reason;
-use mirrordna_core::timeline::Draft;
-use mirrordna_core::verify::body::PublicBody;
-use mirrordna_core::{Code, Error, Hash, Result, limits};
+use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::ReadTx;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// An erasure about to run: of a subject, a session, a record, or several.
 ///
@@ -295,53 +290,15 @@ impl Engine {
     }
 }
 
-impl Inner {
-    /// Purges the store of what erasures left besides its rows, and says so in
-    /// the log; returns whether nothing is left.
-    pub(crate) fn settle_erasures(&self, log: &Arc<Log>) -> Result<bool> {
-        let _alone = lock(&self.purging);
-        let pending = self.view(log, &mut |view, tx| view.pending_erasures(tx, log))?;
-        if pending.is_empty() {
-            return Ok(true);
-        }
-        if !self.store.purge()? {
-            self.unpurged.store(true, Ordering::Release);
-            return Ok(false);
-        }
-        let epoch = self.epoch(log, &log.system)?;
-        for some in pending.chunks(limits::REFS) {
-            let (positions, refs): (Vec<u64>, Vec<Hash>) = some.iter().copied().unzip();
-            let draft = Draft::public(&PublicBody::EraseDone { count: some.len() as u64, positions }).referring_to(refs)?;
-            let item = Item { actor: log.system, speaker: Speaker::Epoch(epoch.clone()), draft, once: None };
-            self.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: true })?;
-        }
-        Ok(true)
-    }
-
-    /// The same for all logs whose events this process has read, where something
-    /// may be left.
-    pub(crate) fn settle_all(&self, logs: &[Arc<Log>]) -> Result<()> {
-        if !self.unpurged.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        for log in logs {
-            // To read a whole log for this would cost more than it is worth.
-            let read = lock(&log.view).is_whole();
-            if !read || !self.settle_erasures(log).inspect_err(|_| self.unpurged.store(true, Ordering::Release))? {
-                self.unpurged.store(true, Ordering::Release);
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::engine::Inner;
     use crate::{IdentityType, Keys, Witness};
     use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
+    use std::sync::Arc;
 
     #[test]
     fn other_processes_forget_what_one_erased() {

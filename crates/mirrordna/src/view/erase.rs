@@ -12,6 +12,7 @@ use mirrordna_core::{Code, Error, Hash, Kind, Result};
 use mirrordna_storage::{ReadTx, WriteTx};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 /// What is to be erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +125,10 @@ fn erased_to(schema: u16) -> Key {
     Key::new(space::ERASING).bytes(&[space::ERASED_TO]).schema(schema)
 }
 
+fn settled_to() -> Key {
+    Key::new(space::ERASING).bytes(&[space::SETTLED_TO])
+}
+
 impl View {
     /// Takes note of what an erase event says. What was not erased by it, but is
     /// read as if it had been, stays readable by its position.
@@ -156,7 +161,32 @@ impl View {
         let (subjects, _) = subjects.as_chunks::<16>();
         subjects.iter().for_each(|tag| self.index.put(Key::new(space::SUBJECT).bytes(tag).number(event.index), []));
         self.index.put(Key::new(space::ERASURE).number(event.index), [0]);
+        log.erased.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Takes note of what an event says that nothing is left of. Moves the place
+    /// up to which that is so of all erasures; each is passed once.
+    pub(super) fn apply_done(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, positions: &[u64]) -> Result<()> {
+        let done = [&[1][..], &event.index.to_be_bytes()].concat();
+        positions.iter().for_each(|at| self.index.put(Key::new(space::ERASURE).number(*at), done.as_slice()));
+        let from = self.settled_up_to(tx, log)?;
+        let mut to = from;
+        self.scan(tx, log, Key::new(space::ERASURE), from, &mut |key, _| {
+            let position = last_number(key);
+            // What a log before says may be hidden by what this one does.
+            let done = self.get(tx, log, Key::new(space::ERASURE).number(position))?.is_some_and(|s| s != [0]);
+            to = if done { to.max(position + 1) } else { to };
+            Ok(done)
+        })?;
+        if to > from {
+            self.index.put(settled_to(), to.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    fn settled_up_to(&self, tx: &dyn ReadTx, log: &Log) -> Result<u64> {
+        Ok(self.get(tx, log, settled_to())?.as_deref().and_then(first_number).unwrap_or(0))
     }
 
     /// Moves the place up to which all events of a schema are erased. Each event
@@ -476,7 +506,7 @@ impl View {
     pub(crate) fn pending_erasures(&self, tx: &dyn ReadTx, log: &Log) -> Result<Vec<(u64, Hash)>> {
         let mut state = BTreeMap::new();
         // What a log before says may be hidden by what this one does.
-        self.scan(tx, log, Key::new(space::ERASURE), 0, &mut |key, value| {
+        self.scan(tx, log, Key::new(space::ERASURE), self.settled_up_to(tx, log)?, &mut |key, value| {
             state.insert(last_number(key), *value == [0]);
             Ok(true)
         })?;

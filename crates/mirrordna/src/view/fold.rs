@@ -148,8 +148,7 @@ impl View {
                 self.apply_erase(tx, log, event, &positions, [records, once, subjects])?;
             }
             Some(PublicBody::EraseDone { positions, .. }) => {
-                let done = [&[1][..], &event.index.to_be_bytes()].concat();
-                positions.iter().for_each(|at| self.index.put(Key::new(space::ERASURE).number(*at), done.as_slice()));
+                self.apply_done(tx, log, event, &positions)?;
             }
             _ => {}
         }

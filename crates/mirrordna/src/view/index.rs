@@ -81,7 +81,7 @@ pub(super) mod space {
     /// `leaf 8` -> tag 16: the idempotency tag of a part, which is over content.
     pub(crate) const TAG_OF_PART: u8 = b'Y';
     /// What erasing needs, told apart by the byte after it:
-    /// [`NAMED`], [`ERASED_BY`], [`ERASED_TO`].
+    /// [`NAMED`], [`ERASED_BY`], [`ERASED_TO`], [`SETTLED_TO`].
     pub(crate) const ERASING: u8 = b'H';
 
     /// `tag 8, leaf 8`: events by the keyed tag of a name that no record has:
@@ -92,6 +92,8 @@ pub(super) mod space {
     pub(crate) const ERASED_BY: u8 = b'e';
     /// `schema 2` -> leaf 8: events of this schema before it are all erased.
     pub(crate) const ERASED_TO: u8 = b't';
+    /// -> leaf 8: of erasures before it nothing is left.
+    pub(crate) const SETTLED_TO: u8 = b's';
 }
 
 /// What the filters know of a key.
