@@ -4,6 +4,7 @@
 //! `cargo run --release -p mirrordna-benches --bin figures -- [SUBJECT]`
 
 mod append;
+mod checks;
 mod deep;
 mod erase;
 mod growth;
@@ -25,6 +26,7 @@ const HELP: &str = "figures SUBJECT
   growth     1e4 to 1e6 events: appends, reads, memory, bytes on disk, verification
   verify     verification and verified reads at 300,000 events; `verify EVENTS` for another number
   proof      proofs of events and a whole bundle, made and judged, at 1e6 events; `proof EVENTS`
+  unverified reads by this build and by one without checks, in turn (`cargo xtask unverified`)
   erase      a subject of 10,000 records among 1e5 and 1e6 events
   import     a chat of 100,000 turns
   langgraph  against LangGraph's SqliteSaver; MIRRORDNA_PEERS_PYTHON names a Python that has it
@@ -42,6 +44,7 @@ fn all() -> Fallible<()> {
         growth::run,
         erase::run,
         || proof::run(&[]),
+        || checks::run(&[]),
         import::run,
         keys::run,
         peers::langgraph,
@@ -63,6 +66,7 @@ fn main() -> Fallible<()> {
         ("erase", _) => erase::run(),
         ("import", _) => import::run(),
         ("proof", rest) => proof::run(rest),
+        ("unverified", rest) => checks::run(rest),
         ("keys", _) => keys::run(),
         ("langgraph", _) => peers::langgraph(),
         ("upstream", _) => peers::upstream(),
@@ -75,6 +79,7 @@ fn main() -> Fallible<()> {
         ("child-points", [folder]) => growth::child_points(folder),
         ("child-verify", [folder]) => growth::child_verify(folder),
         ("child-headers", [folder]) => growth::child_headers(folder),
+        ("child-checks", [folder]) => checks::child(folder),
         ("child-prove", [folder]) => proof::child_prove(folder),
         ("child-judge", [folder]) => proof::child_judge(folder),
         ("child-identities", [folder]) => deep::child_identities(folder),

@@ -187,6 +187,12 @@ impl Child {
         Ok(self.answers.next().ok_or("a child ended without an answer")??)
     }
 
+    /// The answer to a request, as it stands.
+    pub(crate) fn say(&mut self, request: &str) -> Fallible<String> {
+        self.ask(request)?;
+        self.line()
+    }
+
     pub(crate) fn ask(&mut self, request: &str) -> Fallible<()> {
         writeln!(self.requests, "{request}")?;
         Ok(self.requests.flush()?)

@@ -20,6 +20,8 @@ const HELP: &str = "cargo xtask TASK
   interop   checks by other implementations, and under tokio, that are too heavy for every build
   page      write the page of the auditor's kit anew; `page check` compares it with its sources instead, and
             drives it in a browser
+  unverified
+            reads by the build as it is and by one that leaves out checks, which is built for this alone
   targets   the verifier for machines without an operating system
   sanitize  the verifier's tests with every access to memory checked (AddressSanitizer, of the toolchain here)
   fuzz      every decoder of foreign bytes for 3 s; `fuzz SECONDS TARGET...` for longer or fewer
@@ -108,6 +110,16 @@ fn deep() -> bool {
         && cargo(&["run", "--release", "--locked", "--package", "mirrordna-benches", "--bin", "figures", "--", "deep"])
 }
 
+/// Builds the figures twice, the second time without the checks of reads, and
+/// compares the two.
+fn unverified() -> bool {
+    let build = ["build", "--release", "--locked", "--package", "mirrordna-benches", "--bin", "figures"];
+    let apart = [&build[..], &["--target-dir", "target/unverified"]].concat();
+    cargo(&build)
+        && run("cargo", &apart, &[("RUSTFLAGS", "--cfg mirrordna_unverified")])
+        && run("target/release/figures", &["unverified"], &[])
+}
+
 fn main() -> ExitCode {
     if let Some(code) = coverage::wrapper() {
         return code;
@@ -129,6 +141,7 @@ fn main() -> ExitCode {
         "foreign" => foreign::examine(),
         "page" if std::env::args().nth(2).as_deref() == Some("check") => page::check(),
         "page" => page::write(),
+        "unverified" => unverified(),
         "targets" => other::bare(),
         "sanitize" => sanitize::sanitize(),
         "fuzz" => {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 /// Heading of the options that every command has.
 const GLOBAL: &str = "Global options";
+/// The version; of a build for figures also that it does not verify.
+const VERSION: &str = if mirrordna::VERIFIES { env!("CARGO_PKG_VERSION") } else { concat!(env!("CARGO_PKG_VERSION"), " unverified") };
 /// Words for tiers.
 const TIERS: [&str; 3] = ["short_term", "long_term", "episodic"];
 
@@ -14,7 +16,7 @@ const TIERS: [&str; 3] = ["short_term", "long_term", "episodic"];
 #[derive(Debug, Parser)]
 #[command(
     name = "mirrordna",
-    version,
+    version = VERSION,
     after_help = "Examples:
   mirrordna quickstart
   mirrordna init

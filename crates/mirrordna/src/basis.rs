@@ -1,5 +1,6 @@
 //! What an answer rests on.
 
+use crate::checks::VERIFIES;
 use crate::log::{Epoch, Log, lock};
 use crate::timeline::Timeline;
 use crate::view::Event;
@@ -62,7 +63,11 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<Basis> {
     let row = log.row(tx)?;
     // Its second leaf, which the first checkpoint covers, names the logs before.
     let covered = position < log.base + log.signed_frontier(&row)?.size();
-    Ok(if covered { Basis::Checkpoint } else { Basis::Tail })
+    Ok(match (VERIFIES, covered) {
+        (false, _) => Basis::FirstUse,
+        (true, true) => Basis::Checkpoint,
+        (true, false) => Basis::Tail,
+    })
 }
 
 impl Timeline {

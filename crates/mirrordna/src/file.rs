@@ -43,6 +43,9 @@ fn key_of(file: &Metadata) -> FileKey {
 
 /// Opens the store that a URL names, with the adapter for it.
 fn connect(url: &StoreUrl, mode: Mode, durability: Durability) -> Result<Arc<dyn Store>> {
+    if mode != Mode::Read {
+        crate::checks::may_write()?;
+    }
     match url {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {

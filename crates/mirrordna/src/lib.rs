@@ -64,6 +64,7 @@ pub mod backup;
 mod basis;
 mod builder;
 mod checkpoint;
+mod checks;
 mod commit;
 mod engine;
 pub mod erasure;
@@ -98,6 +99,7 @@ mod witness;
 
 pub use basis::Basis;
 pub use builder::{Builder, Deployment, Durability, Fingerprint, SealPolicy};
+pub use checks::VERIFIES;
 pub use commit::Appended;
 pub use engine::{DEFAULT_TENANT, Engine, StoreKeyRotation, Tenant};
 pub use erasure::{Erase, Erasure, ErasureState, OnWhat, Receipt};

@@ -15,6 +15,7 @@ pub(crate) use logs::{New, identity_keys, last_line, make_log, position, recover
 pub use rotate::StoreKeyRotation;
 
 use crate::builder::{Builder, Durability, SealPolicy};
+use crate::checks::{VERIFIES, may_write};
 use crate::commit::{Appended, Committer, Item, Job, Speaker};
 use crate::identities;
 use crate::keyring::{Found, Keyring, NewKey, Role, owner};
@@ -85,7 +86,8 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Engine({})", self.store.location())
+        let unverified = if VERIFIES { "" } else { ", unverified" };
+        write!(f, "Engine({}{unverified})", self.store.location())
     }
 }
 
@@ -119,6 +121,9 @@ impl Inner {
     pub(crate) fn open(store: Arc<dyn Store>, place: Option<[u8; 16]>, builder: Builder) -> Result<Arc<Open>> {
         let unlock = builder.the_unlock()?;
         let production = builder.is_production()?;
+        if !builder.read_only {
+            may_write()?;
+        }
         let Builder { keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
         if production {
             crate::production::before(&witness, &unlock, read_only)?;

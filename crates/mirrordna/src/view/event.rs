@@ -2,6 +2,7 @@
 //! against the commitment in its header.
 
 use super::{TILES, View};
+use crate::checks::{VERIFIES, holds};
 use crate::log::{Log, lock};
 use mirrordna_core::body::Body;
 use mirrordna_core::cipher::{self, Binding, Secret};
@@ -82,7 +83,7 @@ impl View {
         let altered = |at: u64, why: &str| Error::new(Code::Altered, format!("log {} leaf {at}: {why}", log.number));
         let mut payload = Some(Vec::new());
         for part in parts {
-            let found = self.bare_event(tx, log, part.index)?.filter(|e| e.hash == part.leaf && e.header.kind == Kind::PART);
+            let found = self.bare_event(tx, log, part.index)?.filter(|e| holds(|| e.hash == part.leaf) && e.header.kind == Kind::PART);
             let found = found.ok_or_else(|| altered(part.index, "is not the part that a body names"))?;
             match found.content {
                 Content::Private(Body { payload: Some(piece), .. }) => payload.iter_mut().for_each(|p| p.extend_from_slice(&piece.bytes)),
@@ -98,21 +99,27 @@ impl View {
         if let Some((view, log)) = self.before(log, index) {
             return view.bare_event(tx, log, index);
         }
-        let Some(expected) = self.leaf_hash(tx, log, index)? else { return Ok(None) };
+        if index >= self.size() {
+            return Ok(None);
+        }
         let own = index - self.base;
         let altered = || Error::new(Code::Altered, format!("log {} leaf {own} is not the one that was signed", log.number));
         let row = tx.event(log.number, own)?.ok_or_else(altered)?;
         let secret = row.secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped.as_slice()));
-        let event = decode(tx, log, Row { index: own, leaf: &row.leaf, body: row.body.as_deref(), secret })?;
-        if event.hash != expected {
+        // In a build without checks an event has no hash: to name it would be to
+        // check it.
+        let hash = if VERIFIES { leaf::hash(&row.leaf) } else { hash::NONE };
+        if VERIFIES && self.leaf_hash(tx, log, index)? != Some(hash) {
             return Err(altered());
         }
+        let event = decode(tx, log, Row { index: own, leaf: &row.leaf, body: row.body.as_deref(), secret }, hash)?;
         Ok(Some(Event { index, ..event }))
     }
 }
 
-/// Decodes a row, checking the body against its commitment.
-pub(super) fn decode(tx: &dyn ReadTx, log: &Log, row: Row<'_>) -> Result<Event> {
+/// Decodes a row whose leaf hash is `hash`, checking the body against its
+/// commitment.
+pub(super) fn decode(tx: &dyn ReadTx, log: &Log, row: Row<'_>, hash: Hash) -> Result<Event> {
     let bad = |why: &str| Error::new(Code::Altered, format!("log {} leaf {}: {why}", log.number, row.index));
     let leaf = Leaf::decode(row.leaf).map_err(|e| bad("is malformed").caused_by(e))?;
     let header = leaf.header;
@@ -124,19 +131,19 @@ pub(super) fn decode(tx: &dyn ReadTx, log: &Log, row: Row<'_>) -> Result<Event> 
         None if header.kind.is_public() => return Err(bad("lacks its public body")),
         None => Content::Erased,
         Some(bytes) if header.kind.is_public() => {
-            if hash::public_body(bytes) != header.body {
+            if !holds(|| hash::public_body(bytes) == header.body) {
                 return Err(bad("has another body than it commits to"));
             }
             Content::Public(bytes.to_vec())
         }
         Some(bytes) => {
-            if hash::private_body(bytes) != header.body {
+            if !holds(|| hash::private_body(bytes) == header.body) {
                 return Err(bad("has another body than it commits to"));
             }
             decrypt(tx, log, &header, row, bytes)?
         }
     };
-    Ok(Event { index: row.index, hash: leaf::hash(row.leaf), header, signed: leaf.signature.is_some(), content })
+    Ok(Event { index: row.index, hash, header, signed: leaf.signature.is_some(), content })
 }
 
 fn decrypt(tx: &dyn ReadTx, log: &Log, header: &Header, row: Row<'_>, bytes: &[u8]) -> Result<Content> {

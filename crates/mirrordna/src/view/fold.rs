@@ -10,8 +10,8 @@ use mirrordna_core::timeline::TILE;
 use mirrordna_core::tool;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::did::DidLog;
-use mirrordna_core::verify::hash;
 use mirrordna_core::verify::merkle::Frontier;
+use mirrordna_core::verify::{hash, leaf};
 use mirrordna_core::{Code, Error, Hash, Kind, Result};
 use mirrordna_storage::{LogRow, ReadTx};
 
@@ -67,7 +67,7 @@ impl View {
             if row.index != self.frontier.size() {
                 return Err(lacks(self.frontier.size()));
             }
-            let event = Event { index: self.size(), ..decode(tx, log, row)? };
+            let event = Event { index: self.size(), ..decode(tx, log, row, leaf::hash(row.leaf))? };
             self.frontier.push(event.hash);
             self.tail.push(event.hash);
             if self.frontier.size() == signed.size() && self.frontier != *signed {
