@@ -372,7 +372,14 @@ impl View {
 
     /// A record as its events before the leaf `end` left it.
     fn fold_record(&self, tx: &dyn ReadTx, log: &Log, record: u64, end: u64) -> Result<Option<Record>> {
-        let Some(entry) = self.entry(tx, log, record)? else { return Ok(None) };
+        match self.entry(tx, log, record)? {
+            Some(entry) => self.fold_entry(tx, log, (record, entry), end),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, where what the index says of it is known.
+    fn fold_entry(&self, tx: &dyn ReadTx, log: &Log, (record, entry): (u64, Entry), end: u64) -> Result<Option<Record>> {
         let mut state: Option<Record> = None;
         for index in self.leaves(tx, log, record, entry.changed)?.into_iter().take_while(|i| *i < end) {
             let Some(event) = self.bare_event(tx, log, index)? else { continue };
@@ -394,7 +401,7 @@ impl View {
         if u64::from(entry.schema) != schema {
             return Ok(None);
         }
-        let Some(record) = self.fold_record(tx, log, number, u64::MAX)? else { return Ok(None) };
+        let Some(record) = self.fold_entry(tx, log, (number, entry), u64::MAX)? else { return Ok(None) };
         let agent = self.agent_of(tx, log, &record, &entry.actor)?;
         Ok(Some((record, agent)))
     }
@@ -436,15 +443,15 @@ impl View {
             if actor.is_none_or(|a| a == entry.actor) && (query.archived || !entry.archived) && !entry.erased {
                 match skip.checked_sub(1) {
                     Some(left) => skip = left,
-                    None => wanted.push((record, entry.actor)),
+                    None => wanted.push((record, entry)),
                 }
             }
             Ok(true)
         })?;
         let mut out = Vec::with_capacity(wanted.len());
-        for (record, actor) in wanted {
-            if let Some(record) = self.fold_record(tx, log, record, end)? {
-                let agent = self.agent_of(tx, log, &record, &actor)?;
+        for (record, entry) in wanted {
+            if let Some(record) = self.fold_entry(tx, log, (record, entry), end)? {
+                let agent = self.agent_of(tx, log, &record, &entry.actor)?;
                 out.push((record, agent));
             }
         }
@@ -456,10 +463,8 @@ impl View {
     pub(crate) fn each_record(&self, tx: &dyn ReadTx, log: &Log, schema: u64, each: &mut dyn FnMut(Record) -> Result<bool>) -> Result<()> {
         self.scan(tx, log, Key::new(space::SCHEMA).schema(schema as u16), 0, &mut |key, _| {
             let number = last_number(key);
-            if self.entry(tx, log, number)?.is_none_or(|entry| entry.erased) {
-                return Ok(true);
-            }
-            self.fold_record(tx, log, number, u64::MAX)?.map_or(Ok(true), &mut *each)
+            let Some(entry) = self.entry(tx, log, number)?.filter(|entry| !entry.erased) else { return Ok(true) };
+            self.fold_entry(tx, log, (number, entry), u64::MAX)?.map_or(Ok(true), &mut *each)
         })
     }
 

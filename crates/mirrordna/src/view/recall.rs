@@ -69,7 +69,7 @@ impl View {
         let mut current = Vec::with_capacity(changes.len());
         for record in changes {
             let Some(entry) = self.entry(tx, log, record)?.filter(|e| !e.erased) else { continue };
-            let state = self.fold_record(tx, log, record, u64::MAX)?.filter(|r| !r.archived);
+            let state = self.fold_entry(tx, log, (record, entry), u64::MAX)?.filter(|r| !r.archived);
             current.push((record, entry, state));
         }
         let recall = &mut self.recall;

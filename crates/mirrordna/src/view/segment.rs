@@ -4,7 +4,8 @@
 //! A segment is cut into blocks of about 4 KiB. What stays in memory is its
 //! directory: the first key and the SHA-256 of every block, and a Bloom filter.
 //! A block is read, from memory or from the store, when a key in it is asked
-//! for, and its hash is compared each time. The directory itself is checked
+//! for, and its hash is compared each time it comes from the store; the few that
+//! were read last are kept as they were checked. The directory itself is checked
 //! once, against the manifest (see [`super::index`]).
 
 use super::index::At;
@@ -12,6 +13,7 @@ use crate::checks::holds;
 use mirrordna_core::verify::cbor::{Reader, Writer};
 use mirrordna_core::verify::hash;
 use mirrordna_core::{Code, Error, Hash, Result};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Bound, Range};
 
@@ -21,6 +23,9 @@ const BLOCK: usize = 4_096;
 /// the lookups of absent keys read a block for nothing.
 const FILTER_BITS: u64 = 10;
 const FILTER_PROBES: u64 = 7;
+/// Checked blocks that a segment keeps: a listing looks up one record after the
+/// other, whose entries stand in few blocks.
+const KEPT: usize = 4;
 /// Number of the block that holds the directory.
 pub(super) const DIRECTORY: u32 = (1 << 20) - 1;
 /// Keys and values are short; one byte holds their lengths.
@@ -88,6 +93,9 @@ pub(super) struct Segment {
     filter: Filter,
     /// The blocks, until they are in the store.
     pub(super) memory: Option<Vec<Vec<u8>>>,
+    /// Blocks from the store that were checked, by their numbers; the last one
+    /// was used last.
+    checked: RefCell<Vec<(usize, Vec<u8>)>>,
     /// How many parts (blocks, then the directory) are in the store.
     pub(super) stored: usize,
 }
@@ -154,7 +162,15 @@ impl Builder {
     pub(super) fn finish(mut self, leaves: u64) -> Segment {
         self.close();
         let filter = Filter::of(&self.hashes);
-        let mut segment = Segment { number: 0, leaves, directory: self.directory, filter, memory: Some(self.blocks), stored: 0 };
+        let mut segment = Segment {
+            number: 0,
+            leaves,
+            directory: self.directory,
+            filter,
+            memory: Some(self.blocks),
+            checked: RefCell::default(),
+            stored: 0,
+        };
         let [a, b, c, ..] = hash::sha256(&[&segment.directory()]);
         segment.number = u32::from_le_bytes([a, b, c & 0x7f, 0]).max(1);
         segment
@@ -217,7 +233,7 @@ impl Segment {
             directory.push(Block { first: r.bytes()?.into(), hash: r.array_of()? });
         }
         r.end()?;
-        Ok(Self { number, leaves, directory, filter, memory: None, stored: count + 1 })
+        Ok(Self { number, leaves, directory, filter, memory: None, checked: RefCell::default(), stored: count + 1 })
     }
 
     /// Gives `work` one block, checked.
@@ -226,11 +242,23 @@ impl Segment {
         if let Some(block) = self.memory.as_ref().and_then(|m| m.get(at)) {
             return Ok(work(block));
         }
-        let block = from.tx.cache(from.log, self.number, at as u32)?.ok_or_else(stale)?;
-        if !holds(|| hash::sha256(&[&block]) == entry.hash) {
-            return Err(stale());
-        }
-        Ok(work(&block))
+        let mut checked = self.checked.borrow_mut();
+        let kept = match checked.iter().position(|(number, _)| *number == at) {
+            Some(place) => checked.remove(place),
+            None => {
+                let block = from.tx.cache(from.log, self.number, at as u32)?.ok_or_else(stale)?;
+                if !holds(|| hash::sha256(&[&block]) == entry.hash) {
+                    return Err(stale());
+                }
+                if checked.len() >= KEPT {
+                    checked.remove(0);
+                }
+                (at, block)
+            }
+        };
+        let done = work(&kept.1);
+        checked.push(kept);
+        Ok(done)
     }
 
     /// The block that would hold a key.
