@@ -4,8 +4,15 @@
 //! address sanitizer, because no crate of ours holds `unsafe`.
 
 use crate::{host, run};
+use std::collections::VecDeque;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Lines of a target that failed which are shown.
+const SHOWN: usize = 60;
 
 /// What cargo-fuzz passes, without the sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -67,7 +74,7 @@ fn one(target: &str, host: &str, seconds: u32) -> bool {
         "-seed=1",
         "-rss_limit_mb=2048",
         "-timeout=25",
-        "-verbosity=0",
+        "-print_final_stats=1",
     ];
     // A target ends without running destructors, and so leaves its folders: in
     // one of ours, in memory where there is some, since nothing has to be durable.
@@ -79,10 +86,108 @@ fn one(target: &str, host: &str, seconds: u32) -> bool {
         return false;
     }
     let place = scratch.display().to_string();
-    let done = run(&format!("target/fuzz/{host}/release/{target}"), &options, &[("TMPDIR", &place)]);
+    let done = watch(Command::new(format!("target/fuzz/{host}/release/{target}")).args(options).env("TMPDIR", &place), target);
     let removed = fs::remove_dir_all(&scratch);
     if let Err(e) = &removed {
         eprintln!("{place}: {e}");
     }
     done && removed.is_ok()
+}
+
+/// Runs a target and tells in one line what it did; of one that failed, its last
+/// lines.
+fn watch(command: &mut Command, target: &str) -> bool {
+    let began = Instant::now();
+    let mut child = match command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(e) => {
+            eprintln!("{target} cannot be run: {e}");
+            return false;
+        }
+    };
+    let (mut last, mut end) = (VecDeque::new(), End::default());
+    if let Some(lines) = child.stderr.take() {
+        // What a target was given need not be text.
+        for line in BufReader::new(lines).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            end.hear(&line);
+            last.push_back(line);
+            if last.len() > SHOWN {
+                last.pop_front();
+            }
+        }
+    }
+    match child.wait() {
+        Ok(status) if status.success() => {
+            eprintln!("{target}: {} in {} s", end.told(), began.elapsed().as_secs());
+            true
+        }
+        Ok(status) => {
+            last.iter().for_each(|line| eprintln!("{line}"));
+            eprintln!("{target} failed: {status}; {}", end.told());
+            false
+        }
+        Err(e) => {
+            eprintln!("{target} cannot be waited for: {e}");
+            false
+        }
+    }
+}
+
+/// What libFuzzer says at the end of a run
+/// (llvm.org/docs/LibFuzzer.html, "Output").
+#[derive(Debug, Default)]
+struct End {
+    executed: String,
+    added: String,
+    coverage: String,
+    corpus: String,
+}
+
+impl End {
+    fn hear(&mut self, line: &str) {
+        let after = |name: &str| line.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
+        if let Some(executed) = after("stat::number_of_executed_units:") {
+            executed.clone_into(&mut self.executed);
+        }
+        if let Some(added) = after("stat::new_units_added:") {
+            added.clone_into(&mut self.added);
+        }
+        // Of a status line: `#100 DONE cov: 5 ft: 9 corp: 3/17b ...`.
+        if let (Some(coverage), Some(corpus)) = (after(" cov: "), after(" corp: ")) {
+            coverage.clone_into(&mut self.coverage);
+            corpus.clone_into(&mut self.corpus);
+        }
+    }
+
+    fn told(&self) -> String {
+        let said = |text: &str| if text.is_empty() { "?".to_owned() } else { text.to_owned() };
+        let (executed, added) = (said(&self.executed), said(&self.added));
+        let (coverage, corpus) = (said(&self.coverage), said(&self.corpus));
+        format!("{executed} executions, coverage {coverage} edges, corpus {corpus} ({added} new)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_is_one_line() {
+        let mut end = End::default();
+        for line in [
+            "INFO: Seed: 1",
+            "#2\tINITED cov: 410 ft: 411 corp: 1/1b exec/s: 0 rss: 40Mb",
+            "#9012\tNEW    cov: 702 ft: 1890 corp: 88/21Kb lim: 92 exec/s: 3004 rss: 51Mb L: 92/92 MS: 1 EraseBytes-",
+            "#262144\tDONE   cov: 733 ft: 2101 corp: 120/30Kb lim: 4096 exec/s: 87381 rss: 60Mb",
+            "Done 262144 runs in 3 second(s)",
+            "stat::number_of_executed_units: 262144",
+            "stat::average_exec_per_sec:     87381",
+            "stat::new_units_added:          119",
+        ] {
+            end.hear(line);
+        }
+        assert_eq!(end.told(), "262144 executions, coverage 733 edges, corpus 120/30Kb (119 new)");
+        assert_eq!(End::default().told(), "? executions, coverage ? edges, corpus ? (? new)");
+    }
 }
