@@ -817,6 +817,25 @@ pub(crate) struct Export {
     /// With --audit: not even the encrypted contents, only their lengths.
     #[arg(long, requires = "audit")]
     pub(crate) withhold: bool,
+    #[command(flatten)]
+    pub(crate) under: Under,
+}
+
+/// Under which checkpoint a bundle is made.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Under {
+    /// For a bundle: up to this checkpoint of the log instead of the newest, with
+    /// its cosignatures, as `checkpoint --witness` printed it; for each log of the
+    /// database one may be given.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) checkpoint: Vec<PathBuf>,
+    /// For a bundle: up to the newest cosigned checkpoint that is recorded in the
+    /// log (`checkpoint --anchor`).
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub(crate) witnessed: bool,
+    /// With --witnessed: the newest that has the quorum of this policy.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "witnessed")]
+    pub(crate) policy: Option<PathBuf>,
 }
 
 /// What `prove` takes.
@@ -842,6 +861,8 @@ pub(crate) struct Prove {
     /// What it is about, for people.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) label: String,
+    #[command(flatten)]
+    pub(crate) under: Under,
     /// The file; it must not exist. By default <first event>.mdna-proof.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
@@ -861,8 +882,8 @@ pub(crate) struct Verify {
     /// File that says whom to trust: C2SP tlog-policy, or one fingerprint a line.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
-    /// For a bundle: a checkpoint that was kept, which it must not contradict; may
-    /// be repeated.
+    /// A checkpoint that was kept, which the history must not contradict; its
+    /// cosignatures count toward the quorum of the policy. May be repeated.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) kept: Vec<PathBuf>,
     /// For a bundle: print each event that was asked for, with its content where

@@ -9,6 +9,7 @@ use crate::timestamp;
 use crate::witness::StoreTiles;
 use mirrordna_core::proof::{consistency, tlog_proof};
 use mirrordna_core::timeline::Draft;
+use mirrordna_core::verify::PublicKey;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::cosignature::judge;
 use mirrordna_core::verify::merkle::extends;
@@ -16,6 +17,7 @@ use mirrordna_core::verify::note::{self, Checkpoint, Note, SignatureLine};
 use mirrordna_core::verify::policy::Policy;
 use mirrordna_core::verify::tlog_witness::AddCheckpoint;
 use mirrordna_core::{Code, Error, Hash, Result};
+use mirrordna_storage::{LogRow, ReadTx};
 
 /// How often a witness may say that it knows another size.
 const ATTEMPTS: usize = 4;
@@ -192,30 +194,14 @@ impl Tenant {
     /// Size and root of a checkpoint of this log, signed by its key, which the
     /// log as it is extends.
     fn own_checkpoint(&self, text: &str) -> Result<(u64, Hash)> {
-        let note = Note::parse(text.as_bytes()).map_err(|e| not_ours("is no note").caused_by(e))?;
-        let checkpoint = Checkpoint::parse(note.text).map_err(|e| not_ours("is malformed").caused_by(e))?;
-        let origin = note::origin(&self.log.id);
-        if checkpoint.origin != origin {
-            return Err(not_ours("is of another log"));
-        }
-        if !note.signed_by(&origin, &self.log.key) {
-            return Err(not_ours("is not signed by the log's key"));
-        }
-        let Checkpoint { size, root, .. } = checkpoint;
+        let mut found = (0, Hash::default());
         self.inner.store.read(&mut |tx| {
             let row = self.log.row(tx)?;
-            let signed = self.log.signed_frontier(&row)?;
-            if size > signed.size() {
-                let message = format!("the checkpoint covers {size} leaves, the log's newest {}", signed.size());
-                return Err(Error::new(Code::RolledBack, message));
-            }
-            let proof = consistency(&StoreTiles { tx, log: self.log.number }, size, signed.size())?;
-            if extends(size, &root, signed.size(), &signed.root(), &proof) {
-                return Ok(());
-            }
-            Err(Error::new(Code::Forked, "the checkpoint contradicts the log: its key signed two histories"))
+            self.log.signed_frontier(&row)?;
+            found = of_log(tx, &row, &self.log.key, text)?;
+            Ok(())
         })?;
-        Ok((size, root))
+        Ok(found)
     }
 
     /// The lines of a note by the log and, valid ones, by witnesses of the
@@ -237,8 +223,38 @@ impl Tenant {
     }
 }
 
+/// Size and root of a checkpoint of a log, signed by its key, which the newest
+/// one in the log's row extends.
+///
+/// # Errors
+/// As [`Tenant::check_checkpoint`].
+pub(crate) fn of_log(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, text: &str) -> Result<(u64, Hash)> {
+    let note = Note::parse(text.as_bytes()).map_err(|e| not_ours("is no note").caused_by(e))?;
+    let checkpoint = Checkpoint::parse(note.text).map_err(|e| not_ours("is malformed").caused_by(e))?;
+    let origin = note::origin(&row.id);
+    if checkpoint.origin != origin {
+        return Err(not_ours("is of another log"));
+    }
+    if !note.signed_by(&origin, key) {
+        return Err(not_ours("is not signed by the log's key"));
+    }
+    let Checkpoint { size, root, .. } = checkpoint;
+    let bad = |e| Error::new(Code::Altered, format!("log {}: its checkpoint is malformed", row.number)).caused_by(e);
+    let newest = Note::parse(row.checkpoint.as_bytes()).map_err(bad)?;
+    let newest = Checkpoint::parse(newest.text).map_err(bad)?;
+    if size > newest.size {
+        let message = format!("the checkpoint covers {size} leaves, the log's newest {}", newest.size);
+        return Err(Error::new(Code::RolledBack, message));
+    }
+    let proof = consistency(&StoreTiles { tx, log: row.number }, size, newest.size)?;
+    if extends(size, &root, newest.size, &newest.root, &proof) {
+        return Ok((size, root));
+    }
+    Err(Error::new(Code::Forked, "the checkpoint contradicts the log: its key signed two histories"))
+}
+
 /// A note of a text with these lines.
-fn rebuilt(text: &str, lines: &[&SignatureLine<'_>]) -> String {
+pub(crate) fn rebuilt(text: &str, lines: &[&SignatureLine<'_>]) -> String {
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     format!("{text}\n{lines}")
 }

@@ -1,12 +1,12 @@
 //! `export --audit`: a folder that an auditor can judge by themselves.
 
-use super::verify::show_problems;
+use super::verify::{read_policy, show_problems};
 use super::{count, open, open_to_read, write_new};
-use crate::args::Export;
+use crate::args::{self, Export};
 use crate::config::Settings;
 use crate::output::{Output, Progress, Unit};
-use mirrordna::proof::{self, Bodies, BundleReport, Policy};
-use mirrordna::{Code, Error, Result};
+use mirrordna::proof::{self, Bodies, BundleReport, Policy, Under};
+use mirrordna::{Code, Error, Result, input};
 use serde_json::json;
 use std::fs::File;
 use std::io::BufReader;
@@ -22,11 +22,29 @@ const BESIDE: [(&str, &str); 3] = [
 /// The bundle in a kit.
 const BUNDLE: &str = "history.mdna-bundle";
 
+/// Under which checkpoint the arguments ask for a bundle.
+pub(super) fn under(args: &args::Under) -> Result<Under> {
+    if args.witnessed {
+        return Ok(Under::Witnessed(args.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default()));
+    }
+    let read = |path: &std::path::PathBuf| input::text(path, "a checkpoint", input::TEXT, Code::ImportUnreadable);
+    let notes = args.checkpoint.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(if notes.is_empty() { Under::Newest } else { Under::Checkpoints(notes) })
+}
+
+/// Says what a bundle leaves out because its checkpoint is an older one.
+pub(super) fn say_later(later: u64, out: &mut Output) {
+    if later > 0 {
+        out.line(format!("not in it    {}, after that checkpoint", count(later, "later event", "later events")));
+    }
+}
+
 pub(super) fn audit(settings: &Settings, args: &Export, folder: &Path, out: &mut Output) -> Result<u8> {
     let engine = match open(settings) {
         Err(e) if settings.as_of || matches!(e.code(), Code::StoreReadOnly | Code::KeyMissing) => open_to_read(settings, out)?,
         opened => opened?,
     };
+    let under = under(&args.under)?;
     let failed = |e| Error::new(Code::StoreIo, format!("cannot make {}", folder.display())).caused_by(e);
     std::fs::create_dir(folder).map_err(failed)?;
     let bodies = match (args.disclose, args.withhold) {
@@ -35,7 +53,10 @@ pub(super) fn audit(settings: &Settings, args: &Export, folder: &Path, out: &mut
         _ => Bodies::Sealed,
     };
     let mut progress = Progress::new("exporting", Unit::Events, out);
-    let bundled = write_new(&folder.join(BUNDLE), |target| engine.audit(bodies, target, &mut |done, of| progress.update(done, of)))?;
+    let written =
+        write_new(&folder.join(BUNDLE), |target| engine.audit_under(bodies, &under, target, &mut |done, of| progress.update(done, of)));
+    // A folder without a bundle would only be in the way of the next attempt.
+    let bundled = written.inspect_err(|_| drop(std::fs::remove_dir(folder)))?;
     drop(progress);
     for (name, text) in BESIDE {
         write_new(&folder.join(name), |target| target.write_all(text.as_bytes()).map_err(failed))?;
@@ -51,6 +72,7 @@ pub(super) fn audit(settings: &Settings, args: &Export, folder: &Path, out: &mut
     }
     let (events, logs) = (count(bundled.events, "event", "events"), count(bundled.logs, "log", "logs"));
     out.line(format!("exported     {events} of {logs}, {} bytes, to {}", bundled.bytes, folder.display()));
+    say_later(bundled.later, out);
     for key in keys {
         out.line(format!("fingerprint  {key}"));
     }

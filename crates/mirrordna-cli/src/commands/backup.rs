@@ -10,6 +10,9 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 pub(crate) fn export(settings: &Settings, args: &Export, out: &mut Output) -> Result<u8> {
+    if args.audit.is_none() && (args.under.witnessed || !args.under.checkpoint.is_empty()) {
+        return Err(Error::new(Code::InputInvalid, "--checkpoint and --witnessed choose the checkpoint of a bundle: they go with --audit"));
+    }
     if let Some(folder) = &args.tiles {
         return super::tiles::export(settings, folder, out);
     }

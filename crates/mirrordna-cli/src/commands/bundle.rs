@@ -125,6 +125,9 @@ fn show(report: &BundleReport, events: &[TimelineEvent], out: &mut Output) {
         if let Some(quorum) = log.quorum {
             line.push_str(if quorum { " · witnessed" } else { " · not witnessed" });
         }
+        if let (Some(false), Some(up_to @ 1..)) = (log.quorum, log.witnessed) {
+            line.push_str(&format!(" after the first {up_to}"));
+        }
         out.line(line);
         if !log.label.is_empty() {
             out.line(format!("         its maker calls it: {}", one_line(&log.label)));
@@ -171,6 +174,9 @@ fn advise(report: &BundleReport, out: &mut Output) {
             "The witnesses that the policy asks for have not signed the checkpoint of log {}….",
             log.log.get(..8).unwrap_or_default()
         ));
+        if let Some(up_to @ 1..) = log.witnessed {
+            out.line(format!("They have signed the first {up_to} of its {} leaves: what comes after is not witnessed.", log.size));
+        }
     } else if let Some(log) = strangers.iter().find(|log| log.unattributed > 0) {
         let (events, of) = (count(log.unattributed, "event", "events"), log.log.get(..8).unwrap_or_default());
         out.line("");

@@ -1,5 +1,6 @@
 //! `prove`: events for somebody who has nothing but a fingerprint.
 
+use super::audit::{say_later, under};
 use super::{count, open, open_to_read, write_new};
 use crate::args::Prove;
 use crate::config::Settings;
@@ -15,7 +16,7 @@ pub(crate) fn prove(settings: &Settings, args: &Prove, out: &mut Output) -> Resu
         Err(e) if settings.as_of || matches!(e.code(), Code::StoreReadOnly | Code::KeyMissing) => open_to_read(settings, out)?,
         opened => opened?,
     };
-    let mut prove = engine.main().prove(&args.events).label(&args.label);
+    let mut prove = engine.main().prove(&args.events).label(&args.label).under(under(&args.under)?);
     for id in &args.record {
         prove = prove.record(id)?;
     }
@@ -39,6 +40,7 @@ pub(crate) fn prove(settings: &Settings, args: &Prove, out: &mut Output) -> Resu
         out.value(&json!({"file": file.display().to_string(), "bundled": bundled, "fingerprint": key}))?;
     } else {
         out.line(format!("proved       {} in {} bytes: {}", count(bundled.events, "event", "events"), bundled.bytes, file.display()));
+        say_later(bundled.later, out);
         out.line(format!("fingerprint  {key}"));
         out.remark("Tell the fingerprint by another way than the file; whoever has both runs:");
         out.remark(format!("  mirrordna verify {} --key {key}", file.display()));

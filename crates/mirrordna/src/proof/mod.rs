@@ -27,6 +27,7 @@
 mod part;
 mod read;
 mod report;
+mod under;
 mod whole;
 
 pub use mirrordna_core::verify::bundle::{Bounds, Event, Freshness, Judgement, LogJudgement, MAGIC, Scope, Times};
@@ -34,7 +35,9 @@ pub use mirrordna_core::verify::policy::Policy;
 pub use part::Prove;
 pub use read::Reader;
 pub use report::{BundleReport, DisputedReport, MissingLinkReport, SectionBodies, SectionReport, TimeBound, TimesReport};
+pub use under::Under;
 pub use whole::Bodies;
+pub(crate) use whole::anchored;
 
 use crate::engine::Engine;
 use crate::import::Progress;
@@ -54,6 +57,9 @@ pub struct Bundled {
     pub disclosed: u64,
     /// Length of the bundle, bytes.
     pub bytes: u64,
+    /// Events of these logs that come after the checkpoints: the bundle says
+    /// nothing of them.
+    pub later: u64,
 }
 
 /// Where a bundle goes, and what went there.
@@ -78,13 +84,27 @@ impl Engine {
     /// `store.*` where it cannot be read, or `out` not written; `log.altered`
     /// where a checkpoint is malformed.
     pub fn audit(&self, bodies: Bodies, out: &mut dyn Write, progress: Progress<'_>) -> Result<Bundled> {
+        self.audit_under(bodies, &Under::Newest, out, progress)
+    }
+
+    /// The same under checkpoints that witnesses have cosigned: each log up to
+    /// its own, with the note as it is, so that an auditor sees a quorum of them
+    /// satisfied. [`Bundled::later`] counts the events that came after.
+    ///
+    /// # Errors
+    /// As [`Engine::audit`]; `anchor.invalid`, `log.rolled_back` and `log.forked`
+    /// for a checkpoint that is of none of the logs, of more than a log has, or
+    /// contradicts it; `record.not_found` where a log records none that is as
+    /// asked for; `input.invalid` where contents that it covers were erased
+    /// after it, or two are given for one log.
+    pub fn audit_under(&self, bodies: Bodies, under: &Under, out: &mut dyn Write, progress: Progress<'_>) -> Result<Bundled> {
         if bodies == Bodies::Disclosed && self.inner.keyring.is_none() {
             return Err(crate::log::missing("what cannot be read here cannot be disclosed"));
         }
         if !self.inner.read_only {
             self.inner.tend()?;
         }
-        whole::write(&*self.inner.store, self.inner.keyring.as_deref(), bodies, out, progress)
+        whole::write(&*self.inner.store, self.inner.keyring.as_deref(), (bodies, under), out, progress)
     }
 }
 

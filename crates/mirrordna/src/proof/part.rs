@@ -1,7 +1,8 @@
 //! A bundle of named events: each with its proof, and with what shows whose it
 //! is.
 
-use super::whole::{noted, signed_size};
+use super::under::{Chosen, Under, erased};
+use super::whole::{join, noted};
 use super::{Bundled, Sink};
 use crate::engine::Tenant;
 use crate::log::Log;
@@ -35,6 +36,7 @@ pub struct Prove {
     disclose: bool,
     linked: bool,
     label: String,
+    under: Under,
 }
 
 impl Tenant {
@@ -42,7 +44,7 @@ impl Tenant {
     /// to somebody who has nothing but the log's fingerprint.
     pub fn prove(&self, positions: &[u64]) -> Prove {
         let positions = positions.iter().copied().collect();
-        Prove { tenant: self.clone(), positions, disclose: false, linked: false, label: String::new() }
+        Prove { tenant: self.clone(), positions, disclose: false, linked: false, label: String::new(), under: Under::Newest }
     }
 }
 
@@ -105,15 +107,25 @@ impl Prove {
         self
     }
 
+    /// Proves them under another checkpoint of this log than its newest: one that
+    /// witnesses have cosigned, with its note as it is.
+    pub fn under(mut self, under: Under) -> Self {
+        self.under = under;
+        self
+    }
+
     /// Writes the bundle. What is not signed yet is signed before, where this
     /// process may.
     ///
     /// # Errors
     /// `record.not_found` for a position beyond the log, `limit.exceeded` for
     /// too many, `input.invalid` for none or for events that no checkpoint covers
-    /// and no key is here to sign one; `key.missing` to disclose what cannot be
-    /// read here; `log.altered` where the evidence does not
-    /// hold; `store.*`.
+    /// and no key is here to sign one, or that were erased after the one chosen;
+    /// `key.missing` to disclose what cannot be read here; `log.altered` where the
+    /// evidence does not hold; `store.*`; what [`Engine::audit_under`] says of a
+    /// checkpoint that is chosen.
+    ///
+    /// [`Engine::audit_under`]: crate::Engine::audit_under
     pub fn write(self, out: &mut dyn Write) -> Result<Bundled> {
         if self.positions.is_empty() {
             return Err(Error::new(Code::InputInvalid, "a proof is of at least one event"));
@@ -156,10 +168,15 @@ impl Prove {
             end = one.base;
             log = one.before.as_deref();
         }
-        let elsewhere: Vec<u64> = sections.iter_mut().flat_map(|section| std::mem::take(&mut section.elsewhere)).collect();
-        for position in elsewhere {
+        self.under.fits(sections.iter().map(|section| &section.log.id))?;
+        let elsewhere: Vec<(u64, u64)> = sections.iter_mut().flat_map(|section| std::mem::take(&mut section.elsewhere)).collect();
+        for (position, gone) in elsewhere {
             if let Some(section) = sections.iter_mut().find(|s| (s.log.base..s.end).contains(&position)) {
-                section.support(position - section.log.base);
+                let index = position - section.log.base;
+                if index >= section.size {
+                    return Err(erased(gone, section.size));
+                }
+                section.support(index);
             }
         }
         for section in sections.iter().rev() {
@@ -176,20 +193,27 @@ struct Section<'a> {
     top: &'a Log,
     /// The position after its last event.
     end: u64,
-    /// Leaves that its checkpoint covers.
+    /// Its checkpoint.
+    note: String,
+    /// Leaves that the checkpoint covers.
     size: u64,
+    /// Leaves that came after it.
+    later: u64,
     roles: BTreeMap<u64, Role>,
     /// Further checkpoints, by size.
     checkpoints: BTreeMap<u64, String>,
-    /// Positions of erase events that this section needs, in whatever log.
-    elsewhere: Vec<u64>,
+    /// Positions of erase events that this section needs, in whatever log, and of
+    /// what they erased.
+    elsewhere: Vec<(u64, u64)>,
 }
 
 impl<'a> Section<'a> {
     fn new(prove: &'a Prove, log: &'a Log, view: &View, tx: &dyn ReadTx, end: u64) -> Result<Self> {
-        let size = signed_size(&log.row(tx)?)?;
-        let mut section =
-            Self { log, top: &prove.tenant.log, end, size, roles: BTreeMap::new(), checkpoints: BTreeMap::new(), elsewhere: Vec::new() };
+        let row = log.row(tx)?;
+        let Chosen { note, size } = prove.under.choose(tx, &row, prove.tenant.inner.keyring.as_deref())?;
+        let (top, later) = (&prove.tenant.log, row.size - size);
+        let (roles, checkpoints, elsewhere) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut section = Self { log, top, end, note, size, later, roles, checkpoints, elsewhere };
         section.support(0);
         if log.adopted.is_some() {
             section.support(1);
@@ -200,6 +224,10 @@ impl<'a> Section<'a> {
         while let Some(position) = waiting.pop() {
             let event = section.read(view, tx, position)?;
             if position - log.base >= size {
+                if !matches!(prove.under, Under::Newest) {
+                    let message = format!("event {position} comes after the checkpoint, which covers {size} events");
+                    return Err(Error::new(Code::InputInvalid, message).with_hint("Have the log cosigned again, and take that checkpoint."));
+                }
                 return Err(Error::new(Code::InputInvalid, format!("event {position} is not covered by a checkpoint yet"))
                     .with_hint("Open the database where its keys are: a checkpoint is signed then, and at the latest when it is closed."));
             }
@@ -333,7 +361,7 @@ impl<'a> Section<'a> {
         for position in view.erasures(tx, self.top, erased.index + 1)? {
             let event = self.read(view, tx, position)?;
             if event.header.kind == Kind::ERASE && event.header.refs.contains(&erased.hash) {
-                self.elsewhere.push(position);
+                self.elsewhere.push((position, erased.index));
                 break;
             }
         }
@@ -359,7 +387,7 @@ impl<'a> Section<'a> {
             let before = anchors.iter().rev().find(|(leaf, ..)| *leaf < index);
             let after = anchors.iter().find(|(_, size, _)| *size > index);
             for (leaf, size, note) in before.into_iter().chain(after).filter(|(_, size, _)| *size < self.size) {
-                self.checkpoints.insert(*size, note.clone());
+                join(&mut self.checkpoints, *size, note.clone());
                 if *leaf < index {
                     self.roles.entry(*leaf).or_insert(Role::Proven);
                 }
@@ -371,9 +399,9 @@ impl<'a> Section<'a> {
     fn write(&self, view: &View, tx: &dyn ReadTx, prove: &Prove, builder: &mut Builder, sink: &mut Sink<'_>) -> Result<()> {
         let log = self.log;
         let tiles = StoreTiles { tx, log: log.number };
-        let checkpoint = crate::pq::released(prove.tenant.inner.keyring.as_deref(), &log.id, log.row(tx)?.checkpoint)?;
-        sink.put(&builder.section(&log.id, Scope::Part, &checkpoint, &prove.label)?)?;
+        sink.put(&builder.section(&log.id, Scope::Part, &self.note, &prove.label)?)?;
         sink.bundled.logs += 1;
+        sink.bundled.later += self.later;
         for (size, note) in &self.checkpoints {
             sink.put(&builder.checkpoint(note, Some(&consistency(&tiles, *size, self.size)?))?)?;
         }

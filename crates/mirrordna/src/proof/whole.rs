@@ -1,6 +1,8 @@
 //! A bundle of everything: all logs of a database, up to what they have signed.
 
+use super::under::{Under, erased_later};
 use super::{Bundled, Sink};
+use crate::checkpoint::rebuilt;
 use crate::import::Progress;
 use crate::keyring::Keyring;
 use crate::verify::{REPORT_EVERY, Subjects};
@@ -28,7 +30,7 @@ pub enum Bodies {
 pub(super) fn write(
     store: &dyn Store,
     keyring: Option<&Keyring>,
-    bodies: Bodies,
+    (bodies, under): (Bodies, &Under),
     out: &mut dyn Write,
     progress: Progress<'_>,
 ) -> Result<Bundled> {
@@ -42,11 +44,14 @@ pub(super) fn write(
             Bodies::Disclosed => Subjects::load(tx, keyring, &logs, &mut Vec::new())?,
             _ => Subjects::default(),
         };
-        let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
-        for row in &logs {
-            let size = signed_size(row)?;
-            let checkpoint = crate::pq::released(keyring, &row.id, row.checkpoint.clone())?;
-            sink.put(&builder.section(&row.id, Scope::Whole, &checkpoint, "")?)?;
+        under.fits(logs.iter().map(|row| &row.id))?;
+        let chosen = logs.into_iter().map(|row| under.choose(tx, &row, keyring).map(|chosen| (row, chosen))).collect::<Result<Vec<_>>>()?;
+        erased_later(tx, &chosen)?;
+        let total = chosen.iter().map(|(_, chosen)| chosen.size).fold(0, u64::saturating_add);
+        for (row, chosen) in &chosen {
+            let size = chosen.size;
+            sink.bundled.later += row.size - size;
+            sink.put(&builder.section(&row.id, Scope::Whole, &chosen.note, "")?)?;
             for (_, note) in anchored(tx, row, size)? {
                 sink.put(&builder.checkpoint(&note, None)?)?;
             }
@@ -83,17 +88,33 @@ pub(super) fn signed_size(row: &LogRow) -> Result<u64> {
 }
 
 /// The checkpoints that anchors of a log speak of, below a size, by their own.
-fn anchored(tx: &dyn ReadTx, row: &LogRow, size: u64) -> Result<BTreeMap<u64, String>> {
+/// Lines that several anchors bring for one are put together.
+pub(crate) fn anchored(tx: &dyn ReadTx, row: &LogRow, size: u64) -> Result<BTreeMap<u64, String>> {
     let mut notes = BTreeMap::new();
     tx.outline(row.number, 0..size, &mut |event| {
         let Outlined::Clear(body) = event.body else { return Ok(()) };
         if !Leaf::decode(event.leaf).is_ok_and(|leaf| leaf.header.kind == Kind::ANCHOR) {
             return Ok(());
         }
-        notes.extend(noted(body).filter(|(checkpointed, _)| *checkpointed < size));
+        if let Some((checkpointed, note)) = noted(body).filter(|(checkpointed, _)| *checkpointed < size) {
+            join(&mut notes, checkpointed, note);
+        }
         Ok(())
     })?;
     Ok(notes)
+}
+
+/// Adds a checkpoint to others, by their sizes; to one with the same text its
+/// lines, as far as a note may have more.
+pub(super) fn join(notes: &mut BTreeMap<u64, String>, size: u64, note: String) {
+    let joined = notes.get(&size).and_then(|known| {
+        let (known, new) = (Note::parse(known.as_bytes()).ok()?, Note::parse(note.as_bytes()).ok()?);
+        let mut lines: Vec<_> = known.signatures.iter().collect();
+        lines.extend(new.signatures.iter().filter(|line| !known.signatures.contains(line)));
+        let text = rebuilt(known.text, &lines);
+        (known.text == new.text && Note::parse(text.as_bytes()).is_ok()).then_some(text)
+    });
+    notes.insert(size, joined.unwrap_or(note));
 }
 
 /// Size and text of the checkpoint in an anchor's body.
