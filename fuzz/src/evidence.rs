@@ -221,7 +221,9 @@ pub(crate) fn policies() -> Vec<Vec<u8>> {
 pub(crate) fn cosigned_notes() -> Vec<Vec<u8>> {
     // The longest line that anybody makes is one by ML-DSA-44.
     let second = format!("{}{}\n", checkpoint(5, &TIMES), signature_line(ORIGIN, [6, 6, 6, 6], &[0xa5; 8 + 2420]));
-    [checkpoint(5, &TIMES), checkpoint(5, &TIMES[..1]), checkpoint(3, &TIMES[1..]), checkpoint(0, &[]), second].map(String::into_bytes).into()
+    [checkpoint(5, &TIMES), checkpoint(5, &TIMES[..1]), checkpoint(3, &TIMES[1..]), checkpoint(0, &[]), second]
+        .map(String::into_bytes)
+        .into()
 }
 
 pub(crate) fn tlog_proofs() -> Vec<Vec<u8>> {

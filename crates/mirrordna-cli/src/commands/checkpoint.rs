@@ -12,15 +12,18 @@ use mirrordna::{Code, Error, Result, input};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// What a key that is printed has nothing to do with.
+const WORK: [&str; 9] = ["of", "witness", "policy", "witness_key", "request", "lines", "anchor", "timestamp_request", "timestamp_response"];
+
 /// What `checkpoint` takes.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct CheckpointArgs {
     /// Print the key that signs the log's checkpoints, as C2SP tools and policies
     /// name it.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = WORK)]
     vkey: bool,
     /// Print the ML-DSA-44 key that signs them, too, after `keys pq`.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = WORK, conflicts_with = "vkey")]
     pq_vkey: bool,
     /// An earlier checkpoint of this log instead of the newest.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
