@@ -53,3 +53,23 @@ impl std::fmt::Debug for LogKey {
         write!(f, "LogKey({:?})", self.public.key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mirrordna_verify::note::Note;
+
+    /// What another implementation makes of the same seed.
+    #[test]
+    fn a_line_is_the_one_of_the_vectors() {
+        let vector: serde_json::Value = serde_json::from_str(include_str!("../../../spec/vectors/second_signatures.json")).unwrap();
+        let note = vector["checkpoint"].as_str().unwrap();
+        let parsed = Note::parse(note.as_bytes()).unwrap();
+        let checkpoint = Checkpoint::parse(parsed.text).unwrap();
+        let key = LogKey::from_seed(&[6; 32], checkpoint.origin).unwrap();
+        assert_eq!(vector["pq_verifier_key"], key.public().to_string().as_str());
+        assert_eq!(note.lines().nth(5), Some(key.line(&checkpoint).unwrap().as_str()));
+        assert!(LogKey::from_seed(&[6; 32], &"o".repeat(256)).unwrap().line(&checkpoint).is_err());
+        assert!(!format!("{key:?}").contains("0606"), "{key:?}");
+    }
+}

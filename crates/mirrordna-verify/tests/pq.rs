@@ -121,6 +121,37 @@ proptest! {
     }
 }
 
+/// `spec/vectors/second_signatures.json`, for other implementations: made by the
+/// other one here. `MIRRORDNA_BLESS=1` writes it anew.
+#[test]
+fn the_vector_is_what_another_implementation_makes() {
+    let (log, witness) = (key(ORIGIN, 6), key("witness.example/pq", 8));
+    let at = Checkpoint { size: 14, ..AT };
+    let first = ed25519(9).sign(at.text().as_bytes()).to_bytes();
+    let first = signature_line(ORIGIN, mirrordna_verify::note::key_id(ORIGIN, &PublicKey::from(&ed25519(9))), &first);
+    let (second, cosigned) = (line_at(ORIGIN, 6, 0, &at), line_at("witness.example/pq", 8, 1_770_000_000, &at));
+    let made = serde_json::json!({
+        "verifier_key": verifier_key(ORIGIN, &PublicKey::from(&ed25519(9))),
+        "pq_seed": "06".repeat(32),
+        "pq_verifier_key": log.to_string(),
+        "pq_witness_seed": "08".repeat(32),
+        "pq_witness_key": witness.to_string(),
+        "time": 1_770_000_000,
+        "checkpoint": format!("{}\n{first}\n{second}\n{cosigned}\n", at.text()),
+    });
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/second_signatures.json");
+    if std::env::var_os("MIRRORDNA_BLESS").is_some() {
+        std::fs::write(&file, format!("{:#}\n", made)).unwrap();
+    }
+    let frozen: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(frozen, made);
+
+    let note = made["checkpoint"].as_str().unwrap();
+    let note = Note::parse(note.as_bytes()).unwrap();
+    assert_eq!(log.signs(&note), Some(true));
+    assert_eq!(judge(&note.signatures[2], note.text, &witness), Some(Ok(1_770_000_000)));
+}
+
 /// The bytes of `tlog-cosignature`, written out.
 #[test]
 fn what_is_signed_is_a_cosigned_message() {
