@@ -41,6 +41,7 @@ MAX_NOTE_LINES = 16
 MAX_JSON_DEPTH = 128
 MAX_PROOF = 63
 MAX_KEYS = 64
+MAX_IMPORTED = 256
 MAX_LABEL = 512
 MAX_PATH = 126
 MAX_POLICY = 131_072
@@ -1231,6 +1232,7 @@ class Section:
         self.absent = {}        # leaf hash -> indexes of private events without a stored body
         self.erasures = set()   # refs of erase events
         self.adopted = None     # (log, size, root)
+        self.imported = []      # the same of logs of other databases that were brought in
         self.unsigned = self.unattributed = 0
         self.links = []
         self.disputed, self.disputes = [], 0
@@ -1454,6 +1456,10 @@ class Section:
                 "actor": leaf.actor.hex(), "epoch": epoch, "first": first[0], "last": last[0],
                 "first_leaf": first[1], "last_leaf": last[1], "count": count, "by": index})
 
+    def named(self):
+        """The logs that this one names: (log, size, root) each."""
+        return ([self.adopted] if self.adopted else []) + self.imported
+
     # -- what an event states about its log: steps 8 and 9 of 9.1, and 17.4
 
     def state(self, index, leaf, fields):
@@ -1469,9 +1475,12 @@ class Section:
             if leaf.kind == ERASE:
                 self.erasures.update(leaf.refs)
         elif leaf.kind == ADOPT:
-            if index != 1 or leaf.aseq != 1 or leaf.actor != self.system or fields[0] == self.log \
-                    or fields[3] not in (1, 2):
-                self.problem("log.adopted", "The log says where or as it may not that it goes on from another.", index)
+            if leaf.actor != self.system or fields[0] == self.log or any(fields[0] == one[0] for one in self.named()) \
+                    or not (fields[3] == 3 and len(self.imported) < MAX_IMPORTED
+                            or fields[3] in (1, 2) and index == 1 and leaf.aseq == 1):
+                self.problem("log.adopted", "The log names another one where or as it may not.", index)
+            elif fields[3] == 3:
+                self.imported.append((fields[0], fields[1], fields[2]))
             else:
                 self.adopted = (fields[0], fields[1], fields[2])
         elif leaf.kind == ANCHOR:
@@ -1567,7 +1576,8 @@ class Section:
             "unsigned": self.unsigned, "unattributed": self.unattributed,
             "chain_complete": not self.links, "missing_links": self.links,
             "freshness": self.freshness, "quorum": self.quorum, "witnessed": self.witnessed,
-            "adopted": self.adopted[0].hex() if self.adopted else None, "disputed": self.disputed,
+            "adopted": self.adopted[0].hex() if self.adopted else None,
+            "imported": [one[0].hex() for one in self.imported], "disputed": self.disputed,
             # Leaves from `leaf` on are not before, leaves below it not after `time`.
             "times": {name: [{"leaf": leaf, "time": moment(ms)} for leaf, ms in sorted(bounds)]
                       for name, bounds in (("not_before", self.before), ("not_after", self.after))},
@@ -1945,8 +1955,7 @@ class Judge:
         section, self.current = self.current, None
         if section:
             section.finish()
-            if section.adopted:
-                self.named.add(section.adopted[0])
+            self.named.update(one[0] for one in section.named())
 
     def take(self, tag, items):
         if tag == 0:
@@ -2007,10 +2016,11 @@ class Judge:
     def conclude(self):
         after = {}
         for section in self.sections:
-            if section.adopted and section.adopted[0] in self.logs:
-                before = self.logs[section.adopted[0]]
-                self.compare(before, section, before.log in after)
-                after.setdefault(before.log, section)
+            for one in section.named():
+                if one[0] in self.logs:
+                    before = self.logs[one[0]]
+                    self.compare(before, section, one, before.log in after)
+                    after.setdefault(before.log, section)
         everywhere = [s.erasures for s in self.sections if s.erasures]
         for section in self.sections:
             erased = everywhere
@@ -2036,14 +2046,14 @@ class Judge:
                 section.verdict = UNPROVEN
 
     @staticmethod
-    def compare(before, section, again):
-        """Hold a log against what the one that goes on from it says (9.4)."""
-        _, size, root = section.adopted
+    def compare(before, section, named, again):
+        """Hold a log against what the one that goes on from it, or brought it in, says (9.4, 9.6)."""
+        _, size, root = named
         if again:
             before.problem("log.adopted", "Two logs go on from this one.")
         elif before.extent() != (size, root):
             before.problem("log.adopted", "The log that goes on from this one names another size or root.")
-        elif None not in (before.key, section.key) and \
+        elif named is section.adopted and None not in (before.key, section.key) and \
                 (before.database, before.tenant) != (section.database, section.tenant):
             before.problem("log.adopted", "The log that goes on from this one is of another database or tenant.")
 
@@ -2406,6 +2416,8 @@ def print_report(judge, report, out):
                 print("  unproven because %s" % reason, file=out)
         if log["adopted"]:
             print("  goes on from log %s" % log["adopted"], file=out)
+        for one in log["imported"]:
+            print("  brought in log %s" % one, file=out)
         print("  identities: %d" % log["identities"], file=out)
         print("  contents: %d as committed to (%d of them disclosed), %d withheld, %d erased by a recorded event,"
               " %d missing" % (bodies["present"], bodies["disclosed"], bodies["withheld"], bodies["erased"],

@@ -593,7 +593,8 @@ class Adoptions(Case):
         self.refuse("log.adopted", old.whole(), new.whole())
 
     def test_only_leaf_1_by_the_system_actor_goes_on_from_another_log(self):
-        self.refuse("log.adopted", adoption(fields={4: 3})[1].whole())
+        self.refuse("log.adopted", adoption(fields={4: 0})[1].whole())
+        self.refuse("log.adopted", adoption(fields={4: 4})[1].whole())
         self.refuse("log.adopted", adoption(fields={1: Log("log").id})[1].whole())
         _, log = adoption()
         log.add(log.system, 6, {1: bytes(16), 2: 1, 3: bytes(32), 4: 1}, sign=log.system.actor(), signer=0)
@@ -617,6 +618,68 @@ class Adoptions(Case):
         event(frames, 3)[4:6] = [None, None]
         self.accept(frames, middle.whole(), new.whole())
         self.refuse("body.missing", frames)
+
+
+def brought_in(old, *others, log="log", fields=()):
+    """A log of another database and tenant, into which others were brought when it had begun."""
+    new = Log(log, fields={3: bytes(range(16)), 4: bytes(32)})
+    new.open(new.system)
+    for one in (old,) + others:
+        stated = {1: one.id, 2: len(one.leaves), 3: tree_hash(one.hashes), 4: 3}
+        stated.update(fields)
+        new.add(new.system, 6, stated, sign=True)
+    return new
+
+
+class Imports(Case):
+    def test_a_log_that_was_brought_in_has_the_verdict_of_the_one_that_did(self):
+        old = history("old")
+        new = brought_in(old)
+        report = self.accept(old.whole(), new.whole())
+        self.assertEqual([log["verdict"] for log in report["logs"]], ["intact", "intact"])
+        self.assertEqual([log["imported"] for log in report["logs"]], [[], [old.id.hex()]])
+        self.assertEqual([log["adopted"] for log in report["logs"]], [None, None])
+        self.accept(old.whole(), new.whole(), keys=[], verdict="unproven")
+        self.accept(new.whole())
+        self.accept(old.part([3], range(11)), new.part([2], range(2)))
+
+    def test_it_must_be_as_it_was_brought_in(self):
+        for wrong in ({2: 10}, {3: bytes(32)}):
+            old = history("old")
+            self.refuse("log.adopted", old.whole(), brought_in(old, fields=wrong).whole())
+
+    def test_a_log_is_brought_in_once_and_not_into_itself(self):
+        old = history("old")
+        self.refuse("log.adopted", brought_in(old, old).whole())
+        self.refuse("log.adopted", brought_in(old, fields={1: Log("log").id}).whole())
+        self.refuse("log.adopted", old.whole(), brought_in(old).whole(), brought_in(old, log="other").whole())
+        # Nor is it said by another than the log's own actor, or without its signature.
+        log = history("log")
+        log.add(ADA, 6, {1: old.id, 2: 11, 3: tree_hash(old.hashes), 4: 3}, sign=True)
+        self.refuse("log.adopted", log.whole())
+
+    def test_a_log_that_brings_another_in_comes_after_it(self):
+        old = history("old")
+        self.refuse("bundle.malformed", brought_in(old).whole(), old.whole())
+
+    def test_no_more_than_256_are_brought_in(self):
+        class One:
+            leaves, hashes = [b""], [bytes(32)]
+
+            def __init__(self, n):
+                self.id = n.to_bytes(16, "big")
+        self.accept(brought_in(*map(One, range(256))).whole())
+        self.refuse("log.adopted", brought_in(*map(One, range(257))).whole())
+
+    def test_it_is_erased_by_the_log_that_brought_it_in(self):
+        old = history("old")
+        new = brought_in(old)
+        new.add(new.system, 12, erasure(1), sign=True, refs=[old.hashes[3]])
+        frames = old.whole()
+        event(frames, 3)[4:6] = [None, None]
+        report = self.accept(frames, new.whole())
+        self.assertEqual([log["bodies"]["erased"] for log in report["logs"]], [1, 0])
+        self.refuse("body.missing", frames, brought_in(old).whole())
 
 
 class Checkpoints(Case):
@@ -1739,7 +1802,8 @@ class Command(unittest.TestCase):
         self.assertEqual(set(report), {"verdict", "logs", "problems", "unlisted"})
         self.assertEqual(set(report["logs"][0]), {
             "log", "scope", "label", "verdict", "size", "events", "head", "log_key", "identities", "bodies", "unsigned",
-            "unattributed", "chain_complete", "missing_links", "freshness", "quorum", "witnessed", "adopted", "disputed", "times"})
+            "unattributed", "chain_complete", "missing_links", "freshness", "quorum", "witnessed", "adopted",
+            "imported", "disputed", "times"})
         events = json.loads(self.run_it("--json", "--show", path).stdout)["events"]
         self.assertEqual(len(events), 12)
         self.assertEqual(events[3]["unreadable"], "the row does not open")

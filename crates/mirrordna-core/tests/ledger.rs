@@ -182,7 +182,7 @@ fn only_the_second_leaf_names_a_log_before() {
         (codes(&report), report.adopted)
     };
     assert_eq!(of(Walk::founded(), sound), (vec![], Some(sound)));
-    for wrong in [Adopted { log: LOG, ..sound }, Adopted { cause: 0, ..sound }, Adopted { cause: 3, ..sound }] {
+    for wrong in [Adopted { log: LOG, ..sound }, Adopted { cause: 0, ..sound }, Adopted { cause: 4, ..sound }] {
         assert_eq!(of(Walk::founded(), wrong), (vec!["log.adopted"], None));
     }
     assert_eq!(of(Walk::begun(), sound), (vec!["log.adopted"], None));
@@ -191,6 +191,35 @@ fn only_the_second_leaf_names_a_log_before() {
     let mut twice = Walk::founded();
     twice.adopt(sound);
     assert_eq!(of(twice, Adopted { size: 6, ..sound }), (vec!["log.adopted"], Some(sound)));
+}
+
+#[test]
+fn logs_of_others_are_brought_in_once_each_by_the_logs_own_actor() {
+    let one = Adopted { log: [8; 16], size: 5, root: [7; 32], cause: Adopted::IMPORTED };
+    let another = Adopted { log: [9; 16], ..one };
+    // Anywhere after the genesis, beside one that it goes on from.
+    let mut walk = Walk::founded();
+    walk.adopt(Adopted { log: [6; 16], cause: Adopted::FORKED, ..one });
+    walk.enter();
+    walk.adopt(one);
+    walk.adopt(another);
+    let report = walk.finish();
+    assert_eq!((codes(&report), &report.imported[..], report.adopted.map(|a| a.log)), (vec![], &[one, another][..], Some([6; 16])));
+    for again in [one, Adopted { size: 9, ..one }, Adopted { log: LOG, ..one }] {
+        let mut walk = Walk::begun();
+        walk.adopt(one);
+        walk.adopt(again);
+        let report = walk.finish();
+        assert_eq!((codes(&report), &report.imported[..]), (vec!["log.adopted"], &[one][..]));
+    }
+    let by_another = PublicBody::Adopt(one).encode();
+    assert_eq!(after(|w| w.public(Kind::LOG_ADOPT, &by_another, |_| ())), ["log.adopted"]);
+    let mut walk = Walk::begun();
+    for n in 0..=Adopted::MAX_IMPORTED as u128 {
+        walk.adopt(Adopted { log: (n + 100).to_be_bytes(), ..one });
+    }
+    let report = walk.finish();
+    assert_eq!((codes(&report), report.imported.len()), (vec!["log.adopted"], Adopted::MAX_IMPORTED));
 }
 
 #[test]

@@ -132,7 +132,7 @@ pub struct Adopted {
     pub size: u64,
     /// Root over them.
     pub root: Hash,
-    /// [`Adopted::ROLLED_BACK`] or [`Adopted::FORKED`].
+    /// [`Adopted::ROLLED_BACK`], [`Adopted::FORKED`] or [`Adopted::IMPORTED`].
     pub cause: u64,
 }
 
@@ -141,6 +141,11 @@ impl Adopted {
     pub const ROLLED_BACK: u64 = 1;
     /// It had other leaves than its owner had seen.
     pub const FORKED: u64 = 2;
+    /// It is of another database and was brought here, to be read: the log that
+    /// names it had begun by itself.
+    pub const IMPORTED: u64 = 3;
+    /// So many may be brought into one log.
+    pub const MAX_IMPORTED: usize = 256;
 }
 
 /// The bytes an actor key signs to let an epoch key speak for it.

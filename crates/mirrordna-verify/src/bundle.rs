@@ -213,7 +213,7 @@ struct Section {
     times: Times,
 }
 
-/// A log that goes on from another one: what it says of that, what became of
+/// A log that goes on from another one, or brought it in: what it says of that, what became of
 /// it, and whose it is.
 #[derive(Clone, Copy)]
 struct Heir {
@@ -403,7 +403,7 @@ impl Judge {
         if self.sections.iter().any(|s| s.log == log) {
             return Err(bad("has two sections of one log"));
         }
-        if self.sections.iter().any(|s| s.ledger.adopted().is_some_and(|before| before.log == log)) {
+        if self.sections.iter().any(|s| s.ledger.named_logs().any(|before| before.log == log)) {
             return Err(bad("has a log after the one that goes on from it"));
         }
         let own = Named::read(&self.policy, checkpoint, None)?;
@@ -512,15 +512,13 @@ impl Judge {
         let mut erased: Vec<([u8; 16], Vec<Hash>)> = Vec::new();
         for mut section in sections.into_iter().rev() {
             erased.iter().filter(|(log, _)| *log == section.log).for_each(|(_, refs)| section.ledger.erased_later(refs));
-            if let Some(before) = section.ledger.adopted() {
-                erased.push((before.log, section.ledger.erased().copied().collect()));
-            }
+            let refs: Vec<Hash> = section.ledger.erased().copied().collect();
+            erased.extend(section.ledger.named_logs().map(|before| (before.log, refs.clone())));
             let owner = section.ledger.owner();
             section.count_kept(&policy, &kept);
             let judged = section.judge(&policy, &heirs, &mut all);
-            if let Some(adopted) = judged.report.adopted {
-                heirs.push(Heir { adopted, verdict: judged.verdict, owner });
-            }
+            let named = judged.report.adopted.iter().chain(&judged.report.imported);
+            heirs.extend(named.map(|adopted| Heir { adopted: *adopted, verdict: judged.verdict, owner }));
             all.logs.push(judged);
         }
         all.logs.reverse();
@@ -679,7 +677,7 @@ impl Section {
         if heirs > 1 {
             ledger.problem("log.adopted", "section".to_owned(), "two logs say that they go on from it".to_owned());
         }
-        if heir.is_some_and(|h| h.owner != ledger.owner()) {
+        if heir.is_some_and(|h| h.adopted.cause != Adopted::IMPORTED && h.owner != ledger.owner()) {
             ledger.problem(
                 "log.adopted",
                 "section".to_owned(),

@@ -86,6 +86,7 @@ pub struct Ledger {
     confirmed: Vec<(u64, Hash)>,
     checkpoint: Option<u64>,
     adopted: Option<Adopted>,
+    imported: Vec<Adopted>,
     disputed: Vec<Disputed>,
     unlisted_disputes: u64,
     problems: Vec<Problem>,
@@ -119,6 +120,7 @@ impl Ledger {
             confirmed: Vec::new(),
             checkpoint: None,
             adopted: None,
+            imported: Vec::new(),
             disputed: Vec::new(),
             unlisted_disputes: 0,
             problems: Vec::new(),
@@ -189,6 +191,11 @@ impl Ledger {
     #[must_use]
     pub const fn adopted(&self) -> Option<&Adopted> {
         self.adopted.as_ref()
+    }
+
+    /// That log, and those of other databases that were brought into this one.
+    pub fn named_logs(&self) -> impl Iterator<Item = &Adopted> {
+        self.adopted.iter().chain(&self.imported)
     }
 
     /// Claimed time of the last leaf, milliseconds.
@@ -283,12 +290,20 @@ impl Ledger {
                 self.log_key.get_or_insert(key);
             }
             PublicBody::Adopt(adopted) => {
-                // By the log's own actor: the first leaf is its, so is the second.
-                let own = self.here == 1 && header.aseq == 1 && self.actors.len() == 1;
-                if !own || self.log == Some(adopted.log) || !matches!(adopted.cause, Adopted::ROLLED_BACK | Adopted::FORKED) {
-                    return Err(fault("log.adopted", "only leaf 1, by the log's own actor, names another log that this one goes on from"));
+                let own = self.system == Some(header.actor);
+                let placed = match adopted.cause {
+                    Adopted::ROLLED_BACK | Adopted::FORKED => own && self.here == 1 && header.aseq == 1,
+                    Adopted::IMPORTED => own && self.imported.len() < Adopted::MAX_IMPORTED,
+                    _ => false,
+                };
+                if !placed || self.log == Some(adopted.log) || self.named_logs().any(|named| named.log == adopted.log) {
+                    return Err(fault("log.adopted", "names another log where, or as, none may be named"));
                 }
-                self.adopted = Some(*adopted);
+                if adopted.cause == Adopted::IMPORTED {
+                    self.imported.push(*adopted);
+                } else {
+                    self.adopted = Some(*adopted);
+                }
             }
             PublicBody::Anchor { kind, note, token } => {
                 self.anchor(*kind, note, token).map_err(|why| Fault { code: "anchor.invalid", why })?;
@@ -343,6 +358,7 @@ impl Ledger {
             missing_links: self.part.map(|p| p.missing_links).unwrap_or_default(),
             checkpoint: self.checkpoint,
             adopted: self.adopted,
+            imported: self.imported,
             disputed: self.disputed,
             unlisted_disputes: self.unlisted_disputes,
             problems: self.problems,

@@ -122,6 +122,8 @@ pub struct Report {
     pub checkpoint: Option<u64>,
     /// The log that this one goes on from.
     pub adopted: Option<Adopted>,
+    /// Logs of other databases that were brought into this one, as it names them.
+    pub imported: Vec<Adopted>,
     /// Ranges of events that their actors no longer stand by, at most
     /// [`MAX_DISPUTED`], in the order in which that was said. They are no
     /// findings: nothing was altered.
