@@ -21,6 +21,7 @@ use crate::policy::{Cosigned, Policy};
 use crate::{Kind, Ledger, Malformed, Problem, Report, Trust, Verdict};
 use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
@@ -509,11 +510,11 @@ impl Judge {
         let mut all = Judgement { verdict: Verdict::Unproven, logs: Vec::new(), problems, unlisted };
         // Later logs go on from earlier ones, so these are judged after them.
         let mut heirs: Vec<Heir> = Vec::new();
-        let mut erased: Vec<([u8; 16], Vec<Hash>)> = Vec::new();
+        let mut erased: Vec<([u8; 16], Rc<[Hash]>)> = Vec::new();
         for mut section in sections.into_iter().rev() {
-            erased.iter().filter(|(log, _)| *log == section.log).for_each(|(_, refs)| section.ledger.erased_later(refs));
-            let refs: Vec<Hash> = section.ledger.erased().copied().collect();
-            erased.extend(section.ledger.named_logs().map(|before| (before.log, refs.clone())));
+            erased.iter().filter(|(log, _)| *log == section.log).for_each(|(_, refs)| section.ledger.erased_later(&**refs));
+            let refs: Rc<[Hash]> = section.ledger.erased().copied().collect();
+            erased.extend(section.ledger.named_logs().map(|before| (before.log, Rc::clone(&refs))));
             let owner = section.ledger.owner();
             section.count_kept(&policy, &kept);
             let judged = section.judge(&policy, &heirs, &mut all);

@@ -25,6 +25,7 @@
 //! ```
 
 use crate::builder::Builder;
+use crate::commit::Job;
 use crate::engine::Engine;
 use crate::import::Progress;
 use crate::input;
@@ -316,15 +317,15 @@ impl Loader<'_> {
 }
 
 /// What came of reading an export into a store.
-struct Loaded {
-    moved: Moved,
+pub(crate) struct Loaded {
+    pub(crate) moved: Moved,
     /// Why the file is no whole export; what stands before that was loaded.
-    damage: Option<Error>,
+    pub(crate) damage: Option<Error>,
 }
 
 /// Reads an export into a store that holds nothing. What it says is taken as it
 /// is: to judge it is for who verifies the store.
-fn load(store: &dyn Store, input: &mut dyn Read) -> Result<Loaded> {
+pub(crate) fn load(store: &dyn Store, input: &mut dyn Read) -> Result<Loaded> {
     let mut source = Source { input, digest: Sha256::new(), bytes: 0 };
     let (first, _) = source.frame()?;
     if Reader::new(&first).text() != Ok(MAGIC) {
@@ -412,6 +413,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::export`].
     pub fn export_with(&self, out: &mut dyn Write, progress: Progress<'_>) -> Result<Moved> {
+        if !self.inner.read_only && !self.inner.is_closed() {
+            // Whoever adopts the export asks that its log vouches for all of it,
+            // and nobody signs there any more what is not signed now.
+            self.inner.tend()?;
+            for log in self.inner.open_logs().into_iter().filter(|log| log.signing.is_some()) {
+                self.inner.committer.append(Job { log, items: Vec::new(), checkpoint: true })?;
+            }
+        }
         // What erasures left besides the rows is not in an export; that it is
         // gone ought to be. Where that cannot be said, the export is as good.
         if !self.inner.read_only {

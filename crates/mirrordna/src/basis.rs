@@ -61,6 +61,9 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<Basis> {
         return Ok(Basis::FirstUse);
     }
     let row = log.row(tx)?;
+    // What was adopted is covered where the event is that names it.
+    let position =
+        std::iter::successors(Some(position), |at| log.foreign_at(*at).map(|foreign| foreign.named_at)).last().unwrap_or(position);
     // Its second leaf, which the first checkpoint covers, names the logs before.
     let covered = position < log.base + log.signed_frontier(&row)?.size();
     Ok(match (VERIFIES, covered) {

@@ -14,7 +14,7 @@ use crate::file;
 use crate::identities::newest;
 use crate::import::Progress;
 use crate::keyring::hex;
-use crate::log::{Genesis, Log, State, genesis, lock};
+use crate::log::{Foreign, Genesis, Log, State, genesis, lock};
 use crate::url::StoreUrl;
 use crate::view::{IdentityEvent, Said};
 use crate::witness::Freshness;
@@ -205,12 +205,16 @@ fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result
 
 /// Brings an actor of the logs before into this one, where it has no event yet.
 pub(crate) fn enter(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
-    let mut last = None;
+    let mut here = false;
     inner.store.read(&mut |tx| {
-        last = if tx.head(log.number, actor)?.is_none() { last_before(tx, log, actor)? } else { None };
+        here = tx.head(log.number, actor)?.is_some();
         Ok(())
     })?;
-    let Some(last) = last else { return Ok(()) };
+    if here {
+        return Ok(());
+    }
+    // Of what was adopted only the view knows.
+    let Some(last) = inner.view(log, &mut |_, tx| last_before(tx, log, actor))? else { return Ok(()) };
     let events = inner.view(log, &mut |view, tx| view.identity_events(tx, log, actor, u64::MAX))?;
     // Without its key the actor stays outside, and so does one that has ended.
     let (_, key) = inner.speaking(log, actor)?;
@@ -224,14 +228,18 @@ pub(crate) fn enter(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
     inner.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: false }).map(drop)
 }
 
-/// The last leaf of an actor in the logs that a log goes on from.
+/// The last leaf of an actor in the logs that a log goes on from, or that were
+/// adopted.
 pub(crate) fn last_before(tx: &dyn ReadTx, log: &Log, actor: &Hash) -> Result<Option<Hash>> {
-    let mut before = log.before.as_deref();
-    while let Some(log) = before {
+    let chain = |top| std::iter::successors(top, |log: &&Log| log.before.as_deref());
+    // Of several that were adopted the newest: whoever moved twice spoke there last.
+    let mut adopted: Vec<&Foreign> = log.foreign().collect();
+    adopted.sort_by_key(|foreign| std::cmp::Reverse(foreign.named_at));
+    let before = chain(log.before.as_deref());
+    for log in before.chain(adopted.into_iter().flat_map(|foreign| chain(Some(&foreign.log)))) {
         if let Some(head) = log.head(tx, &State::default(), actor)? {
             return Ok(Some(head.last));
         }
-        before = log.before.as_deref();
     }
     Ok(None)
 }

@@ -569,6 +569,11 @@ impl Keyring {
         Ok(self.get(role, owner)?.map(|k| Secret::from_bytes(*k)))
     }
 
+    /// Id of the database whose keys these are.
+    pub(crate) const fn database(&self) -> &[u8; 16] {
+        &self.database
+    }
+
     /// The file, if there is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()

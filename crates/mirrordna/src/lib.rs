@@ -58,6 +58,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod adopt;
 #[cfg(feature = "aio")]
 pub mod aio;
 pub mod backup;
@@ -97,6 +98,7 @@ mod verify;
 mod view;
 mod witness;
 
+pub use adopt::{AdoptOptions, AdoptedLog, Adoption};
 pub use basis::Basis;
 pub use builder::{Builder, Deployment, Durability, Fingerprint, SealPolicy};
 pub use checks::VERIFIES;

@@ -16,12 +16,15 @@ use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
 use mirrordna_core::verify::{did::DidLog, leaf};
-use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, PublicKey, Result};
+use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, PublicKey, Result, limits};
 use mirrordna_storage::{LogNumber, LogRow, ReadTx, WriteTx};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+/// Positions of an adopted log's events begin at a multiple of this: the first
+/// one's at this, the second one's at twice this.
+pub(crate) const WINDOW: u64 = 1 << 44;
 /// Heads kept in memory before the cache starts over.
 const HEADS: usize = 65_536;
 /// Keys of subjects kept in memory before the cache starts over.
@@ -215,8 +218,14 @@ pub(crate) struct Log {
     /// What it says it goes on from, and that log.
     pub(crate) adopted: Option<Adopted>,
     pub(crate) before: Option<Arc<Log>>,
-    /// Number of events before its own: positions count those first.
+    /// Position of its first event: those of the logs before it come first.
     pub(crate) base: u64,
+    /// Position at which its timeline begins: 0, or where that was adopted a
+    /// multiple of [`WINDOW`]. What its own events say of positions counts from
+    /// there.
+    pub(crate) origin: u64,
+    /// The first of the timelines that were adopted into this one.
+    foreign: OnceLock<Box<Foreign>>,
     /// The log that went on from this one when it was opened.
     pub(crate) successor: Option<LogNumber>,
     /// Whoever wrote the leaves below this one is gone.
@@ -257,6 +266,16 @@ struct Pinned {
     frontier: Frontier,
 }
 
+/// A log of another database that was adopted, over those before it there. They
+/// are only ever added, so that who reads one need not hold a lock.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) log: Log,
+    /// Position of the event that names it.
+    pub(crate) named_at: u64,
+    next: OnceLock<Box<Foreign>>,
+}
+
 /// What a genesis says, checked.
 pub(crate) struct Genesis {
     pub(crate) database: [u8; 16],
@@ -286,7 +305,8 @@ pub(crate) fn adopts(tx: &dyn ReadTx, log: LogNumber) -> Result<Option<Adopted>>
     }
     let body = tx.event(log, 1)?.and_then(|event| event.body);
     match body.as_deref().map(|body| PublicBody::decode(Kind::LOG_ADOPT, body)).transpose()?.flatten() {
-        Some(PublicBody::Adopt(adopted)) => Ok(Some(adopted)),
+        // A log of another database may have been adopted that early.
+        Some(PublicBody::Adopt(adopted)) => Ok(Some(adopted).filter(|adopted| adopted.cause != Adopted::IMPORTED)),
         _ => Err(Error::new(Code::Altered, format!("log {log} does not say what it goes on from"))),
     }
 }
@@ -323,6 +343,45 @@ pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
     Ok(Genesis { database, tenant, system: did.digest, key, adopted })
 }
 
+/// A log of another database that was adopted by the event of log `heir` which
+/// says so, over those before it there; `into` is the log at whose positions it
+/// is read. Where its key for tags did not come with it, nothing of it opens.
+pub(crate) fn foreign(tx: &dyn ReadTx, into: &Log, heir: LogNumber, named: &Adopted, origin: u64) -> Result<Log> {
+    let rows = tx.logs()?;
+    let (mut heir, mut next, mut found) = (heir, Some(*named), Vec::new());
+    while let Some(adopted) = next {
+        if found.len() > limits::FORKS {
+            let message = format!("log {heir} goes on from more than {} others", limits::FORKS);
+            return Err(Error::new(Code::LimitExceeded, message));
+        }
+        let row = rows.iter().find(|row| row.id == adopted.log && row.successor == Some(heir) && row.size == adopted.size);
+        let row = row.filter(|row| Frontier::from_bytes(row.size, &row.frontier).is_ok_and(|f| f.root() == adopted.root));
+        let row = row.ok_or_else(|| {
+            let id = crate::keyring::hex(&adopted.log);
+            Error::new(Code::Altered, format!("log {heir} names log {id}, which is not as it was adopted"))
+        })?;
+        let genesis = genesis(tx, row)?;
+        next = genesis.adopted;
+        found.push((row.number, row.id, genesis, heir));
+        heir = row.number;
+    }
+    let mut before: Option<Log> = None;
+    for (number, id, genesis, heir) in found.into_iter().rev() {
+        let mut one = Log::new(number, id, genesis, into.store.as_ref())?;
+        if one.tags.is_none() {
+            one.store = None;
+        }
+        one.locked.clone_from(&into.locked);
+        (one.successor, one.origin, one.base) = (Some(heir), origin, origin);
+        if let (Some(earlier), Some(adopted)) = (before, one.adopted) {
+            one.base = earlier.base.saturating_add(adopted.size);
+            one.before = Some(Arc::new(earlier));
+        }
+        before = Some(one);
+    }
+    before.ok_or_else(|| Error::new(Code::Bug, "an adopted log was not looked for"))
+}
+
 impl Log {
     /// A log whose genesis was read.
     pub(crate) fn new(number: LogNumber, id: [u8; 16], genesis: Genesis, keyring: Option<&Arc<Keyring>>) -> Result<Self> {
@@ -346,6 +405,8 @@ impl Log {
             adopted: genesis.adopted,
             before: None,
             base: 0,
+            origin: 0,
+            foreign: OnceLock::new(),
             successor: None,
             left_behind: 0,
             state: Mutex::default(),
@@ -572,19 +633,56 @@ impl Log {
 
     /// The log that has the event at a position, and its index there.
     pub(crate) fn at(&self, position: u64) -> (&Self, u64) {
+        if let Some(foreign) = self.foreign_at(position) {
+            return foreign.log.at(position);
+        }
         match &self.before {
             Some(before) if position < self.base => before.at(position),
             _ => (self, position - self.base.min(position)),
         }
     }
 
+    /// The timelines that were adopted into this one, as far as they were read.
+    pub(crate) fn foreign(&self) -> impl Iterator<Item = &Foreign> {
+        std::iter::successors(self.foreign.get(), |foreign| foreign.next.get()).map(|foreign| &**foreign)
+    }
+
+    /// The one of them that has a position.
+    pub(crate) fn foreign_at(&self, position: u64) -> Option<&Foreign> {
+        let nth = usize::try_from((position / WINDOW).checked_sub(1)?).ok()?;
+        self.foreign().nth(nth).filter(|_| self.origin == 0)
+    }
+
+    /// Adds one, as the last; whoever does holds this log's view.
+    pub(crate) fn add_foreign(&self, log: Self, named_at: u64) -> Result<()> {
+        let new = Box::new(Foreign { log, named_at, next: OnceLock::new() });
+        let place = self.foreign().last().map_or(&self.foreign, |last| &last.next);
+        place.set(new).map_err(|_| Error::new(Code::Bug, "two threads added an adopted log at once"))
+    }
+
+    /// Position, in the timeline of the tenant, of what an event of this log
+    /// calls a position; `None` where that is in a log which its own timeline had
+    /// adopted.
+    pub(crate) const fn position_of(&self, said: u64) -> Option<u64> {
+        match self.origin {
+            0 => Some(said),
+            origin if said < WINDOW => Some(origin + said),
+            _ => None,
+        }
+    }
+
     /// Destroys bodies and secrets, first of all the keys of subjects that go
     /// as a whole, in this log and in those before it.
     pub(crate) fn destroy(&self, tx: &mut dyn WriteTx, plan: &Plan) -> Result<()> {
-        for log in std::iter::successors(Some(self), |log| log.before.as_deref()) {
-            for tag in &plan.subjects {
-                if let Some(subject) = tx.subject(log.number, tag)? {
-                    tx.delete_subject(subject.number)?;
+        for top in std::iter::once(self).chain(self.foreign().map(|foreign| &foreign.log)) {
+            // Each database has a key of its own for the tags of subjects.
+            let adopted = plan.foreign_subjects.iter().filter(|(log, _)| *log == top.number).map(|(_, tag)| tag);
+            let tags: Vec<&Hash> = if top.origin == 0 { plan.subjects.iter().collect() } else { adopted.collect() };
+            for log in std::iter::successors(Some(top), |log| log.before.as_deref()) {
+                for tag in &tags {
+                    if let Some(subject) = tx.subject(log.number, tag)? {
+                        tx.delete_subject(subject.number)?;
+                    }
                 }
             }
         }

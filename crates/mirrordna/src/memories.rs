@@ -281,7 +281,7 @@ impl Memories {
     /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn count(&self) -> Result<u64> {
         self.tenant.log.readable()?;
-        self.tenant.view(|view, _| Ok(view.count(schema::MEMORY)))
+        self.tenant.view(|view, tx| view.count(tx, &self.tenant.log, schema::MEMORY))
     }
 
     /// Changes content, tier, tags or metadata; the old state stays in the

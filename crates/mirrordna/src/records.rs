@@ -274,7 +274,7 @@ impl<T: Entity> Records<T> {
     /// `key.missing` where contents are locked; `store.*`, `log.altered`.
     pub fn count(&self) -> Result<u64> {
         self.tenant.log.readable()?;
-        self.tenant.view(|view, _| Ok(view.count(T::NUMBER)))
+        self.tenant.view(|view, tx| view.count(tx, &self.tenant.log, T::NUMBER))
     }
 
     /// Puts an entity in the place of what the record holds; its checksum is

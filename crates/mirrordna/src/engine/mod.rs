@@ -64,7 +64,9 @@ pub(crate) struct Inner {
     pub(crate) read_only: bool,
     /// Old states are read too.
     pub(crate) as_of: bool,
-    database: [u8; 16],
+    /// As the store was asked for.
+    pub(crate) url: String,
+    pub(crate) database: [u8; 16],
     durability: Durability,
     /// Sizes below which every writer of a log is gone.
     left_behind: HashMap<u32, u64>,
@@ -124,7 +126,7 @@ impl Inner {
         if !builder.read_only {
             may_write()?;
         }
-        let Builder { keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
+        let Builder { url, keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
         if production {
             crate::production::before(&witness, &unlock, read_only)?;
         }
@@ -188,6 +190,7 @@ impl Inner {
             entropy,
             read_only,
             as_of,
+            url,
             database,
             durability,
             left_behind,
@@ -284,9 +287,7 @@ impl Inner {
         if let Some(epoch) = lock(&log.epochs).get(actor).filter(|e| now < e.not_after) {
             return Ok(epoch.clone());
         }
-        if log.before.is_some() {
-            crate::fork::enter(self, log, actor)?;
-        }
+        crate::fork::enter(self, log, actor)?;
         // Others must not wait while a long keyring is searched.
         let (force, key) = self.speaking(log, actor)?;
         let mut epochs = lock(&log.epochs);
@@ -349,6 +350,9 @@ impl Inner {
 
     /// The same with randomness that was drawn for it: see [`Inner::draw`].
     pub(crate) fn draft_with(&self, log: &Arc<Log>, actor: &Hash, kind: Kind, body: &Body, entropy: &dyn Entropy) -> Result<Draft> {
+        if matches!(kind, Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) && log.foreign().next().is_some() {
+            self.view(log, &mut |view, tx| view.changeable(tx, log, body.id()))?;
+        }
         let subject = body.subject();
         let tag = log.subject_tag(subject)?;
         if body.is_large() {

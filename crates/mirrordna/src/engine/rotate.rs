@@ -2,11 +2,11 @@
 
 use super::Inner;
 use crate::import::Progress;
-use crate::keyring::{Keyring, generation_of};
+use crate::keyring::{Keyring, Role, generation_of, owner};
 use crate::log::missing;
 use mirrordna_core::{Code, Error, Hash, Result};
 use mirrordna_storage::{SubjectRow, WriteTx};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Subjects' keys that are wrapped anew in one transaction.
 const BATCH: usize = 1_000;
@@ -32,7 +32,7 @@ impl Inner {
         let keyring =
             self.keyring.as_deref().ok_or_else(|| crate::log::without(&self.locked, "the keyring of this database is not here"))?;
         let mut newest = keyring.newest_store_key()?;
-        let (mut left, highest) = self.subjects_not_under(newest)?;
+        let (mut left, highest) = self.subjects_not_under(keyring, newest)?;
         if highest > newest {
             // Its next key would bear the number of one that is in use.
             let message = format!("keys of subjects are wrapped by store key {highest}; the keyring on this machine goes to {newest}");
@@ -47,7 +47,7 @@ impl Inner {
                 newest = keyring.add_store_key(&*self.entropy)?;
                 Ok(())
             })?;
-            left = self.subjects_not_under(newest)?.0;
+            left = self.subjects_not_under(keyring, newest)?.0;
         }
         let mut rewrapped = 0;
         while !left.is_empty() {
@@ -61,7 +61,7 @@ impl Inner {
                 rewrapped += done;
                 progress(rewrapped, total);
             }
-            left = self.subjects_not_under(newest)?.0;
+            left = self.subjects_not_under(keyring, newest)?.0;
         }
         // The old wrappings are not to stay in the write-ahead log.
         self.store.maintain()?;
@@ -71,11 +71,22 @@ impl Inner {
 
     /// Numbers of the subjects whose keys an older store key wraps, and the
     /// highest number of a store key that wraps any.
-    fn subjects_not_under(&self, generation: u32) -> Result<(Vec<u64>, u32)> {
+    fn subjects_not_under(&self, keyring: &Keyring, generation: u32) -> Result<(Vec<u64>, u32)> {
         let (mut left, mut highest) = (Vec::new(), 0);
         self.store.read(&mut |tx| {
             left.clear();
+            // Of an adopted log whose keys did not come another database's store
+            // key wraps them.
+            let mut others = HashSet::new();
+            for row in tx.logs()?.iter().filter(|row| row.successor.is_some()) {
+                if keyring.secret(Role::Tags, &owner(&row.id))?.is_none() {
+                    others.insert(row.number);
+                }
+            }
             tx.subjects(&mut |row| {
+                if others.contains(&row.log) {
+                    return Ok(());
+                }
                 let own = generation_of(&row.key);
                 highest = highest.max(own.unwrap_or(0));
                 // What a later rotation reached is past this one.

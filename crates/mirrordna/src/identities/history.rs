@@ -189,8 +189,8 @@ fn disputed(
 ) -> Result<Option<DisputedRange>> {
     let mut range: Option<DisputedRange> = None;
     // A chain is of one log: those before this one have theirs.
-    let base = log_of(log, event.position).base;
-    let chain = view.chain(tx, log, actor)?;
+    let base = log.at(event.position).0.base;
+    let chain = view.chain(tx, log, actor, event.position)?;
     let own = chain.into_iter().filter(|p| (base..event.position).contains(p));
     for (aseq, position) in (0u64..).zip(own).skip_while(|(aseq, _)| *aseq <= trusted) {
         let counts = match epoch {
@@ -212,15 +212,6 @@ fn disputed(
         }
     }
     Ok(range)
-}
-
-/// The log, of those that go on from each other, that has the event at a
-/// position.
-fn log_of(log: &Log, position: u64) -> &Log {
-    match &log.before {
-        Some(before) if position < log.base => log_of(before, position),
-        _ => log,
-    }
 }
 
 /// The newest version of a DID log.

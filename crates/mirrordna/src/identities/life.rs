@@ -23,7 +23,7 @@ use super::{Identities, Identity, newest, owner_of};
 use crate::commit::{Item, Job, Speaker};
 use crate::engine::{Inner, last_line};
 use crate::keyring::{Keyring, Role};
-use crate::log::{Epoch, Log, State, genesis, lock};
+use crate::log::{Epoch, Log, State, WINDOW, genesis, lock};
 use crate::view::{IdentityEvent, Said, View};
 use mirrordna_core::canon::check_name;
 use mirrordna_core::identity::{Change, extend};
@@ -78,9 +78,7 @@ impl Identities {
         inner.writable()?;
         for _ in 0..AHEAD {
             // Where it was before a fork, it comes back by that.
-            if to.before.is_some() {
-                crate::fork::enter(inner, to, actor)?;
-            }
+            crate::fork::enter(inner, to, actor)?;
             let events = inner.view(from, &mut |view, tx| view.identity_events(tx, from, actor, u64::MAX))?;
             let (_, key) = inner.speaking(from, actor)?;
             let Some((IdentityEvent { what: Said::Brought { did_log, .. }, .. }, _)) = newest(&events)? else {
@@ -210,7 +208,7 @@ impl Identity {
     fn check_epoch(&self, epoch: u64) -> Result<()> {
         let log = &self.tenant.log;
         let opened = self.tenant.view(|view, tx| {
-            let chain = view.chain(tx, log, &self.digest)?;
+            let chain = view.chain(tx, log, &self.digest, 0)?;
             let own = chain.into_iter().filter(|p| *p >= log.base).nth(usize::try_from(epoch).unwrap_or(usize::MAX));
             let event = own.map(|position| view.bare_event(tx, log, position)).transpose()?.flatten();
             Ok(event.is_some_and(|e| e.header.kind == Kind::EPOCH_OPEN && e.header.aseq == epoch))
@@ -416,12 +414,18 @@ fn last_trusted(home: &Log, tx: &dyn ReadTx, actor: &Hash, position: u64) -> Res
     let mut view = lock(&home.view);
     view.catch_up(tx, home)?;
     view.surely(tx, home, &mut |view: &mut View| {
-        let last = view.chain(tx, home, actor)?.into_iter().take_while(|p| *p <= position).last();
+        let mut last = view.chain(tx, home, actor, position)?.into_iter().take_while(|p| *p <= position).last();
+        if last.is_none() {
+            // Whoever came over spoke in the log that was adopted before.
+            for foreign in home.foreign().filter(|foreign| foreign.named_at < position) {
+                last = last.max(view.chain(tx, home, actor, foreign.log.origin)?.pop());
+            }
+        }
         let event = last.map(|p| view.bare_event(tx, home, p)).transpose()?.flatten();
         let event = event
             .ok_or_else(|| Error::new(Code::InputInvalid, format!("the identity has no event at position {position} or before it")))?;
         // Of a log before this one nothing is disputed here, but all of this one.
-        let aseq = if event.index < home.base { 0 } else { event.header.aseq };
+        let aseq = if event.index < home.base || event.index >= WINDOW { 0 } else { event.header.aseq };
         Ok(LastTrusted { aseq, time: event.header.time })
     })
 }
@@ -434,7 +438,7 @@ impl LastTrusted {
         }
         let mut view = lock(&log.view);
         view.surely(tx, log, &mut |view: &mut View| {
-            let own: Vec<u64> = view.chain(tx, log, actor)?.into_iter().filter(|p| *p >= log.base).collect();
+            let own: Vec<u64> = view.chain(tx, log, actor, 0)?.into_iter().filter(|p| *p >= log.base).collect();
             let (mut from, mut to) = (0, own.len());
             while from < to {
                 let middle = from + (to - from) / 2;
@@ -448,7 +452,7 @@ impl LastTrusted {
 
 impl Inner {
     /// Whether this engine may write.
-    fn writable(&self) -> Result<()> {
+    pub(crate) fn writable(&self) -> Result<()> {
         if self.is_closed() {
             return Err(Error::new(Code::StoreClosed, format!("the database at {} was closed", self.store.location())));
         }
@@ -474,7 +478,8 @@ impl Inner {
         for (number, id, genesis) in rows {
             let log = if number == home.number { home.clone() } else { self.log_found(number, id, genesis)? };
             let mut at = None;
-            self.store.read(&mut |tx| {
+            // Of what was adopted only the view knows.
+            self.view(&log, &mut |_, tx| {
                 at = match tx.head(number, actor)? {
                     Some(_) => Some(None),
                     None => crate::fork::last_before(tx, &log, actor)?.map(Some),

@@ -155,18 +155,32 @@ impl Prove {
     fn bundle(&self, view: &View, tx: &dyn ReadTx, sink: &mut Sink<'_>) -> Result<()> {
         let (mut builder, begin) = Builder::new();
         sink.put(&begin)?;
-        // Newest log first; what was asked for is in the older ones, or here.
-        let mut sections: Vec<Section<'_>> = Vec::new();
-        let mut log: Option<&Log> = Some(&self.tenant.log);
-        let lowest = self.positions.first().copied().unwrap_or(0);
-        let mut end = view.size();
-        if let Some(beyond) = self.positions.last().filter(|last| **last >= end) {
+        let top: &Log = &self.tenant.log;
+        if let Some(beyond) = self.positions.iter().find(|at| **at >= view.end_at(top, **at)) {
+            let end = view.end_at(top, *beyond);
             return Err(Error::new(Code::NotFound, format!("there is no event {beyond}: the log has {end}, from 0 on")));
         }
-        while let Some(one) = log.filter(|_| end > lowest) {
-            sections.push(Section::new(self, one, view, tx, end)?);
-            end = one.base;
-            log = one.before.as_deref();
+        // What was adopted is shown with the event that names it.
+        let next = |at: &u64| top.foreign_at(*at).map(|foreign| foreign.named_at);
+        let naming: BTreeSet<u64> = self.positions.iter().flat_map(|at| std::iter::successors(next(at), next)).collect();
+        // The newest log of each timeline first, one that adopted another before
+        // that; what was asked for is in the older ones, or here.
+        let mut sections: Vec<Section<'_>> = Vec::new();
+        for first in std::iter::once(top).chain(top.foreign().map(|foreign| &foreign.log)) {
+            let mut end = view.end_at(top, first.origin);
+            let lowest = self.positions.range(first.origin..end).chain(naming.range(first.origin..end)).min().copied();
+            let mut log: Option<&Log> = Some(first);
+            while let Some(one) = log.filter(|_| lowest.is_some_and(|lowest| end > lowest)) {
+                let mut section = Section::new(self, one, view, tx, end)?;
+                for position in naming.range(one.base..end) {
+                    let event = section.read(view, tx, *position)?;
+                    section.support(position - one.base);
+                    section.attribute(view, tx, &event)?;
+                }
+                sections.push(section);
+                end = one.base;
+                log = one.before.as_deref();
+            }
         }
         self.under.fits(sections.iter().map(|section| &section.log.id))?;
         let elsewhere: Vec<(u64, u64)> = sections.iter_mut().flat_map(|section| std::mem::take(&mut section.elsewhere)).collect();
@@ -236,7 +250,9 @@ impl<'a> Section<'a> {
             }
             if let Content::Private(body) = &event.content {
                 // A payload in parts is proven with them.
-                waiting.extend(body.parts()?.unwrap_or_default().iter().map(|part| part.index).filter(|at| *at >= log.base));
+                waiting.extend(
+                    body.parts()?.unwrap_or_default().iter().filter_map(|part| log.position_of(part.index)).filter(|at| *at >= log.base),
+                );
             }
             section.attribute(view, tx, &event)?;
             if matches!(event.content, Content::Erased) {
@@ -331,7 +347,8 @@ impl<'a> Section<'a> {
     /// end the key, or dispute what it signed.
     fn identity(&mut self, view: &View, tx: &dyn ReadTx, actor: &Hash, epoch: u64) -> Result<()> {
         let mut before = None;
-        for said in view.identity_events(tx, self.top, actor, self.end)?.iter().filter(|said| said.position >= self.log.base) {
+        let own = self.log.base..self.end;
+        for said in view.identity_events(tx, self.top, actor, self.end)?.iter().filter(|said| own.contains(&said.position)) {
             match (&said.what, said.position < epoch) {
                 (Said::Brought { .. }, true) => before = Some(said.position),
                 (Said::Revoked { .. }, true) => {}

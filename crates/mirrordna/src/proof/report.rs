@@ -66,6 +66,9 @@ pub struct SectionReport {
     pub witnessed: Option<u64>,
     /// Id of the log that this one goes on from, hex.
     pub adopted: Option<String>,
+    /// Ids of the logs of other databases that were adopted into this one, hex.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<String>,
     /// Events that their actors say may be somebody else's.
     pub disputed: Vec<DisputedReport>,
     /// What is proven of time.
@@ -205,6 +208,7 @@ impl From<&LogJudgement> for SectionReport {
             quorum: judged.quorum,
             witnessed: judged.witnessed,
             adopted: report.adopted.map(|adopted| hex(&adopted.log)),
+            imported: report.imported.iter().map(|adopted| hex(&adopted.log)).collect(),
             disputed: report.disputed.iter().map(DisputedReport::from).collect(),
             times: TimesReport { not_before: bounds(&judged.times.not_before), not_after: bounds(&judged.times.not_after) },
         }

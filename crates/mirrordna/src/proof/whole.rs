@@ -38,7 +38,7 @@ pub(super) fn write(
     let (mut builder, begin) = Builder::new();
     sink.put(&begin)?;
     store.read(&mut |tx| {
-        let logs = tx.logs()?;
+        let logs = in_order(tx.logs()?);
         // What is wrong with a subject's key is for `verify` to tell.
         let subjects = match bodies {
             Bodies::Disclosed => Subjects::load(tx, keyring, &logs, &mut Vec::new())?,
@@ -80,8 +80,19 @@ pub(super) fn write(
     Ok(sink.bundled)
 }
 
+/// Logs in the order of a bundle: each before the one that goes on from it, or
+/// adopted it.
+fn in_order(logs: Vec<LogRow>) -> Vec<LogRow> {
+    let heirs: BTreeMap<u32, Option<u32>> = logs.iter().map(|row| (row.number, row.successor)).collect();
+    // How many logs come after one; rows that lead in a circle are altered.
+    let after = |row: &LogRow| std::iter::successors(row.successor, |n| heirs.get(n).copied().flatten()).take(heirs.len()).count();
+    let mut logs: Vec<(usize, LogRow)> = logs.into_iter().map(|row| (after(&row), row)).collect();
+    logs.sort_by_key(|(after, row)| (std::cmp::Reverse(*after), row.number));
+    logs.into_iter().map(|(_, row)| row).collect()
+}
+
 /// The size that a log's newest checkpoint names.
-pub(super) fn signed_size(row: &LogRow) -> Result<u64> {
+pub(crate) fn signed_size(row: &LogRow) -> Result<u64> {
     let bad = |e| Error::new(Code::Altered, format!("log {}: its checkpoint is malformed", row.number)).caused_by(e);
     let note = Note::parse(row.checkpoint.as_bytes()).map_err(bad)?;
     Ok(Checkpoint::parse(note.text).map_err(bad)?.size.min(row.size))

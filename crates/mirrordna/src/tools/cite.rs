@@ -7,12 +7,9 @@ use crate::log::Log;
 use mirrordna_core::tool::{COMPLETED, ToolCall, ToolCitation, call_id};
 use mirrordna_core::{Code, Error, Result};
 
-/// The log that has a position of a timeline, among those that it goes on from.
-fn log_of(mut log: &Log, position: u64) -> &Log {
-    while let Some(before) = log.before.as_deref().filter(|_| position < log.base) {
-        log = before;
-    }
-    log
+/// The log that has a position of a timeline.
+fn log_of(log: &Log, position: u64) -> &Log {
+    log.at(position).0
 }
 
 /// Whether a citation's log is this one or one that it goes on from.

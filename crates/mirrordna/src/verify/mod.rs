@@ -132,6 +132,8 @@ struct Walked {
     freshness: Freshness,
     /// The log that it goes on from, by its second leaf.
     adopted: Option<Adopted>,
+    /// The logs of other databases that it adopted.
+    imported: Vec<Adopted>,
     /// Database and tenant, by its first leaf; of logs that were not left and go
     /// on from none, nothing.
     owner: Option<([u8; 16], Hash)>,
@@ -168,20 +170,21 @@ impl Totals {
     fn conclude(&mut self) {
         let logs = std::mem::take(&mut self.logs);
         let mut numbers: HashMap<[u8; 16], u32> = HashMap::new();
-        let mut heirs: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
+        let mut heirs: HashMap<[u8; 16], Vec<(usize, Adopted)>> = HashMap::new();
         for (at, log) in logs.iter().enumerate() {
             numbers.entry(log.id).or_insert(log.number);
-            if let Some(adopted) = log.adopted {
-                heirs.entry(adopted.log).or_default().push(at);
+            for adopted in log.adopted.iter().chain(&log.imported) {
+                heirs.entry(adopted.log).or_default().push((at, *adopted));
             }
         }
-        let heir_of = |log: &Walked| heirs.get(&log.id).and_then(|heirs| heirs.first()).and_then(|at| Some((*at, logs.get(*at)?)));
+        let heir_of = |log: &Walked| heirs.get(&log.id)?.first().and_then(|(at, as_left)| Some((*at, logs.get(*at)?, *as_left)));
         let mut verdicts: Vec<Verdict> = logs.iter().map(|log| log.verdict).collect();
+        // Of a log for which nothing vouches, the log whose tree names its root.
+        let mut vouched: Vec<Option<usize>> = vec![None; logs.len()];
         let mut found = |at: &Walked, code, message: String| {
             self.problems.push(Problem { code, place: format!("log {}", at.number), message });
         };
-        // Later logs go on from earlier ones, so these are judged after them.
-        for (at, log) in logs.iter().enumerate().rev() {
+        for (at, log) in logs.iter().enumerate() {
             let first = |id: &[u8; 16]| numbers.get(id).copied();
             if first(&log.id) != Some(log.number) {
                 found(log, "log.row", "another log has its id".to_owned());
@@ -193,25 +196,35 @@ impl Totals {
             if log.adopted.is_some_and(|a| first(&a.log).is_none_or(|number| number >= log.number)) {
                 found(log, "log.adopted", "the log that it goes on from is not there".to_owned());
             }
-            if heir.map(|(_, l)| l.number) != log.successor {
+            for missing in log.imported.iter().filter(|a| first(&a.log).is_none()) {
+                found(log, "log.adopted", format!("log {}, which it adopted, is not there", hex(&missing.log)));
+            }
+            if heir.map(|(_, l, _)| l.number) != log.successor {
                 let said = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| format!("log {n}"));
-                let (row, leaf) = (said(log.successor), said(heir.map(|(_, l)| l.number)));
+                let (row, leaf) = (said(log.successor), said(heir.map(|(_, l, _)| l.number)));
                 found(log, "log.row", format!("its row says that {row} goes on from it, by their leaves it is {leaf}"));
             }
-            let Some((heir_at, heir)) = heir else { continue };
+            let Some((heir_at, heir, as_left)) = heir else { continue };
+            let imported = as_left.cause == Adopted::IMPORTED;
             self.closed += 1;
-            let as_left = heir.adopted.is_some_and(|a| a.size == log.size && a.root == log.root);
-            if log.owner != heir.owner {
+            if !imported && log.owner != heir.owner {
                 found(log, "log.adopted", format!("is of another tenant than log {}", heir.number));
-            } else if !as_left {
+            } else if as_left.size != log.size || as_left.root != log.root {
                 found(log, "log.adopted", format!("is not as log {} says that it was left", heir.number));
             } else if log.verdict == Verdict::Unproven {
-                // Whoever vouches for the log that names its root vouches for it.
-                verdicts[at] = verdicts[heir_at];
+                vouched[at] = Some(heir_at);
             }
-            if log.ended.is_some_and(|id| id != heir.id) {
+            // One that was adopted goes on elsewhere as it likes.
+            if !imported && log.ended.is_some_and(|id| id != heir.id) {
                 self.freshness = Some(Freshness::Forked);
                 found(log, "log.forked", "this machine has seen another log go on from it".to_owned());
+            }
+        }
+        for at in 0..logs.len() {
+            // No longer than there are logs: altered rows may lead in a circle.
+            let last = std::iter::successors(Some(at), |at| vouched.get(*at).copied().flatten()).take(logs.len()).last();
+            if let Some(verdict) = last.and_then(|last| logs.get(last)).map(|log| log.verdict) {
+                verdicts[at] = verdict;
             }
         }
         for (log, verdict) in logs.iter().zip(&mut verdicts) {
@@ -230,7 +243,7 @@ impl Totals {
         let distinct: HashSet<&Hash> = forked.iter().copied().flatten().collect();
         self.identities += distinct.len().saturating_sub(forked.len()) as u64;
         let mut last = logs.first();
-        while let Some((_, next)) = last.and_then(|log| heir_of(log).filter(|(_, next)| next.number > log.number)) {
+        while let Some((_, next, _)) = last.and_then(|log| heir_of(log).filter(|(_, next, _)| next.number > log.number)) {
             last = Some(next);
         }
         self.head = last.map(|log| log.root);
@@ -244,6 +257,7 @@ impl Totals {
             log_key: log.log_key.map(|key| hex(&key)),
             freshness: if log.successor.is_some() { "closed".to_owned() } else { log.freshness.to_string() },
             adopted: log.adopted.map(|adopted| hex(&adopted.log)),
+            imported: log.imported.iter().map(|adopted| hex(&adopted.log)).collect(),
         });
         self.reports = reported.collect();
         self.verdict = verdicts.into_iter().reduce(|a, b| match (a, b) {

@@ -104,6 +104,9 @@ pub struct LogReport {
     pub freshness: String,
     /// Id of the log that it goes on from, hex.
     pub adopted: Option<String>,
+    /// Ids of the logs of other databases that were adopted into it, hex.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<String>,
 }
 
 /// The outcome of a verification.

@@ -3,6 +3,7 @@
 
 use super::{DisputedEvents, REPORT_EVERY, Scope, Totals, Walked, problem};
 use crate::keyring::{Keyring, Role, hex, owner};
+use crate::log::genesis;
 use crate::witness::{Freshness, Remembered};
 use mirrordna_core::cipher::{self, Secret, Wrapped};
 use mirrordna_core::timeline::TILE;
@@ -23,17 +24,30 @@ const SECRETS: usize = 512;
 pub(crate) struct Subjects {
     keys: HashMap<(u32, u64), Secret>,
     readable: bool,
+    /// Adopted logs whose keys are not in the keyring.
+    locked: HashSet<u32>,
 }
 
 impl Subjects {
     pub(crate) fn load(tx: &dyn ReadTx, keyring: Option<&Keyring>, logs: &[LogRow], problems: &mut Vec<Problem>) -> Result<Self> {
         let mut keys = HashMap::new();
         let Some(keyring) = keyring.filter(|k| k.store_key(0).is_ok_and(|key| key.is_some())) else {
-            return Ok(Self { keys, readable: false });
+            return Ok(Self { keys, readable: false, locked: HashSet::new() });
         };
+        let mut locked = HashSet::new();
+        for row in logs {
+            // Of another database, and its keys did not come with it.
+            let foreign = genesis(tx, row).is_ok_and(|genesis| genesis.database != *keyring.database());
+            if foreign && keyring.secret(Role::Tags, &owner(&row.id))?.is_none() {
+                locked.insert(row.number);
+            }
+        }
         let ids: HashMap<u32, [u8; 16]> = logs.iter().map(|l| (l.number, l.id)).collect();
         tx.subjects(&mut |row| {
             let tag = Hash::try_from(row.tag.as_slice()).ok();
+            if locked.contains(&row.log) {
+                return Ok(());
+            }
             let key = ids.get(&row.log).zip(tag).map(|(id, tag)| keyring.unwrap_subject(id, &tag, &row.key)).transpose();
             let why = match key.map(Option::flatten) {
                 Ok(Some(key)) => {
@@ -48,7 +62,7 @@ impl Subjects {
             problems.push(problem("subject.altered", &format!("table subject row {}", row.number), &why));
             Ok(())
         })?;
-        Ok(Self { keys, readable: true })
+        Ok(Self { keys, readable: true, locked })
     }
 
     /// The secret of a body, where the keyring opens it.
@@ -162,8 +176,8 @@ impl<'a> LogWalk<'a> {
         if self.row.successor.is_none() {
             self.compare_with_seen();
         }
-        let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
-        let owner = forked.then(|| crate::log::genesis(tx, self.row).ok()).flatten().map(|g| (g.database, g.tenant));
+        let forked = self.row.successor.is_some() || self.ledger.named_logs().next().is_some();
+        let owner = forked.then(|| genesis(tx, self.row).ok()).flatten().map(|g| (g.database, g.tenant));
         self.finish(owner, totals);
         Ok(())
     }
@@ -240,7 +254,7 @@ impl<'a> LogWalk<'a> {
             return;
         }
         let (Some(body), Some((subject, wrapped))) = (body, secret) else { return };
-        if !self.subjects.readable {
+        if !self.subjects.readable || self.subjects.locked.contains(&self.row.number) {
             self.locked += 1;
             return;
         }
@@ -382,7 +396,7 @@ impl<'a> LogWalk<'a> {
 
     fn finish(self, owner: Option<([u8; 16], Hash)>, totals: &mut Totals) {
         let number = self.row.number;
-        let forked = self.row.successor.is_some() || self.ledger.adopted().is_some();
+        let forked = self.row.successor.is_some() || self.ledger.named_logs().next().is_some();
         let actors = if forked { self.ledger.actors().copied().collect() } else { HashSet::new() };
         let ended = self.seen.and_then(|(seen, _)| match seen {
             Remembered::Ended(left) => Some(left.successor),
@@ -417,6 +431,7 @@ impl<'a> LogWalk<'a> {
             checkpointed: report.checkpoint.unwrap_or(0),
             freshness: self.freshness,
             adopted: report.adopted,
+            imported: report.imported,
             owner,
             successor: self.row.successor,
             ended,

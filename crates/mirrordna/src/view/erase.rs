@@ -4,7 +4,7 @@
 use super::event::{Content, Event};
 use super::index::{Key, first_number, last_number, space};
 use super::{Entry, View, short};
-use crate::log::Log;
+use crate::log::{Log, WINDOW};
 use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::tool;
 use mirrordna_core::verify::body::PublicBody;
@@ -95,6 +95,8 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// Keyed tags of subjects of whom nothing is left then.
     pub(crate) subjects: Vec<Hash>,
+    /// The same in timelines that were adopted, by the number of the log.
+    pub(crate) foreign_subjects: Vec<(u32, Hash)>,
     /// Events that had been erased before.
     pub(crate) already: u64,
 }
@@ -140,9 +142,17 @@ impl View {
         positions: &[u64],
         [records, once, subjects]: [&[u8]; 3],
     ) -> Result<()> {
-        for (position, leaf) in positions.iter().zip(&event.header.refs) {
-            self.forget(tx, log, *position, leaf)?;
-            self.index.put(erased_by(*position), event.index.to_be_bytes());
+        for (said, leaf) in positions.iter().zip(&event.header.refs) {
+            let Some(position) = log.position_of(*said) else { continue };
+            if log.origin == 0 && position >= WINDOW {
+                // Of an adopted log. Whether its index knows the record depends on
+                // when it was folded; this says the same either way.
+                self.index.put(Key::new(space::GONE).number(position), leaf);
+                self.recall.forget(position);
+            } else {
+                self.forget(tx, log, position, leaf)?;
+            }
+            self.index.put(erased_by(position), event.index.to_be_bytes());
         }
         for schema in EVENTS {
             self.pass_erased(tx, log, schema as u16)?;
@@ -271,9 +281,19 @@ impl View {
             *self = Self::default();
             self.catch_up(tx, log)?;
         }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for (view, foreign) in self.foreign.iter_mut().zip(log.foreign()) {
+            view.strike(tx, &foreign.log, &keys)?;
+        }
+        self.strike(tx, log, &keys)
+    }
+
+    fn strike(&mut self, tx: &mut dyn WriteTx, log: &Log, keys: &[Vec<u8>]) -> Result<()> {
         let (mut view, mut log) = (self, log);
-        while let Some(secret) = log.tags.as_ref().filter(|_| !keys.is_empty()) {
-            view.index.strike(tx, log.number, secret, &log.id, &keys)?;
+        while let Some(secret) = log.tags.as_ref() {
+            view.index.strike(tx, log.number, secret, &log.id, keys)?;
             view.leans = true;
             match (view.before.as_deref_mut(), log.before.as_deref()) {
                 (Some(before), Some(of_before)) => (view, log) = (before, of_before),
@@ -284,6 +304,11 @@ impl View {
     }
 
     fn is_current(&self, tx: &dyn ReadTx, log: &Log) -> Result<bool> {
+        for (view, foreign) in self.adopted(log) {
+            if !view.is_current(tx, &foreign.log)? {
+                return Ok(false);
+            }
+        }
         let before = self.before.as_deref().zip(log.before.as_deref());
         Ok(self.index.is_current(Self::from(tx, log))? && before.map_or(Ok(true), |(view, log)| view.is_current(tx, log))?)
     }
@@ -308,8 +333,14 @@ impl View {
                 asking.for_each(|target| target.emptied.push(tag));
             }
         }
+        let mut foreign_subjects = Vec::new();
+        for (_, foreign) in self.readable(log) {
+            for name in emptied.keys() {
+                foreign_subjects.push((foreign.log.number, foreign.log.subject_tag(name)?));
+            }
+        }
         let targets = found.targets.into_values().collect();
-        Ok(Plan { targets, subjects: emptied.into_values().collect(), already: found.already.len() as u64 })
+        Ok(Plan { targets, subjects: emptied.into_values().collect(), foreign_subjects, already: found.already.len() as u64 })
     }
 
     /// Positions and bodies of the events that have such a name and can be read;
@@ -322,6 +353,9 @@ impl View {
                 Some(Content::Erased) => out.push((position, None)),
                 _ => {}
             }
+        }
+        for (view, foreign) in self.readable(log) {
+            out.extend(view.named_events(tx, &foreign.log, name)?);
         }
         Ok(out)
     }
@@ -364,6 +398,15 @@ impl View {
         Ok(false)
     }
 
+    /// Positions of the events of a session.
+    fn of_session(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Vec<u64>> {
+        let mut out = self.numbers(tx, log, Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(id)?))?;
+        for (view, foreign) in self.readable(log) {
+            out.extend(view.of_session(tx, &foreign.log, id)?);
+        }
+        Ok(out)
+    }
+
     /// Events that are named, without parts.
     fn finding(&self, tx: &dyn ReadTx, log: &Log, all: &[What]) -> Result<Finding> {
         let mut found = Finding::default();
@@ -375,10 +418,7 @@ impl View {
                     positions.extend(self.gone(tx, log, &user_tag(log, name)?)?);
                     found.take_all(self, tx, log, positions)?
                 }
-                What::Session(id) => {
-                    let of_session = Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(id)?);
-                    found.take_all(self, tx, log, self.numbers(tx, log, of_session)?)?
-                }
+                What::Session(id) => found.take_all(self, tx, log, self.of_session(tx, log, id)?)?,
                 What::Id(id) => found.take_id(self, tx, log, id)?,
                 What::Events(positions) => {
                     found.take_all(self, tx, log, positions.iter().copied())?;
@@ -400,7 +440,7 @@ impl View {
     pub(crate) fn lives(&self, tx: &dyn ReadTx, log: &Log, what: What) -> Result<bool> {
         let positions = match &what {
             What::Subject(name) => self.of_subject(tx, log, name)?.into_iter().collect(),
-            What::Session(id) => self.numbers(tx, log, Key::new(space::EVENT_OF_SESSION).bytes(&log.session_tag(id)?))?,
+            What::Session(id) => self.of_session(tx, log, id)?,
             _ => return Ok(!self.finding(tx, log, &[what])?.targets.is_empty()),
         };
         if positions.is_empty() {
@@ -445,6 +485,9 @@ impl View {
             _ => {}
         }
         unnamed.extend(self.numbers(tx, log, named(log, ["event id", name])?)?);
+        for (view, foreign) in self.readable(log) {
+            out.extend(view.of_subject(tx, &foreign.log, name)?);
+        }
         for position in unnamed {
             let own = match self.bare_event(tx, log, position)?.map(|e| e.content) {
                 Some(Content::Private(body)) => body.subject() == name,
@@ -481,11 +524,19 @@ impl View {
     /// Positions of `erase` events, from one on.
     pub(crate) fn erasures(&self, tx: &dyn ReadTx, log: &Log, from: u64) -> Result<Vec<u64>> {
         let mut found = Vec::new();
+        // What an adopted log has may be erased by it, or by any that adopted it.
+        let (adopted, mut from) = (self.foreign_at(log, from), from);
+        if let Some((view, log)) = adopted {
+            found = view.erasures(tx, log, from)?;
+            from = 0;
+        }
+        let mut own = Vec::new();
         self.scan(tx, log, Key::new(space::ERASURE), from, &mut |key, _| {
-            found.push(last_number(key));
+            own.push(last_number(key));
             Ok(true)
         })?;
-        found.retain(|position| *position >= from);
+        own.retain(|position| *position >= from);
+        found.extend(own);
         Ok(found)
     }
 
@@ -597,7 +648,8 @@ impl Finding {
             }
             Content::None => return Ok(false),
         };
-        self.parts.extend(body.parts()?.unwrap_or_default().iter().map(|part| part.index));
+        let of_it = log.at(position).0;
+        self.parts.extend(body.parts()?.unwrap_or_default().iter().filter_map(|part| of_it.position_of(part.index)));
         let created = view.entry(tx, log, position)?;
         let call = tool::call_id(&body, tool::REQUESTED).or_else(|| tool::call_id(&body, tool::COMPLETED)).map(str::to_owned);
         let asks = tool::call_id(&body, tool::REQUESTED).is_some();
@@ -628,7 +680,8 @@ impl Finding {
                 None => Vec::new(),
             },
             // That of a part is over its content, which must not stay guessable.
-            once: once.filter(|_| body.schema != schema::PART),
+            // One of an adopted log is of another key: nobody here asks for it.
+            once: once.filter(|_| body.schema != schema::PART && of_it.origin == 0),
             content: once.filter(|_| body.schema == schema::PART),
             named: body.text(field::SUBJECT).is_some(),
             emptied: Vec::new(),
@@ -641,7 +694,8 @@ impl Finding {
     fn take_parts(&mut self, view: &View, tx: &dyn ReadTx, log: &Log) -> Result<()> {
         for part in std::mem::take(&mut self.parts) {
             let mut named = false;
-            for body in view.numbers(tx, log, Key::new(space::PART).number(part))? {
+            let (of_it, top) = view.foreign_at(log, part).unwrap_or((view, log));
+            for body in of_it.numbers(tx, top, Key::new(space::PART).number(part))? {
                 if !self.targets.contains_key(&body)
                     && view.bare_event(tx, log, body)?.is_some_and(|e| !matches!(e.content, Content::Erased))
                 {

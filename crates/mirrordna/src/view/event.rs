@@ -41,7 +41,7 @@ impl View {
     /// Leaf hash of the event at a position, as the fold saw it; `None` beyond
     /// the end.
     pub(crate) fn leaf_hash(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Hash>> {
-        if let Some((view, log)) = self.before(log, index) {
+        if let Some((view, log)) = self.foreign_at(log, index).or_else(|| self.before(log, index)) {
             return view.leaf_hash(tx, log, index);
         }
         if index >= self.size() {
@@ -70,6 +70,9 @@ impl View {
 
     /// Reads and checks one event; a payload in parts is put together.
     pub(crate) fn event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
+        if let Some((view, log)) = self.foreign_at(log, index) {
+            return view.event(tx, log, index);
+        }
         let Some(mut event) = self.bare_event(tx, log, index)? else { return Ok(None) };
         if let Content::Private(body) = &mut event.content {
             self.join(tx, log, body)?;
@@ -83,7 +86,8 @@ impl View {
         let altered = |at: u64, why: &str| Error::new(Code::Altered, format!("log {} leaf {at}: {why}", log.number));
         let mut payload = Some(Vec::new());
         for part in parts {
-            let found = self.bare_event(tx, log, part.index)?.filter(|e| holds(|| e.hash == part.leaf) && e.header.kind == Kind::PART);
+            let position = log.position_of(part.index).unwrap_or(u64::MAX);
+            let found = self.bare_event(tx, log, position)?.filter(|e| holds(|| e.hash == part.leaf) && e.header.kind == Kind::PART);
             let found = found.ok_or_else(|| altered(part.index, "is not the part that a body names"))?;
             match found.content {
                 Content::Private(Body { payload: Some(piece), .. }) => payload.iter_mut().for_each(|p| p.extend_from_slice(&piece.bytes)),
@@ -96,7 +100,7 @@ impl View {
     /// The same, with the names of its parts instead of a payload that is in
     /// parts.
     pub(crate) fn bare_event(&self, tx: &dyn ReadTx, log: &Log, index: u64) -> Result<Option<Event>> {
-        if let Some((view, log)) = self.before(log, index) {
+        if let Some((view, log)) = self.foreign_at(log, index).or_else(|| self.before(log, index)) {
             return view.bare_event(tx, log, index);
         }
         if index >= self.size() {

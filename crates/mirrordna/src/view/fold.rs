@@ -8,7 +8,7 @@ use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::identity::IdentityType;
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::tool;
-use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::{hash, leaf};
@@ -148,7 +148,12 @@ impl View {
                 self.apply_erase(tx, log, event, &positions, [records, once, subjects])?;
             }
             Some(PublicBody::EraseDone { positions, .. }) => {
+                let positions: Vec<u64> = positions.iter().filter_map(|at| log.position_of(*at)).collect();
                 self.apply_done(tx, log, event, &positions)?;
+            }
+            Some(PublicBody::Adopt(adopted)) if adopted.cause == Adopted::IMPORTED => {
+                let value = [&adopted.log[..], &adopted.size.to_be_bytes(), &adopted.root].concat();
+                self.index.put(Key::new(space::FOREIGN).number(event.index), value);
             }
             _ => {}
         }
@@ -201,8 +206,8 @@ impl View {
         if let Some(subject) = body.text(field::SUBJECT) {
             self.index.put(Key::new(space::SUBJECT).bytes(&short(&log.subject_tag(subject)?)).number(leaf), []);
         }
-        for part in body.parts()?.unwrap_or_default() {
-            self.index.put(Key::new(space::PART).number(part.index).number(leaf), []);
+        for part in body.parts()?.unwrap_or_default().iter().filter_map(|part| log.position_of(part.index)) {
+            self.index.put(Key::new(space::PART).number(part).number(leaf), []);
         }
         let kind = event.header.kind;
         if kind == Kind::EVENT {

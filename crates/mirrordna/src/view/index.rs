@@ -54,6 +54,11 @@ pub(super) mod space {
     pub(crate) const ID: u8 = b'I';
     /// `schema 2, record 8`; of events that are no records: `schema 2, leaf 8`.
     pub(crate) const SCHEMA: u8 = b'K';
+    /// `leaf 8` -> log 16, size 8, root 32: logs of other databases, by the event
+    /// that names them.
+    pub(crate) const FOREIGN: u8 = b'F';
+    /// `leaf 8` of an adopted log -> its leaf hash 32: that it was erased here.
+    pub(crate) const GONE: u8 = b'G';
     /// `source 32` -> whether the import ended.
     pub(crate) const IMPORT: u8 = b'M';
     /// `tag 16, record 8`: profiles by the keyed tag of a name.

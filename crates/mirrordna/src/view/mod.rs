@@ -13,10 +13,16 @@
 //! A log that goes on from another one has a view over that one's view: its
 //! positions count the events of the logs before it first, and what its own
 //! index does not know is looked up in theirs.
+//!
+//! A log of another database that was adopted has a view of its own ([`foreign`]),
+//! over positions that begin at a multiple of [`WINDOW`]. Nothing of it enters the
+//! fold of the log that adopted it, so that this does not depend on keys of
+//! theirs; answers are put together from both, what is one's own first.
 
 mod erase;
 mod event;
 mod fold;
+mod foreign;
 mod index;
 mod recall;
 mod segment;
@@ -26,7 +32,7 @@ pub(crate) use event::{Content, Event, secret_of};
 pub(crate) use recall::Scope;
 
 use crate::commit::Appended;
-use crate::log::Log;
+use crate::log::{Foreign, Log};
 use index::{At, FREEZE, Index, Key, LARGEST, Step, first_number, last_number, space};
 use mirrordna_core::body::{field, schema};
 use mirrordna_core::identity::{IdentityType, display_id};
@@ -151,6 +157,12 @@ pub(crate) struct View {
     before: Option<Box<View>>,
     /// Number of events before this log's own.
     base: u64,
+    /// The views of timelines that were adopted, in their order, and the size of
+    /// this one up to which it was looked for them.
+    foreign: Vec<View>,
+    looked: Option<u64>,
+    /// Of an adopted log without its key: none of it is saved.
+    keyless: bool,
     /// More leaves are to be folded before they were compared with the tree:
     /// nothing here may answer, or be saved for others, until then.
     partial: bool,
@@ -170,7 +182,7 @@ impl View {
 
     /// A view of nothing over the same log before.
     fn emptied(&mut self) -> Self {
-        Self { before: self.before.take(), base: self.base, ..Self::default() }
+        Self { before: self.before.take(), base: self.base, foreign: std::mem::take(&mut self.foreign), ..Self::default() }
     }
 
     /// The view and log that have the event at a position, where that is one
@@ -213,15 +225,19 @@ impl View {
     /// Folds so many leaves of what the store has beyond this view; returns
     /// whether that was all. Until it is, nothing here may answer.
     pub(crate) fn catch_up_by(&mut self, tx: &dyn ReadTx, log: &Log, leaves: u64) -> Result<bool> {
+        Ok(self.catch_up_own(tx, log, leaves)? && self.catch_up_foreign(tx, log, leaves)?)
+    }
+
+    fn catch_up_own(&mut self, tx: &dyn ReadTx, log: &Log, leaves: u64) -> Result<bool> {
         if self.overtaken {
             *self = self.emptied();
         }
         if let Some(before) = &log.before {
-            if !self.before.get_or_insert_default().catch_up_by(tx, before, leaves)? {
+            if !self.before.get_or_insert_default().catch_up_own(tx, before, leaves)? {
                 return Ok(false);
             }
-            self.base = log.base;
         }
+        self.base = log.base;
         let row = log.row(tx)?;
         let known = self.frontier.size();
         if row.size < known {
@@ -256,7 +272,7 @@ impl View {
             if leaned {
                 // Derived data may have gone: begin again, at last without it,
                 // and in one step, so that what is wrong still is found once.
-                return self.catch_up_by(tx, log, u64::MAX);
+                return self.catch_up_own(tx, log, u64::MAX);
             }
         }
         done
@@ -284,7 +300,12 @@ impl View {
 
     /// Whether an answer may come from what the store kept.
     fn has_leaned(&self) -> bool {
-        self.leans || self.before.as_ref().is_some_and(|view| view.has_leaned())
+        self.leans || self.others().any(Self::has_leaned)
+    }
+
+    /// The view of the log before, and those of logs that were adopted.
+    fn others(&self) -> impl Iterator<Item = &Self> {
+        self.before.as_deref().into_iter().chain(&self.foreign)
     }
 
     /// A view that is folded from the events alone.
@@ -296,6 +317,7 @@ impl View {
         let row = log.row(tx)?;
         view = view.anew(tx, log)?;
         view.advance(tx, log, &row, &log.signed_frontier(&row)?, u64::MAX)?;
+        view.foreign = log.foreign().map(|foreign| Self::alone(tx, &foreign.log)).collect::<Result<_>>()?;
         Ok(view)
     }
 
@@ -315,6 +337,11 @@ impl View {
     }
 
     fn entry(&self, tx: &dyn ReadTx, log: &Log, record: u64) -> Result<Option<Entry>> {
+        if let Some((view, of_it)) = self.foreign_at(log, record) {
+            let found = view.entry(tx, of_it, record)?;
+            let gone = found.is_some_and(|entry| !entry.erased) && self.is_gone(tx, log, record)?;
+            return Ok(found.map(|entry| Entry { erased: entry.erased || gone, ..entry }));
+        }
         let found = self.get(tx, log, Key::new(space::RECORD).number(record))?;
         Ok(found.and_then(|bytes| Entry::from_bytes(&bytes)))
     }
@@ -329,7 +356,14 @@ impl View {
             return Ok(None);
         }
         let found = self.get(tx, log, Key::new(space::ID).bytes(&key_of(log, id)?))?;
-        let Some(number) = found.as_deref().and_then(first_number) else { return Ok(None) };
+        let mut number = found.as_deref().and_then(first_number);
+        for (view, foreign) in self.adopted(log) {
+            // What has the id here comes first, then the log that was adopted first.
+            if number.is_none() {
+                number = view.numbered(tx, &foreign.log, id)?.map(|(number, _)| number);
+            }
+        }
+        let Some(number) = number else { return Ok(None) };
         match self.entry(tx, log, number)? {
             Some(entry) if !entry.erased => Ok(Some((number, entry))),
             _ => Err(Error::new(Code::Erased, format!("what {id} was is erased"))),
@@ -338,6 +372,9 @@ impl View {
 
     /// Leaves of the events of a record, oldest first.
     fn leaves(&self, tx: &dyn ReadTx, log: &Log, record: u64, changed: bool) -> Result<Vec<u64>> {
+        if let Some((view, log)) = self.foreign_at(log, record) {
+            return view.leaves(tx, log, record, changed);
+        }
         let mut leaves = vec![record];
         if changed {
             self.scan(tx, log, Key::new(space::CHANGE).number(record), 0, &mut |key, _| {
@@ -380,6 +417,10 @@ impl View {
 
     /// The same, where what the index says of it is known.
     fn fold_entry(&self, tx: &dyn ReadTx, log: &Log, (record, entry): (u64, Entry), end: u64) -> Result<Option<Record>> {
+        if let Some((view, log)) = self.foreign_at(log, record) {
+            // It was closed before it came here.
+            return view.fold_entry(tx, log, (record, entry), u64::MAX);
+        }
         let mut state: Option<Record> = None;
         for index in self.leaves(tx, log, record, entry.changed)?.into_iter().take_while(|i| *i < end) {
             let Some(event) = self.bare_event(tx, log, index)? else { continue };
@@ -430,7 +471,7 @@ impl View {
             (None, None) => Key::new(space::SCHEMA).schema(schema),
         };
         let (mut skip, mut wanted) = (query.offset, Vec::new());
-        self.scan(tx, log, prefix, query.from, &mut |key, value| {
+        let mut each = |key: &[u8], value: &[u8], end: u64| {
             let record = last_number(key);
             if record >= end || wanted.len() >= query.limit {
                 return Ok(false);
@@ -447,7 +488,11 @@ impl View {
                 }
             }
             Ok(true)
-        })?;
+        };
+        self.scan(tx, log, prefix.clone(), query.from, &mut |key, value| each(key, value, end))?;
+        for (view, foreign) in self.adopted(log).filter(|(_, foreign)| foreign.named_at < end) {
+            view.scan(tx, &foreign.log, prefix.clone(), query.from, &mut |key, value| each(key, value, u64::MAX))?;
+        }
         let mut out = Vec::with_capacity(wanted.len());
         for (record, entry) in wanted {
             if let Some(record) = self.fold_entry(tx, log, (record, entry), end)? {
@@ -461,11 +506,21 @@ impl View {
     /// Gives `each` the records of a schema in order of creation, until it
     /// returns false.
     pub(crate) fn each_record(&self, tx: &dyn ReadTx, log: &Log, schema: u64, each: &mut dyn FnMut(Record) -> Result<bool>) -> Result<()> {
-        self.scan(tx, log, Key::new(space::SCHEMA).schema(schema as u16), 0, &mut |key, _| {
+        let (all, mut more) = (Key::new(space::SCHEMA).schema(schema as u16), true);
+        let mut shown = |key: &[u8], _: &[u8]| {
             let number = last_number(key);
-            let Some(entry) = self.entry(tx, log, number)?.filter(|entry| !entry.erased) else { return Ok(true) };
-            self.fold_entry(tx, log, (number, entry), u64::MAX)?.map_or(Ok(true), &mut *each)
-        })
+            if let Some(entry) = self.entry(tx, log, number)?.filter(|entry| !entry.erased)
+                && let Some(record) = self.fold_entry(tx, log, (number, entry), u64::MAX)?
+            {
+                more = each(record)?;
+            }
+            Ok(more)
+        };
+        self.scan(tx, log, all.clone(), 0, &mut shown)?;
+        for (view, foreign) in self.adopted(log) {
+            view.scan(tx, &foreign.log, all.clone(), 0, &mut shown)?;
+        }
+        Ok(())
     }
 
     /// Leaves of the calls of tools of a request, a session or an actor, from one
@@ -488,13 +543,16 @@ impl View {
     }
 
     /// Number of records of a schema.
-    pub(crate) fn count(&self, schema: u64) -> u64 {
-        let views = std::iter::successors(Some(self), |view| view.before.as_deref());
+    pub(crate) fn count(&self, tx: &dyn ReadTx, log: &Log, schema: u64) -> Result<u64> {
+        let tops = std::iter::once(self).chain(&self.foreign);
+        let views = tops.flat_map(|top| std::iter::successors(Some(top), |view| view.before.as_deref()));
         let counts = views.filter_map(|view| view.index.counts.get(&(schema as u16)));
-        u64::try_from(counts.sum::<i64>()).unwrap_or(0)
+        let known = u64::try_from(counts.sum::<i64>()).unwrap_or(0);
+        Ok(known.saturating_sub(self.gone_records(tx, log, schema as u16)?))
     }
 
-    /// Events of a session or, without one, of an actor, from a leaf on.
+    /// Events of a session or, without one, of an actor, from a leaf on: of the
+    /// timeline that has that leaf.
     /// Payloads in parts are not put together.
     pub(crate) fn events(
         &self,
@@ -504,6 +562,9 @@ impl View {
         start: u64,
         each: &mut dyn FnMut(Event) -> Result<bool>,
     ) -> Result<()> {
+        if let Some((view, log)) = self.foreign_at(log, start) {
+            return view.events(tx, log, of, start, each);
+        }
         let prefix = match of {
             (Some(session), _) => Key::new(space::EVENT_OF_SESSION).bytes(&session),
             (None, Some(actor)) => Key::new(space::EVENT_OF_ACTOR).bytes(&short(&actor)),
@@ -518,10 +579,25 @@ impl View {
                 return Ok(());
             }
         };
-        self.scan(tx, log, prefix, start, &mut |key, _| match self.bare_event(tx, log, last_number(key))? {
-            Some(event) if of.1.is_none_or(|a| a == event.header.actor) => each(event),
-            _ => Ok(true),
-        })
+        let mut any = false;
+        self.scan(tx, log, prefix, start, &mut |key, _| {
+            any = true;
+            match self.bare_event(tx, log, last_number(key))? {
+                Some(event) if of.1.is_none_or(|a| a == event.header.actor) => each(event),
+                _ => Ok(true),
+            }
+        })?;
+        // A session that is not of this log is of one that was adopted; what an
+        // actor did is asked of each log by itself, from its first position on.
+        for (view, foreign) in self.adopted(log).filter(|_| of.0.is_some() && start == 0) {
+            if !any {
+                view.events(tx, &foreign.log, of, foreign.log.origin, &mut |event| {
+                    any = true;
+                    each(event)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether an actor has an event at a position or after it, in this log.
@@ -549,6 +625,11 @@ impl View {
                 return Ok(Some(actor));
             }
         }
+        for (view, foreign) in self.adopted(log) {
+            if let Some(actor) = view.actor_named(tx, &foreign.log, id)? {
+                return Ok(Some(actor));
+            }
+        }
         Ok(None)
     }
 
@@ -557,7 +638,14 @@ impl View {
             return Ok(Some(actor.clone()));
         }
         let found = self.get(tx, log, Key::new(space::ACTOR).bytes(key))?;
-        let Some(value) = found else { return Ok(None) };
+        let Some(value) = found else {
+            for (view, foreign) in self.adopted(log) {
+                if let Some(actor) = view.actor_at(tx, &foreign.log, key)? {
+                    return Ok(Some(actor));
+                }
+            }
+            return Ok(None);
+        };
         let actor = self.read_actor(tx, log, &value)?;
         // The id of one that is only asserted is content, which can be erased.
         if !actor.asserted {
@@ -596,13 +684,29 @@ impl View {
 
     /// Events before the position `end` that brought a DID log of an actor, or
     /// revoked one of its epochs; oldest first, in this log and those before it.
+    ///
+    /// What logs that were adopted say comes before what was said here, the
+    /// shorter history before the longer: an identity that moved goes on here.
+    /// Up to a position in one of them it is what that one says alone.
     pub(crate) fn identity_events(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash, end: u64) -> Result<Vec<IdentityEvent>> {
+        if let Some((view, log)) = self.foreign_at(log, end.saturating_sub(1)) {
+            return view.identity_events(tx, log, digest, end);
+        }
+        let mut earlier = Vec::new();
+        for (view, foreign) in self.adopted(log).filter(|(_, foreign)| foreign.named_at < end) {
+            earlier.push(view.identity_events(tx, &foreign.log, digest, u64::MAX)?);
+        }
+        let length = |event: &IdentityEvent| match &event.what {
+            Said::Brought { did_log, .. } => did_log.len(),
+            Said::Revoked { .. } => 0,
+        };
+        earlier.sort_by_key(|events: &Vec<IdentityEvent>| events.iter().map(length).max());
         let mut leaves = Vec::new();
         self.scan(tx, log, Key::new(space::IDENTITY).bytes(&short(digest)), 0, &mut |key, _| {
             leaves.push(last_number(key));
             Ok(true)
         })?;
-        let mut found = Vec::with_capacity(leaves.len());
+        let mut found: Vec<IdentityEvent> = earlier.into_iter().flatten().collect();
         for position in leaves.into_iter().take_while(|p| *p < end) {
             let altered = || Error::new(Code::Altered, format!("the event at {position} is not one of the identity it was found for"));
             let event = self.bare_event(tx, log, position)?.filter(|e| e.header.actor == *digest).ok_or_else(altered)?;
@@ -620,8 +724,12 @@ impl View {
         Ok(found)
     }
 
-    /// Positions of an actor's events, oldest first.
-    pub(crate) fn chain(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash) -> Result<Vec<u64>> {
+    /// Positions of an actor's events, oldest first, in the timeline that has a
+    /// position.
+    pub(crate) fn chain(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash, around: u64) -> Result<Vec<u64>> {
+        if let Some((view, log)) = self.foreign_at(log, around) {
+            return view.chain(tx, log, digest, around);
+        }
         let mut positions = Vec::new();
         self.scan(tx, log, Key::new(space::EVENT_OF_ACTOR).bytes(&short(digest)), 0, &mut |key, _| {
             positions.push(last_number(key));
@@ -646,14 +754,7 @@ impl View {
 
     /// Actors in the order of their appearance, after one or from the first on,
     /// until `each` returns false.
-    pub(crate) fn actors(
-        &self,
-        tx: &dyn ReadTx,
-        log: &Log,
-        after: Option<&Hash>,
-        each: &mut dyn FnMut(Actor) -> Result<bool>,
-    ) -> Result<()> {
-        let after = after.map(|digest| short(digest));
+    fn own_actors(&self, tx: &dyn ReadTx, log: &Log, after: Option<Short>, each: &mut dyn FnMut(Actor) -> Result<bool>) -> Result<()> {
         let entry = after.map(|key| self.get(tx, log, Key::new(space::ACTOR).bytes(&key))).transpose()?.flatten();
         let from = entry.as_deref().and_then(fold::actor_from).map_or(0, |(_, _, leaf, _)| leaf);
         // Two may have appeared with the same event.
@@ -684,13 +785,17 @@ impl View {
             let state = self.fold_record(tx, log, record, u64::MAX)?;
             ids.extend(state.filter(|r| r.body.schema == schema::PROFILE).map(|r| r.body.id().to_owned()));
         }
+        for (view, foreign) in self.readable(log) {
+            let more = view.named(tx, &foreign.log, name)?;
+            ids.extend(more.into_iter().filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+        }
         Ok(ids)
     }
 
     /// Whether there is enough to be worth saving.
     pub(crate) fn is_worth_saving(&self) -> bool {
-        let own = !self.partial && !self.overtaken && self.index.unsaved() >= FREEZE;
-        own || self.before.as_ref().is_some_and(|view| view.is_worth_saving())
+        let own = !self.keyless && !self.partial && !self.overtaken && self.index.unsaved() >= FREEZE;
+        own || self.others().any(Self::is_worth_saving)
     }
 
     /// Writes some of what a fold that is under way has made to the store, as
@@ -701,7 +806,11 @@ impl View {
         {
             return view.spill(tx, before).map(Saving::of_before);
         }
-        Ok(Saving { step: self.index.spill(tx, log.number)?, depth: 0 })
+        let mut adopted = self.adopted(log).enumerate().filter(|(_, (view, _))| !self.partial && view.is_partial());
+        if let Some((nth, (view, foreign))) = adopted.next() {
+            return Ok(Saving { foreign: Some(nth), ..view.spill(tx, &foreign.log)? });
+        }
+        Ok(Saving { step: self.index.spill(tx, log.number)?, depth: 0, foreign: None })
     }
 
     /// Writes some of the index to the store; [`View::saved`] is to be told
@@ -713,13 +822,23 @@ impl View {
         {
             return Ok(view.save(tx, before)?.map(Saving::of_before));
         }
+        let savable = |(_, (view, foreign)): &(usize, (&Self, &Foreign))| view.is_worth_saving() && foreign.log.tags.is_some();
+        if let Some((nth, (view, foreign))) = self.adopted(log).enumerate().find(savable) {
+            return Ok(view.save(tx, &foreign.log)?.map(|saving| Saving { foreign: Some(nth), ..saving }));
+        }
         let key = log.tags.as_ref().filter(|_| log.store.is_some() && !self.partial);
-        key.map(|key| Ok(Saving { step: self.index.save(tx, log.number, key, &log.id)?, depth: 0 })).transpose()
+        key.map(|key| Ok(Saving { step: self.index.save(tx, log.number, key, &log.id)?, depth: 0, foreign: None })).transpose()
     }
 
     /// Takes note of what was saved; returns whether there is more to save.
     pub(crate) fn saved(&mut self, done: &Saving) -> bool {
         let mut view = &mut *self;
+        if let Some(nth) = done.foreign {
+            match view.foreign.get_mut(nth) {
+                Some(foreign) => view = foreign,
+                None => return false,
+            }
+        }
         for _ in 0..done.depth {
             match view.before.as_deref_mut() {
                 Some(before) => view = before,
@@ -735,7 +854,7 @@ impl View {
             }
             Step::All(..) => {
                 view.leans = true;
-                done.depth > 0 && self.is_worth_saving()
+                (done.depth > 0 || done.foreign.is_some()) && self.is_worth_saving()
             }
             Step::Overtaken => {
                 // What the other process saved is as good. But somebody may be
@@ -753,7 +872,7 @@ impl View {
 
     /// Whether a fold is under way, here or before.
     fn is_partial(&self) -> bool {
-        self.partial || self.before.as_ref().is_some_and(|view| view.is_partial())
+        self.partial || self.others().any(Self::is_partial)
     }
 }
 
@@ -762,6 +881,8 @@ pub(crate) struct Saving {
     step: Step,
     /// How many logs before the view's own it is of.
     depth: usize,
+    /// Of which of the timelines that were adopted.
+    foreign: Option<usize>,
 }
 
 impl Saving {

@@ -25,6 +25,8 @@ pub(super) struct Recall {
     current: HashMap<u64, u32>,
     /// Whether all memories of the log were once read.
     loaded: bool,
+    /// Adopted timelines whose memories were read.
+    foreign: usize,
     /// Memories that changed since.
     changes: Vec<u64>,
     /// Documents that were erased since.
@@ -63,6 +65,14 @@ impl View {
                 Ok(true)
             })?;
         }
+        for (view, foreign) in self.adopted(log).skip(self.recall.foreign) {
+            let all = Key::new(space::SCHEMA).schema(schema::MEMORY as u16);
+            view.scan(tx, &foreign.log, all, 0, &mut |key, _| {
+                changes.push(last_number(key));
+                Ok(true)
+            })?;
+        }
+        self.recall.foreign = self.foreign.len();
         // Only the newest state of a record counts.
         changes.sort_unstable();
         changes.dedup();
