@@ -180,6 +180,18 @@ Examples:
     /// Record what people consent to.
     #[command(subcommand)]
     Consent(crate::commands::ConsentCommand),
+    /// Bring a log of another database, and its identities, into this one.
+    #[command(after_help = "FILE is an export of the other database. It is verified, and its log kept as it
+is, closed: what it holds is read and searched as this database's own, proven,
+and erased, but not changed. With --keys-from its contents can be read, and its
+identities go on here, each with its next event. Without it they stay locked;
+adopting the file again with the keys opens them. Killed, it leaves nothing.
+
+Examples:
+  mirrordna adopt laptop.mdna --keys-from ~/laptop-keys
+  mirrordna adopt --list
+  mirrordna adopt both-tenants.mdna --log 3f9c")]
+    Adopt(Adopt),
     /// Go on from a state that this machine has seen newer, or otherwise.
     #[command(after_help = "A database that was rolled back, or restored from an older backup, is refused
 (log.rolled_back, log.forked). Read it first: `mirrordna --as-of timeline list`.
@@ -894,6 +906,30 @@ pub(crate) struct Verify {
     /// was not read is counted, and an altered body is not found.
     #[arg(long)]
     pub(crate) headers: bool,
+}
+
+/// What `adopt` takes.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("which").required(true))]
+pub(crate) struct Adopt {
+    /// The export.
+    #[arg(value_hint = ValueHint::FilePath, group = "which")]
+    pub(crate) file: Option<PathBuf>,
+    /// The keyring of the other database, or the folder that it is in.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "list")]
+    pub(crate) keys_from: Option<PathBuf>,
+    /// A file whose first line is the passphrase of that keyring; without it what
+    /// opens this database's own is tried.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "keys_from")]
+    pub(crate) keys_from_passphrase_file: Option<PathBuf>,
+    /// Which log, by the beginning of its id, where the export holds several that
+    /// are open.
+    #[arg(long, value_name = "ID", conflicts_with = "list")]
+    pub(crate) log: Option<String>,
+    /// Show what was adopted: id, first event, number of events, and whether its
+    /// contents can be read.
+    #[arg(long, group = "which")]
+    pub(crate) list: bool,
 }
 
 /// What `fork` takes.

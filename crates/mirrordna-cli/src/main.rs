@@ -52,6 +52,7 @@ fn run(settings: &Settings, command: Command, out: &mut Output) -> mirrordna::Re
         Command::Hold(command) => commands::hold(settings, command, out),
         Command::Retention(command) => commands::retention(settings, command, out),
         Command::Consent(command) => commands::consent(settings, command, out),
+        Command::Adopt(adopt) => commands::adopt(settings, &adopt, out),
         Command::Fork(fork) => commands::fork(settings, &fork, out),
         Command::Verify(verify) => commands::verify(settings, verify, out),
         Command::Checkpoint(args) => commands::checkpoint(settings, &args, out),

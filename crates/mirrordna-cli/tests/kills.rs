@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-use mirrordna::{Engine, IdentityType, Keys, Witness};
+use mirrordna::{AdoptOptions, Content, Engine, IdentityType, Keys, NewMemory, Witness};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -40,7 +40,7 @@ impl Place {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]).env_clear().envs(profile());
         command.env("WRITER_ROOT", self.root()).env("WRITER_THREADS", threads.to_string()).env("WRITER_EACH", each.to_string());
-        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
     }
 
     fn cli(&self, args: &[&str]) -> Command {
@@ -111,6 +111,78 @@ fn a_creator_in_a_process_of_its_own() {
         }
     });
     engine.close().unwrap();
+}
+
+#[test]
+#[ignore = "the part that runs in processes of its own"]
+fn an_adopter_in_a_process_of_its_own() {
+    let root = PathBuf::from(std::env::var("WRITER_ROOT").unwrap());
+    let engine = builder(&root).create(false).open().unwrap();
+    let mut file = BufReader::new(std::fs::File::open(root.join("other.mdna")).unwrap());
+    let options = AdoptOptions::default().keys_from(Keys::Folder(root.join("other")));
+    let adopted = engine.main().adopt_with(&mut file, &options, &mut |done, of| {
+        // Goes on when it is told to.
+        println!("acknowledged {done}/{of} .");
+        std::io::stdin().lock().read_line(&mut String::new()).unwrap();
+    });
+    println!("acknowledged {} .", adopted.unwrap().events);
+    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
+    engine.close().unwrap();
+}
+
+#[test]
+fn an_adoption_that_is_killed_leaves_nothing_of_it() {
+    let place = Place::new();
+    let other = place.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let engine = builder(&other).keys(Keys::Folder(other.clone())).open().unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let new = |i: usize| NewMemory { content: Content::Text(format!("memory {i}")), ..NewMemory::default() };
+    for start in (0..9_000).step_by(1_000) {
+        agent.memories().add_all((start..start + 1_000).map(new).collect()).unwrap();
+    }
+    engine.export(&mut std::fs::File::create(place.root().join("other.mdna")).unwrap()).unwrap();
+    drop(agent);
+    engine.close().unwrap();
+
+    let (mut stop, mut stopped) = (1, Vec::new());
+    loop {
+        let mut child = place.start("an_adopter_in_a_process_of_its_own", 1, 1);
+        let mut tell = child.stdin.take().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(|line| acknowledged(&line.unwrap_or_default()).or(Some(String::new())));
+        let marks = (&mut said).filter(|mark| !mark.is_empty());
+        let mut last = String::new();
+        for (nth, mark) in (1..).zip(marks) {
+            last = mark;
+            if nth == stop || !last.contains('/') {
+                break;
+            }
+            tell.write_all(b"\n").unwrap();
+        }
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "it was not killed at work");
+        let engine = builder(place.root()).open().unwrap();
+        let adopted = engine.main().adopted().unwrap();
+        let report = engine.verify().unwrap();
+        assert!(report.is_intact(), "{report:#?}");
+        if !last.contains('/') {
+            // That it said so, it did.
+            assert_eq!((adopted.len(), engine.memories().count().unwrap()), (1, 9_000));
+            engine.close().unwrap();
+            break;
+        }
+        assert_eq!((adopted.len(), report.logs.len(), engine.memories().count().unwrap()), (0, 1, 0), "{last}");
+        engine.close().unwrap();
+        stopped.push(last);
+        stop += 1;
+    }
+    // While it verified, and while it brought events over.
+    let half = |mark: &String| mark.split_once('/').is_some_and(|(done, of)| 2 * done.parse::<u64>().unwrap() > of.parse::<u64>().unwrap());
+    assert!(stopped.iter().any(half) && !stopped.iter().all(half), "{stopped:?}");
+    let left: Vec<_> = std::fs::read_dir(place.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("adopting")), "{left:?}");
 }
 
 /// Every identity that is there can write, whoever made it; returns their ids.

@@ -1,5 +1,6 @@
 //! What each command does, a file per subject.
 
+mod adopt;
 mod audit;
 mod backup;
 mod bundle;
@@ -24,6 +25,7 @@ mod tool;
 mod verify;
 mod witness;
 
+pub(crate) use adopt::adopt;
 pub(crate) use backup::{export, restore};
 pub(crate) use checkpoint::{CheckpointArgs, checkpoint};
 pub(crate) use citation::{CitationCommand, citation};
