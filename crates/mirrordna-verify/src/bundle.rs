@@ -518,7 +518,7 @@ impl Judge {
             let owner = section.ledger.owner();
             section.count_kept(&policy, &kept);
             let judged = section.judge(&policy, &heirs, &mut all);
-            let named = judged.report.adopted.iter().chain(&judged.report.imported);
+            let named = judged.report.adopted.iter().chain(judged.report.imported.iter().map(|(_, log)| log));
             heirs.extend(named.map(|adopted| Heir { adopted: *adopted, verdict: judged.verdict, owner }));
             all.logs.push(judged);
         }

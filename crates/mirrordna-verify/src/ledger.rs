@@ -86,7 +86,7 @@ pub struct Ledger {
     confirmed: Vec<(u64, Hash)>,
     checkpoint: Option<u64>,
     adopted: Option<Adopted>,
-    imported: Vec<Adopted>,
+    imported: Vec<(u64, Adopted)>,
     disputed: Vec<Disputed>,
     unlisted_disputes: u64,
     problems: Vec<Problem>,
@@ -195,7 +195,7 @@ impl Ledger {
 
     /// That log, and those of other databases that were brought into this one.
     pub fn named_logs(&self) -> impl Iterator<Item = &Adopted> {
-        self.adopted.iter().chain(&self.imported)
+        self.adopted.iter().chain(self.imported.iter().map(|(_, log)| log))
     }
 
     /// Claimed time of the last leaf, milliseconds.
@@ -300,7 +300,7 @@ impl Ledger {
                     return Err(fault("log.adopted", "names another log where, or as, none may be named"));
                 }
                 if adopted.cause == Adopted::IMPORTED {
-                    self.imported.push(*adopted);
+                    self.imported.push((self.here, *adopted));
                 } else {
                     self.adopted = Some(*adopted);
                 }

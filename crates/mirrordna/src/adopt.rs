@@ -19,7 +19,7 @@ use crate::keyring::{Found, Keyring, Keys, NewKey, Role, hex, owner};
 use crate::log::{Foreign, Log, genesis};
 use crate::proof::signed_size;
 use crate::url::StoreUrl;
-use crate::verify::{REPORT_EVERY, Scope};
+use crate::verify::{Outside, REPORT_EVERY, Scope};
 use crate::view::Said;
 use mirrordna_core::timeline::{Draft, Tree};
 use mirrordna_core::verify::body::{Adopted, PublicBody};
@@ -186,7 +186,14 @@ impl Tenant {
         let other = staged.keyring(options)?;
         let twice = loaded.moved.events.saturating_mul(2);
         let (policy, scope) = (Policy::default(), Scope::Everything);
-        let report = crate::verify::database(&*staged.store, other.as_deref(), &policy, None, scope, &mut |done, _| progress(done, twice))?;
+        let report = crate::verify::database(
+            &*staged.store,
+            other.as_deref(),
+            Outside { policy: &policy, kept: &[] },
+            None,
+            scope,
+            &mut |done, _| progress(done, twice),
+        )?;
         if let Some(first) = report.problems.first() {
             let message = format!("the export was altered: {} at {}: {}", first.code, first.place, first.message);
             return Err(

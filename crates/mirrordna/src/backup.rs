@@ -29,7 +29,7 @@ use crate::commit::Job;
 use crate::engine::Engine;
 use crate::import::Progress;
 use crate::input;
-use crate::verify::{Finding, REPORT_EVERY, Scope, VerifyReport};
+use crate::verify::{Finding, Outside, REPORT_EVERY, Scope, VerifyReport};
 use mirrordna_core::timeline::Tree;
 use mirrordna_core::verify::Policy;
 use mirrordna_core::verify::cbor::{Reader, Type, Writer};
@@ -387,7 +387,8 @@ fn restore(store: &dyn Store, input: &mut dyn Read, builder: &Builder) -> Result
         return Err(damage);
     }
     let keyring = crate::file::keyring(store, builder)?;
-    let report = crate::verify::database(store, keyring.as_deref(), &Policy::default(), None, Scope::Everything, &mut |_, _| {})?;
+    let outside = Outside { policy: &Policy::default(), kept: &[] };
+    let report = crate::verify::database(store, keyring.as_deref(), outside, None, Scope::Everything, &mut |_, _| {})?;
     match report.problems.first() {
         Some(first) => {
             let message = format!("the export was altered: {} at {}: {}", first.code, first.place, first.message);

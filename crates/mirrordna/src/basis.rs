@@ -5,6 +5,8 @@ use crate::log::{Epoch, Log, lock};
 use crate::timeline::Timeline;
 use crate::view::Event;
 use crate::witness::Freshness;
+use mirrordna_core::verify::note;
+use mirrordna_core::verify::policy::Policy;
 use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::ReadTx;
 use std::fmt;
@@ -19,6 +21,9 @@ pub enum Basis {
     /// This process remembers writing exactly this. It does so until its next
     /// signature, which a checkpoint follows.
     Own,
+    /// A checkpoint covers it that the log records with a quorum of witnesses, for
+    /// whom the policy asks that the database was opened with.
+    Witnessed,
     /// A checkpoint covers it, signed by the log key that the keyring of this
     /// machine or its head witness knows.
     Checkpoint,
@@ -30,11 +35,12 @@ pub enum Basis {
 }
 
 impl Basis {
-    /// `own`, `checkpoint`, `tail` or `first_use`.
+    /// `own`, `witnessed`, `checkpoint`, `tail` or `first_use`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Own => "own",
+            Self::Witnessed => "witnessed",
             Self::Checkpoint => "checkpoint",
             Self::Tail => "tail",
             Self::FirstUse => "first_use",
@@ -49,7 +55,7 @@ impl fmt::Display for Basis {
 }
 
 /// The basis of an event that was read from a log or from one before it.
-fn of(tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<Basis> {
+fn of(tx: &dyn ReadTx, log: &Log, event: &Event, policy: &Policy, witnessed: u64) -> Result<Basis> {
     let position = event.index;
     // That it names this process's epoch proves nothing: whoever can write the
     // file can write that.
@@ -57,7 +63,8 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<Basis> {
     if lock(&log.epochs).get(&event.header.actor).is_some_and(wrote) {
         return Ok(Basis::Own);
     }
-    if !log.vouched || log.freshness == Freshness::Forked {
+    let vouched = log.vouched || policy.trusts(&note::origin(&log.id), &log.key);
+    if !vouched || log.freshness == Freshness::Forked {
         return Ok(Basis::FirstUse);
     }
     let row = log.row(tx)?;
@@ -68,6 +75,7 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event) -> Result<Basis> {
     let covered = position < log.base + log.signed_frontier(&row)?.size();
     Ok(match (VERIFIES, covered) {
         (false, _) => Basis::FirstUse,
+        (true, true) if position < witnessed => Basis::Witnessed,
         (true, true) => Basis::Checkpoint,
         (true, false) => Basis::Tail,
     })
@@ -90,10 +98,12 @@ impl Timeline {
     /// # Errors
     /// `record.not_found` beyond the end, or where its evidence does not hold.
     pub fn basis(&self, leaf: u64) -> Result<Basis> {
+        let policy = &self.tenant.inner.policy;
+        let witnessed = if policy.asks_for_quorum() { self.tenant.witnessed(policy)? } else { 0 };
         self.tenant.view(|view, tx| {
             let event = view.bare_event(tx, &self.tenant.log, leaf)?;
             let event = event.ok_or_else(|| Error::new(Code::NotFound, format!("there is no event {leaf}")))?;
-            of(tx, &self.tenant.log, &event)
+            of(tx, &self.tenant.log, &event, policy, witnessed)
         })
     }
 }

@@ -88,6 +88,7 @@ pub struct Builder {
     pub(crate) keys: Keys,
     pub(crate) witness: Witness,
     pub(crate) policy: Policy,
+    pub(crate) kept: Vec<String>,
     pub(crate) scope: Scope,
     pub(crate) unlock: Unlock,
     pub(crate) profile: Option<Deployment>,
@@ -129,12 +130,32 @@ impl Builder {
         self
     }
 
-    /// For [`Builder::verify`]: trusts the log keys that a policy names, and those
-    /// that [`Builder::trust`] is told after it. Witnesses count for bundles
-    /// ([`crate::proof::judge`]) only.
+    /// Trusts the log keys that a policy names, and those
+    /// that [`Builder::trust`] is told after it. Where it asks for a quorum of
+    /// witnesses, each log needs a checkpoint that has it: one that anchors
+    /// brought back into the log, or that [`Builder::keep`] was given. Up to which
+    /// size it holds is in the report ([`LogReport::witnessed`]); what comes after
+    /// is no less intact for that, only not witnessed yet.
+    ///
+    /// An engine that is opened with a policy reads all the same, and says which
+    /// events a quorum has seen: [`Timeline::basis`] and [`Tenant::witnessed`].
+    ///
+    /// [`Timeline::basis`]: crate::Timeline::basis
+    /// [`Tenant::witnessed`]: crate::Tenant::witnessed
+    /// [`LogReport::witnessed`]: crate::LogReport::witnessed
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// For [`Builder::verify`]: also holds the log that it names against a
+    /// checkpoint that was kept elsewhere. One that the log contradicts is
+    /// `log.forked`, one that it is shorter than `log.rolled_back`; its
+    /// cosignatures count toward the quorum of the policy.
+    #[must_use]
+    pub fn keep(mut self, checkpoint: impl Into<String>) -> Self {
+        self.kept.push(checkpoint.into());
         self
     }
 

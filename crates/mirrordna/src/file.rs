@@ -8,8 +8,9 @@ use crate::keyring::provider::Unlock;
 use crate::keyring::{Found, Keyring, NewProtection};
 use crate::log::{genesis, lock};
 use crate::url::StoreUrl;
-use crate::verify::{Scope, VerifyReport};
+use crate::verify::{Outside, Scope, VerifyReport};
 use crate::witness;
+use mirrordna_core::verify::note::{Checkpoint, Note};
 use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::{Mode, Store};
 use std::collections::HashMap;
@@ -174,7 +175,12 @@ pub(crate) fn verify_store(store: &dyn Store, path: &Path, builder: &Builder, pr
     let keyring = keyring(store, builder)?;
     let folder = builder.witness.folder();
     let witness = folder.as_deref().map(|f| (f, witness::place_of(path)));
-    crate::verify::database(store, keyring.as_deref(), &builder.policy, witness, builder.scope, progress)
+    for note in &builder.kept {
+        let read = Note::parse(note.as_bytes()).and_then(|n| Checkpoint::parse(n.text).map(drop));
+        read.map_err(|e| Error::new(Code::PolicyInvalid, "what was kept is no checkpoint").caused_by(e))?;
+    }
+    let outside = Outside { policy: &builder.policy, kept: &builder.kept };
+    crate::verify::database(store, keyring.as_deref(), outside, witness, builder.scope, progress)
 }
 
 /// The keyring of the database in a store, where it is here and opens.

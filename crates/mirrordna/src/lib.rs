@@ -97,6 +97,7 @@ mod url;
 mod verify;
 mod view;
 mod witness;
+mod witnessed;
 
 pub use adopt::{AdoptOptions, AdoptedLog, Adoption};
 pub use basis::Basis;

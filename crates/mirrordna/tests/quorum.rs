@@ -7,7 +7,7 @@ mod common;
 use common::Place;
 use mirrordna::peer::PeerWitness;
 use mirrordna::proof::{self, Bodies, Bundled, Judgement, Policy, Under};
-use mirrordna::{Code, Engine, Identity, IdentityType, Result, Tenant, Witness};
+use mirrordna::{Basis, Code, Engine, Identity, IdentityType, Result, Tenant, Witness};
 
 /// Three stores that witness for others.
 struct Three {
@@ -239,4 +239,87 @@ fn a_log_that_was_left_has_the_quorum_of_the_one_that_goes_on_from_it() {
     let (_, file) = whole(&engine, &under(&[2])).unwrap();
     let found = judged(&file, &policy, &[]);
     assert!(found.verdict.name() == "unproven" && found.logs.iter().all(|l| l.quorum == Some(false)), "{found:#?}");
+}
+
+#[test]
+fn a_database_is_witnessed_up_to_what_anchors_or_kept_checkpoints_show() {
+    let place = Place::new();
+    let engine = place.open();
+    let log = engine.main();
+    let ada = agent(&engine);
+    let three = Three::new(&[&log]);
+    let policy = three.policy(&[&log]);
+    let first = log.checkpoint().unwrap();
+    log.anchor(&three.cosign(&log, &first, &[0]), &policy).unwrap();
+    ada.memories().add("between").send().unwrap();
+    let second = log.checkpoint().unwrap();
+    let key = engine.fingerprint();
+    engine.close().unwrap();
+    let verify = |kept: &[&str]| {
+        let builder = kept.iter().fold(place.builder().policy(policy.clone()), |b, note| b.keep(*note));
+        let report = builder.verify().unwrap();
+        let codes: Vec<_> = report.problems.iter().map(|p| p.code.clone()).collect();
+        (report.verdict, report.witnessed, report.freshness, codes.join(" "))
+    };
+    let said = |verdict, witnessed, freshness: &str, codes: &str| (verdict, Some(witnessed), freshness.to_owned(), codes.to_owned());
+    assert_eq!(verify(&[]), said("unproven", 0, "current", ""));
+    assert_eq!(place.verify().witnessed, None);
+    // An anchor's line and a kept one are a quorum, a witness twice is none.
+    assert_eq!(verify(&[&three.cosign(&log, &first, &[1])]), said("intact", size(&first), "current", ""));
+    assert_eq!(verify(&[&three.cosign(&log, &first, &[0])]), said("unproven", 0, "current", ""));
+    assert_eq!(verify(&[&three.cosign(&log, &second, &[1, 2])]), said("intact", size(&second), "current", ""));
+    // Lines that were made for another text count for nothing in a kept one.
+    let moved = three.cosign(&log, &second, &[2]).replacen(second.trim_end(), first.trim_end(), 1);
+    assert_eq!(verify(&[&moved]), said("unproven", 0, "current", ""));
+
+    let engine = place.open();
+    let log = engine.main();
+    log.anchor(&three.cosign(&log, &second, &[1, 2]), &policy).unwrap();
+    ada_of(&engine).memories().add("after").send().unwrap();
+    let newest = log.checkpoint().unwrap();
+    let events = engine.timeline().len().unwrap();
+    assert_eq!((log.witnessed(&policy).unwrap(), log.witnessed(&Policy::default()).unwrap()), (size(&second), 0));
+    assert_eq!(engine.timeline().basis(0).unwrap(), Basis::Checkpoint);
+    engine.close().unwrap();
+    // Whoever opens it with the policy reads everything, and is told what of it
+    // has been seen.
+    let engine = place.builder().policy(policy.clone()).open().unwrap();
+    let basis = |leaf| engine.timeline().basis(leaf).unwrap();
+    assert_eq!((basis(0), basis(size(&second) - 1), basis(size(&second))), (Basis::Witnessed, Basis::Witnessed, Basis::Checkpoint));
+    engine.close().unwrap();
+    assert!(events > size(&second));
+    assert_eq!(verify(&[]), said("intact", size(&second), "current", ""));
+    // Without keys and head witness it is the policy that vouches, and what was
+    // kept that says how new it is.
+    let stranger =
+        || Engine::builder(place.path().to_str().unwrap()).keys(mirrordna::Keys::Folder("/nowhere".into())).witness(Witness::Off);
+    let report = stranger().policy(policy.clone()).keep(newest.clone()).verify().unwrap();
+    assert_eq!((report.verdict, report.witnessed, report.freshness.as_str()), ("intact", Some(size(&second)), "current"));
+    assert_eq!(report.logs[0].witnessed, Some(size(&second)));
+    let report = stranger().trust(key).verify().unwrap();
+    assert_eq!((report.verdict, report.witnessed, report.freshness.as_str()), ("intact", None, "unproven"));
+
+    // Set back, it is shorter than what was kept; of another way it contradicts it.
+    let copy = place.dir.path().join("copy.db");
+    std::fs::copy(place.path(), &copy).unwrap();
+    let engine = place.open();
+    ada_of(&engine).memories().add("newer").send().unwrap();
+    let newer = engine.main().checkpoint().unwrap();
+    engine.close().unwrap();
+    let of_copy = |kept: &str| {
+        let report = place.at(&copy).witness(Witness::Off).policy(policy.clone()).keep(kept).verify().unwrap();
+        (report.verdict, report.freshness, report.problems.iter().map(|p| p.code.clone()).collect::<Vec<_>>().join(" "))
+    };
+    let behind = format!("behind {}", size(&newer) - place.at(&copy).witness(Witness::Off).verify().unwrap().events);
+    assert_eq!(of_copy(&newer), ("altered", behind, "log.rolled_back".to_owned()));
+    let engine = place.at(&copy).witness(Witness::Off).open().unwrap();
+    (0..9).for_each(|i| drop(ada_of(&engine).memories().add(format!("otherwise {i}")).send().unwrap()));
+    engine.close().unwrap();
+    assert_eq!(of_copy(&newer), ("altered", "forked".to_owned(), "log.forked".to_owned()));
+    let error = place.builder().keep("nothing").verify().unwrap_err();
+    assert_eq!(error.code(), Code::PolicyInvalid);
+}
+
+fn ada_of(engine: &Engine) -> Identity {
+    engine.identities().list().unwrap().into_iter().find(|i| i.id().starts_with("mdna_agt_")).unwrap()
 }

@@ -23,16 +23,15 @@ pub(crate) fn verify(settings: &Settings, args: Verify, out: &mut Output) -> Res
     if let Some(file) = args.target.as_deref().and_then(tiles::file) {
         return tiles::verify_file(&file, &args.kept, &policy, out);
     }
-    if !args.kept.is_empty() || args.events {
-        return Err(Error::new(Code::InputInvalid, "--kept and --events are for bundles; this is none")
+    if args.events {
+        return Err(Error::new(Code::InputInvalid, "--events is for bundles; this is none")
             .with_hint("Make one with `mirrordna prove` or `mirrordna export --audit DIR`."));
     }
-    if policy.asks_for_quorum() {
-        return Err(Error::new(Code::PolicyInvalid, "the policy asks for a quorum of witnesses, which a database does not show")
-            .with_hint("Ask it of a bundle or of a folder of tiles; for a database leave the quorum out."));
-    }
     let target = args.target.as_ref().map_or_else(|| settings.clone(), |t| settings.at(t));
-    let builder = target.builder().policy(policy);
+    let mut builder = target.builder().policy(policy);
+    for path in &args.kept {
+        builder = builder.keep(input::text(path, tiles::KEPT, input::TEXT, Code::ImportUnreadable)?);
+    }
     let report = verify_store(if args.headers { builder.headers_only() } else { builder }, out)?;
     show_report(&report, out)?;
     Ok(exit_status(report.verdict))
@@ -106,6 +105,10 @@ pub(crate) fn show_report(report: &VerifyReport, out: &mut Output) -> Result<()>
         }
     }
     out.line(format!("         {}", parts.join(" · ")));
+    if let Some(witnessed) = report.witnessed {
+        let after = report.events.saturating_sub(witnessed);
+        out.line(format!("         {witnessed} events witnessed · {after} after the checkpoint that the witnesses signed"));
+    }
     if b.unread.is_some() {
         out.line("         Headers, chains, trees and signatures only: whether the bodies that were\n         not read are what was written is unknown. Without --headers they are read.");
     }
@@ -163,6 +166,8 @@ fn advise(report: &VerifyReport, out: &mut Output) {
         "This machine has seen another history of this database: somebody rewrote it, or\nit went on elsewhere. Keep both copies, and read this one with --as-of."
     } else if report.verdict == "altered" {
         "Do not write to it and keep it as it is: it is the evidence. Look at the problem\nwith the lowest leaf first: others may only follow from it. To go on, restore an\nexport (mirrordna --store NEW.db restore FILE) and verify that."
+    } else if report.verdict == "unproven" && report.logs.iter().any(|log| log.witnessed == Some(0)) {
+        "The witnesses that the policy asks for have signed no checkpoint of it that is\nrecorded here or was kept (--kept). `mirrordna checkpoint --witness URL --anchor`\nhas one signed and records that."
     } else if report.verdict == "unproven" {
         "Nothing that is trusted here vouches for this log. Its key has fingerprint"
     } else if report.freshness.starts_with("behind") {

@@ -122,8 +122,9 @@ pub struct Report {
     pub checkpoint: Option<u64>,
     /// The log that this one goes on from.
     pub adopted: Option<Adopted>,
-    /// Logs of other databases that were brought into this one, as it names them.
-    pub imported: Vec<Adopted>,
+    /// Logs of other databases that were brought into this one: the leaf that names
+    /// one, and what it says.
+    pub imported: Vec<(u64, Adopted)>,
     /// Ranges of events that their actors no longer stand by, at most
     /// [`MAX_DISPUTED`], in the order in which that was said. They are no
     /// findings: nothing was altered.

@@ -13,7 +13,7 @@ use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
 use crate::system::{SystemClock, SystemEntropy};
 use crate::timeline::Timeline;
-use crate::verify::{Scope, VerifyReport};
+use crate::verify::{Outside, Scope, VerifyReport};
 use crate::view::View;
 use crate::witness::Witness;
 use mirrordna_core::body::Body;
@@ -62,6 +62,7 @@ impl Engine {
             keys: Keys::Default,
             witness: Witness::Default,
             policy: Policy::default(),
+            kept: Vec::new(),
             scope: Scope::Everything,
             unlock: Unlock::default(),
             profile: None,
@@ -137,7 +138,7 @@ impl Engine {
         crate::verify::database(
             &*self.inner.store,
             self.inner.keyring.as_deref(),
-            &Policy::default(),
+            Outside { policy: &Policy::default(), kept: &[] },
             witness,
             Scope::Everything,
             &mut |_, _| {},

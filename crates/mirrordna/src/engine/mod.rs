@@ -28,6 +28,7 @@ use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::epoch_certificate;
+use mirrordna_core::verify::policy::Policy;
 use mirrordna_core::{Clock, Code, Entropy, Error, Hash, Kind, Result};
 use mirrordna_storage::{ReadTx, Store, WriteTx};
 use std::collections::HashMap;
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     /// As the store was asked for.
     pub(crate) url: String,
     pub(crate) database: [u8; 16],
+    /// Whom reads are held against besides.
+    pub(crate) policy: Policy,
     durability: Durability,
     /// Sizes below which every writer of a log is gone.
     left_behind: HashMap<u32, u64>,
@@ -126,7 +129,7 @@ impl Inner {
         if !builder.read_only {
             may_write()?;
         }
-        let Builder { url, keys, witness, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
+        let Builder { url, keys, witness, policy, read_only, as_of, durability, seals, clock, entropy, .. } = builder;
         if production {
             crate::production::before(&witness, &unlock, read_only)?;
         }
@@ -191,6 +194,7 @@ impl Inner {
             read_only,
             as_of,
             url,
+            policy,
             database,
             durability,
             left_behind,

@@ -37,7 +37,7 @@ pub use read::Reader;
 pub use report::{BundleReport, DisputedReport, MissingLinkReport, SectionBodies, SectionReport, TimeBound, TimesReport};
 pub use under::Under;
 pub use whole::Bodies;
-pub(crate) use whole::signed_size;
+pub(crate) use whole::{anchored, join, noted, signed_size};
 
 use crate::engine::Engine;
 use crate::import::Progress;

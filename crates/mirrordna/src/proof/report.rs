@@ -208,7 +208,7 @@ impl From<&LogJudgement> for SectionReport {
             quorum: judged.quorum,
             witnessed: judged.witnessed,
             adopted: report.adopted.map(|adopted| hex(&adopted.log)),
-            imported: report.imported.iter().map(|adopted| hex(&adopted.log)).collect(),
+            imported: report.imported.iter().map(|(_, adopted)| hex(&adopted.log)).collect(),
             disputed: report.disputed.iter().map(DisputedReport::from).collect(),
             times: TimesReport { not_before: bounds(&judged.times.not_before), not_after: bounds(&judged.times.not_after) },
         }

@@ -117,7 +117,7 @@ pub(crate) fn anchored(tx: &dyn ReadTx, row: &LogRow, size: u64) -> Result<BTree
 
 /// Adds a checkpoint to others, by their sizes; to one with the same text its
 /// lines, as far as a note may have more.
-pub(super) fn join(notes: &mut BTreeMap<u64, String>, size: u64, note: String) {
+pub(crate) fn join(notes: &mut BTreeMap<u64, String>, size: u64, note: String) {
     let joined = notes.get(&size).and_then(|known| {
         let (known, new) = (Note::parse(known.as_bytes()).ok()?, Note::parse(note.as_bytes()).ok()?);
         let mut lines: Vec<_> = known.signatures.iter().collect();
@@ -129,7 +129,7 @@ pub(super) fn join(notes: &mut BTreeMap<u64, String>, size: u64, note: String) {
 }
 
 /// Size and text of the checkpoint in an anchor's body.
-pub(super) fn noted(body: &[u8]) -> Option<(u64, String)> {
+pub(crate) fn noted(body: &[u8]) -> Option<(u64, String)> {
     let PublicBody::Anchor { note, .. } = PublicBody::decode(Kind::ANCHOR, body).ok()?? else { return None };
     let text = std::str::from_utf8(note).ok()?;
     let checkpoint = Checkpoint::parse(Note::parse(note).ok()?.text).ok()?.size;

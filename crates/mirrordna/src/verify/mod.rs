@@ -4,6 +4,7 @@
 //! This module **owns** how the logs of a database are held against each other;
 //! [`walk`] goes through one of them, [`report`] is what is said at the end.
 
+mod cosigned;
 mod report;
 mod walk;
 
@@ -36,13 +37,22 @@ pub(crate) enum Scope {
     Headers,
 }
 
-/// Verifies the database in a store. `policy` names log keys that the
-/// caller accepts besides those of the keyring; `witness` is the folder of the
+/// What is known from elsewhere than the machine that the database is on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outside<'a> {
+    /// Log keys that are accepted besides those of the keyring, and the witnesses
+    /// that are asked for.
+    pub(crate) policy: &'a Policy,
+    /// Checkpoints that were kept.
+    pub(crate) kept: &'a [String],
+}
+
+/// Verifies the database in a store; `witness` is the folder of the
 /// head witness and the place of the database; `progress` is told of events.
 pub(crate) fn database(
     store: &dyn Store,
     keyring: Option<&Keyring>,
-    policy: &Policy,
+    outside: Outside<'_>,
     witness: Option<(&Path, [u8; 16])>,
     scope: Scope,
     progress: Progress<'_>,
@@ -84,7 +94,7 @@ pub(crate) fn database(
         let total = logs.iter().map(|row| row.size).fold(0, u64::saturating_add);
         for row in &logs {
             let seen = seen.get(&row.id).cloned();
-            let walk = LogWalk::new(row, keyring, &subjects, policy, seen);
+            let walk = LogWalk::new(row, keyring, &subjects, outside, seen);
             walk.run(tx, scope, &mut totals, &mut |done| progress(done, total))?;
         }
         totals.conclude();
@@ -105,6 +115,7 @@ pub(crate) fn database(
         bodies: totals.bodies,
         unsigned: totals.unsigned,
         checkpointed: totals.checkpointed,
+        witnessed: totals.witnessed,
         freshness: totals.freshness.unwrap_or(Freshness::Unproven).to_string(),
         head: totals.head.map(|h| hex(&h)).unwrap_or_default(),
         log_key: totals.log_key.map(|h| hex(&h)),
@@ -129,11 +140,13 @@ struct Walked {
     root: Hash,
     log_key: Option<Hash>,
     checkpointed: u64,
+    /// Up to which size the quorum holds that is asked for.
+    witnessed: Option<u64>,
     freshness: Freshness,
     /// The log that it goes on from, by its second leaf.
     adopted: Option<Adopted>,
     /// The logs of other databases that it adopted.
-    imported: Vec<Adopted>,
+    imported: Vec<(u64, Adopted)>,
     /// Database and tenant, by its first leaf; of logs that were not left and go
     /// on from none, nothing.
     owner: Option<([u8; 16], Hash)>,
@@ -158,6 +171,7 @@ struct Totals {
     bodies: BodyCounts,
     unsigned: u64,
     checkpointed: u64,
+    witnessed: Option<u64>,
     head: Option<Hash>,
     log_key: Option<Hash>,
     freshness: Option<Freshness>,
@@ -170,17 +184,20 @@ impl Totals {
     fn conclude(&mut self) {
         let logs = std::mem::take(&mut self.logs);
         let mut numbers: HashMap<[u8; 16], u32> = HashMap::new();
-        let mut heirs: HashMap<[u8; 16], Vec<(usize, Adopted)>> = HashMap::new();
+        let mut heirs: HashMap<[u8; 16], Vec<(usize, u64, Adopted)>> = HashMap::new();
         for (at, log) in logs.iter().enumerate() {
             numbers.entry(log.id).or_insert(log.number);
-            for adopted in log.adopted.iter().chain(&log.imported) {
-                heirs.entry(adopted.log).or_default().push((at, *adopted));
+            // What it goes on from it says in its second leaf.
+            for (leaf, adopted) in log.adopted.iter().map(|adopted| (1, *adopted)).chain(log.imported.iter().copied()) {
+                heirs.entry(adopted.log).or_default().push((at, leaf, adopted));
             }
         }
-        let heir_of = |log: &Walked| heirs.get(&log.id)?.first().and_then(|(at, as_left)| Some((*at, logs.get(*at)?, *as_left)));
+        let heir_of =
+            |log: &Walked| heirs.get(&log.id)?.first().and_then(|(at, leaf, as_left)| Some((*at, logs.get(*at)?, (*leaf, *as_left))));
         let mut verdicts: Vec<Verdict> = logs.iter().map(|log| log.verdict).collect();
-        // Of a log for which nothing vouches, the log whose tree names its root.
-        let mut vouched: Vec<Option<usize>> = vec![None; logs.len()];
+        let mut witnessed: Vec<Option<u64>> = logs.iter().map(|log| log.witnessed).collect();
+        // The log whose tree names a log's root, and the leaf there that does.
+        let mut named: Vec<Option<(usize, u64)>> = vec![None; logs.len()];
         let mut found = |at: &Walked, code, message: String| {
             self.problems.push(Problem { code, place: format!("log {}", at.number), message });
         };
@@ -196,7 +213,7 @@ impl Totals {
             if log.adopted.is_some_and(|a| first(&a.log).is_none_or(|number| number >= log.number)) {
                 found(log, "log.adopted", "the log that it goes on from is not there".to_owned());
             }
-            for missing in log.imported.iter().filter(|a| first(&a.log).is_none()) {
+            for (_, missing) in log.imported.iter().filter(|(_, a)| first(&a.log).is_none()) {
                 found(log, "log.adopted", format!("log {}, which it adopted, is not there", hex(&missing.log)));
             }
             if heir.map(|(_, l, _)| l.number) != log.successor {
@@ -204,15 +221,15 @@ impl Totals {
                 let (row, leaf) = (said(log.successor), said(heir.map(|(_, l, _)| l.number)));
                 found(log, "log.row", format!("its row says that {row} goes on from it, by their leaves it is {leaf}"));
             }
-            let Some((heir_at, heir, as_left)) = heir else { continue };
+            let Some((heir_at, heir, (leaf, as_left))) = heir else { continue };
             let imported = as_left.cause == Adopted::IMPORTED;
             self.closed += 1;
             if !imported && log.owner != heir.owner {
                 found(log, "log.adopted", format!("is of another tenant than log {}", heir.number));
             } else if as_left.size != log.size || as_left.root != log.root {
                 found(log, "log.adopted", format!("is not as log {} says that it was left", heir.number));
-            } else if log.verdict == Verdict::Unproven {
-                vouched[at] = Some(heir_at);
+            } else {
+                named[at] = Some((heir_at, leaf));
             }
             // One that was adopted goes on elsewhere as it likes.
             if !imported && log.ended.is_some_and(|id| id != heir.id) {
@@ -220,11 +237,23 @@ impl Totals {
                 found(log, "log.forked", "this machine has seen another log go on from it".to_owned());
             }
         }
-        for at in 0..logs.len() {
-            // No longer than there are logs: altered rows may lead in a circle.
-            let last = std::iter::successors(Some(at), |at| vouched.get(*at).copied().flatten()).take(logs.len()).last();
-            if let Some(verdict) = last.and_then(|last| logs.get(last)).map(|log| log.verdict) {
-                verdicts[at] = verdict;
+        // Whoever vouches for the log that names its root vouches for it, and who
+        // has seen that leaf has seen it: so heirs first. Altered rows may lead in a
+        // circle.
+        let mut seen = vec![false; logs.len()];
+        for mut at in 0..logs.len() {
+            let mut path = Vec::new();
+            while !std::mem::replace(&mut seen[at], true) {
+                path.extend(named[at].map(|(heir, leaf)| (at, heir, leaf)));
+                at = named[at].map_or(at, |(heir, _)| heir);
+            }
+            for (at, heir, leaf) in path.into_iter().rev() {
+                if witnessed[heir].is_some_and(|size| size > leaf) {
+                    witnessed[at] = Some(logs[at].size);
+                }
+                if verdicts[at] == Verdict::Unproven && witnessed[at] != Some(0) {
+                    verdicts[at] = verdicts[heir];
+                }
             }
         }
         for (log, verdict) in logs.iter().zip(&mut verdicts) {
@@ -248,16 +277,18 @@ impl Totals {
         }
         self.head = last.map(|log| log.root);
         self.log_key = last.and_then(|log| log.log_key);
-        let reported = logs.iter().zip(&verdicts).map(|(log, verdict)| LogReport {
+        self.witnessed = witnessed.iter().copied().sum();
+        let reported = logs.iter().zip(&verdicts).zip(witnessed).map(|((log, verdict), witnessed)| LogReport {
             log: hex(&log.id),
             verdict: verdict.name(),
             events: log.size,
             checkpointed: log.checkpointed,
+            witnessed,
             head: hex(&log.root),
             log_key: log.log_key.map(|key| hex(&key)),
             freshness: if log.successor.is_some() { "closed".to_owned() } else { log.freshness.to_string() },
             adopted: log.adopted.map(|adopted| hex(&adopted.log)),
-            imported: log.imported.iter().map(|adopted| hex(&adopted.log)).collect(),
+            imported: log.imported.iter().map(|(_, adopted)| hex(&adopted.log)).collect(),
         });
         self.reports = reported.collect();
         self.verdict = verdicts.into_iter().reduce(|a, b| match (a, b) {

@@ -95,6 +95,12 @@ pub struct LogReport {
     pub events: u64,
     /// How many of them its newest checkpoint covers.
     pub checkpointed: u64,
+    /// How many of them the newest checkpoint covers that has the quorum of
+    /// witnesses which the policy asks for, by anchors in the log and by what was
+    /// kept; those after it are not witnessed. `None`, and left out of JSON, where
+    /// the policy asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<u64>,
     /// Root over its leaves, hex.
     pub head: String,
     /// Fingerprint of the key that signs its checkpoints, hex.
@@ -150,6 +156,10 @@ pub struct VerifyReport {
     pub unsigned: u64,
     /// Events that signed checkpoints cover.
     pub checkpointed: u64,
+    /// Events that checkpoints cover which have the quorum of witnesses that the
+    /// policy asks for; `None`, and left out of JSON, where it asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<u64>,
     /// `current`, `behind N`, `unproven` or `forked`, by this machine's head
     /// witness.
     pub freshness: String,
@@ -195,6 +205,7 @@ pub(crate) fn unreadable(e: &mirrordna_core::Error) -> VerifyReport {
         bodies: BodyCounts::default(),
         unsigned: 0,
         checkpointed: 0,
+        witnessed: None,
         freshness: "unproven".to_owned(),
         head: String::new(),
         log_key: None,

@@ -1,7 +1,8 @@
 //! The walk through one log: the ledger judges its leaves, and every other row
 //! is held against what they lead to.
 
-use super::{DisputedEvents, REPORT_EVERY, Scope, Totals, Walked, problem};
+use super::cosigned::Others;
+use super::{DisputedEvents, Outside, REPORT_EVERY, Scope, Totals, Walked, problem};
 use crate::keyring::{Keyring, Role, hex, owner};
 use crate::log::genesis;
 use crate::witness::{Freshness, Remembered};
@@ -9,7 +10,7 @@ use mirrordna_core::cipher::{self, Secret, Wrapped};
 use mirrordna_core::timeline::TILE;
 use mirrordna_core::verify::ledger::Stored;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
-use mirrordna_core::verify::{Ledger, Policy, Problem, Trust, leaf, merkle};
+use mirrordna_core::verify::{Ledger, Problem, Trust, Verdict, leaf, merkle};
 use mirrordna_core::{Hash, Kind, Leaf, Result};
 use mirrordna_storage::{LogRow, Outlined, ReadTx};
 use std::collections::{HashMap, HashSet};
@@ -83,7 +84,9 @@ struct Closed {
 pub(super) struct LogWalk<'a> {
     row: &'a LogRow,
     subjects: &'a Subjects,
-    policy: &'a Policy,
+    outside: Outside<'a>,
+    /// Checkpoints that others have seen.
+    others: Option<Others>,
     ledger: Ledger,
     /// Per level, the hashes of the tile that is filling up.
     tiles: Vec<Vec<Hash>>,
@@ -105,7 +108,7 @@ impl<'a> LogWalk<'a> {
         row: &'a LogRow,
         keyring: Option<&Keyring>,
         subjects: &'a Subjects,
-        policy: &'a Policy,
+        outside: Outside<'a>,
         seen: Option<(Remembered, [u8; 16])>,
     ) -> Self {
         let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id)).ok()?).map(|k| k.public().fingerprint());
@@ -115,7 +118,8 @@ impl<'a> LogWalk<'a> {
         Self {
             row,
             subjects,
-            policy,
+            outside,
+            others: None,
             ledger: Ledger::new(trust),
             tiles: Vec::new(),
             locked: 0,
@@ -134,6 +138,7 @@ impl<'a> LogWalk<'a> {
 
     pub(super) fn run(mut self, tx: &dyn ReadTx, scope: Scope, totals: &mut Totals, progress: &mut dyn FnMut(u64)) -> Result<()> {
         let (number, before) = (self.row.number, totals.events);
+        self.others = Some(Others::of(tx, self.row, &self.outside)?);
         let mut report = |walk: &Self| {
             if walk.ledger.size().is_multiple_of(REPORT_EVERY) {
                 progress(before + walk.ledger.size());
@@ -219,6 +224,9 @@ impl<'a> LogWalk<'a> {
         let (hash, kind) = self.ledger.leaf(data, stored);
         if index == 0 {
             self.ledger.checkpoint(self.row.checkpoint.as_bytes());
+            if let Some(others) = &mut self.others {
+                others.offer(self.row, &mut self.ledger);
+            }
         }
         if let Some((Remembered::Ended(left), _)) = &self.seen {
             self.as_left = left.size == self.ledger.size() && left.root == self.ledger.frontier().root();
@@ -402,8 +410,9 @@ impl<'a> LogWalk<'a> {
             Remembered::Ended(left) => Some(left.successor),
             Remembered::Head(_) => None,
         });
-        let mut ledger = self.ledger;
-        if ledger.log_key().is_some_and(|key| self.policy.trusts(&note::origin(&self.row.id), key)) {
+        let (mut ledger, mut freshness, policy) = (self.ledger, self.freshness, self.outside.policy);
+        let witnessed = self.others.and_then(|others| others.judge(policy, &mut ledger, &mut freshness));
+        if ledger.log_key().is_some_and(|key| policy.trusts(&note::origin(&self.row.id), key)) {
             ledger.vouch();
         }
         let report = ledger.finish();
@@ -424,12 +433,16 @@ impl<'a> LogWalk<'a> {
         totals.logs.push(Walked {
             number,
             id: self.row.id,
-            verdict: report.verdict,
+            verdict: match report.verdict {
+                Verdict::Intact if witnessed == Some(0) => Verdict::Unproven,
+                verdict => verdict,
+            },
             size: report.size,
             root: report.root,
             log_key: report.log_key,
             checkpointed: report.checkpoint.unwrap_or(0),
-            freshness: self.freshness,
+            witnessed,
+            freshness,
             adopted: report.adopted,
             imported: report.imported,
             owner,
