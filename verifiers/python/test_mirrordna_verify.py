@@ -1220,6 +1220,42 @@ class Witnesses(Case):
                     report = self.accept(frames, policy=self.policy(rest), verdict=verdict)
                     self.assertIs(report["logs"][0]["quorum"], quorum)
 
+    def test_kept_checkpoints_count_toward_the_quorum(self):
+        log = history()
+        note, early = log.note(), log.note(5)
+        policy = self.policy("group g 2 w1 w2 w3\nquorum g")
+        one, size = witness(note, "w1", self.T), len(log.hashes)
+        both = witness(one, "w2", self.T + 9)
+        moved = witness(early, "w2", self.T)[len(early):]
+        for own, kept, quorum, witnessed in (
+                (one, [witness(note, "w2", self.T + 9)], True, size), (note, [both], True, size),
+                (note, [one, witness(note, "w3", self.T)], True, size), (one, [witness(note, "w1", self.T + 9)], False, 0),
+                (one, [witness(early, "w2", self.T)], False, 0), (one, [one + moved], False, 0),
+                (note, [witness(witness(early, "w1", self.T), "w3", self.T)], False, 5)):
+            with self.subTest(own=own.count("\n"), kept=kept):
+                verdict = "intact" if quorum else "unproven"
+                report = self.accept(log.whole(note=own), policy=policy, kept=kept, verdict=verdict)
+                self.assertEqual((report["logs"][0]["quorum"], report["logs"][0]["witnessed"]), (quorum, witnessed))
+                # A part says nothing of a size that it has no checkpoint of.
+                report = self.accept(log.part([3], range(11), note=own), policy=policy, kept=kept, verdict=verdict)
+                self.assertEqual(report["logs"][0]["witnessed"], size if quorum else 0)
+
+    def test_a_log_that_was_left_has_the_quorum_of_the_one_after_it(self):
+        old, new = adoption()
+        policy = self.policy("quorum w1")
+        witnessed = new.whole(note=witness(new.note(), "w1", self.T))
+        for frames in (old.whole(), old.part([3], range(11))):
+            report = self.accept(frames, witnessed, policy=policy)
+            self.assertEqual([log["witnessed"] for log in report["logs"]], [11, len(new.hashes)])
+            report = self.accept(frames, new.whole(), policy=policy, verdict="unproven")
+            self.assertEqual([log["verdict"] for log in report["logs"]], ["unproven"] * 2)
+            self.assertEqual([log["quorum"] for log in report["logs"]], [False] * 2)
+        # Its own is enough for itself.
+        keys = [key(name + "/log key").fingerprint() for name in ("old", "log")]
+        frames = old.whole(note=witness(old.note(), "w1", self.T))
+        report = self.accept(frames, new.whole(), policy=policy, keys=keys, verdict="unproven")
+        self.assertEqual([log["verdict"] for log in report["logs"]], ["intact", "unproven"])
+
     def test_a_cosignature_that_does_not_verify(self):
         log = history()
         text = log.note()
