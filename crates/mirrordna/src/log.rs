@@ -8,7 +8,7 @@
 use crate::checks::holds;
 use crate::keyring::{Keyring, Role, owner};
 use crate::view::{Plan, View};
-use crate::witness::Freshness;
+use crate::witness::{Freshness, Slot};
 use mirrordna_core::cipher::Secret;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{TILE, Tree};
@@ -253,6 +253,8 @@ pub(crate) struct Log {
     pub(crate) erased: AtomicBool,
     /// The longest state that was read here: its size and root.
     pub(crate) seen: Mutex<(u64, Hash)>,
+    /// Its head witness, as far as this process has written or checked it.
+    pub(crate) slots: Mutex<[Slot; 2]>,
     /// The checkpoint that was checked last.
     pinned: Mutex<Option<Pinned>>,
 }
@@ -419,6 +421,7 @@ impl Log {
             poisoned: AtomicBool::new(false),
             erased: AtomicBool::new(false),
             seen: Mutex::default(),
+            slots: Mutex::default(),
             pinned: Mutex::default(),
         })
     }

@@ -171,6 +171,15 @@ pub(crate) fn read(folder: &Path, log: &[u8; 16]) -> Option<Remembered> {
     bytes.chunks(SLOT).filter_map(|slot| decode(slot, log)).max_by_key(|seen| seen.size).map(|seen| Remembered::Head(Box::new(seen)))
 }
 
+/// A slot as this process checked or wrote it last, and the size that it speaks
+/// of: the same bytes need no second look, which is two checks of keys and of
+/// signatures for each checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    bytes: Vec<u8>,
+    size: u64,
+}
+
 /// Opens the file of a log for overwriting.
 fn open(folder: &Path, log: &[u8; 16]) -> std::io::Result<File> {
     std::fs::create_dir_all(folder)?;
@@ -206,7 +215,11 @@ pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &
     if bytes.chunks(SLOT).any(|slot| left_in(slot).is_some()) {
         return file.unlock();
     }
-    let sizes: Vec<u64> = bytes.chunks(SLOT).map(|slot| decode(slot, &log.id).map_or(0, |s| s.size)).collect();
+    let mut known = crate::log::lock(&log.slots);
+    for (slot, known) in bytes.chunks(SLOT).zip(known.iter_mut()).filter(|(slot, known)| *slot != known.bytes) {
+        *known = Slot { bytes: slot.to_vec(), size: decode(slot, &log.id).map_or(0, |s| s.size) };
+    }
+    let sizes: Vec<u64> = known.iter().map(|slot| slot.size).collect();
     let newest = sizes.iter().max().copied().unwrap_or(0);
     let size = Note::parse(checkpoint.as_bytes()).ok().and_then(|n| Checkpoint::parse(n.text).ok().map(|c| c.size));
     if let (Some(slot), Some(size)) = (encode(&log.key, place, checkpoint), size)
@@ -215,6 +228,9 @@ pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &
         let older = u64::from(sizes.first() > sizes.get(1));
         file.seek(SeekFrom::Start(older * SLOT as u64))?;
         file.write_all(&slot)?;
+        if let Some(known) = known.get_mut(older as usize) {
+            *known = Slot { bytes: slot.to_vec(), size };
+        }
         if sync {
             file.sync_data()?;
         }
