@@ -1,16 +1,17 @@
 //! Appending: one at a time, by many writers, in batches.
 
-use crate::tools::{Bare, Fallible, ROW, SECRET, Sync, agent, cpu, cpu_of, fill, mean, median, memory, open, text, us};
-use mirrordna::{Identity, SystemClock, SystemEntropy};
+use crate::tools::{Bare, Fallible, ROW, SECRET, Sync, agent, builder, cpu, cpu_of, fill, mean, median, memory, open, text, us};
+use mirrordna::{Engine, Identity, SystemClock, SystemEntropy, Witness};
 use mirrordna_core::cipher::{self, Binding, Secret};
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::{Draft, DraftBody, Place, Tree};
+use mirrordna_core::verify::note::{self, Checkpoint};
 use mirrordna_core::verify::{hash, leaf};
 use mirrordna_core::{Clock, Entropy, Kind};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// `part` is one of `one`, `many` and `batches`; none for all of them.
+/// `part` is one of `one`, `many`, `batches` and `checkpoint`; none for all of them.
 pub(crate) fn run(part: Option<&str>) -> Fallible<()> {
     let asked = |name| part.is_none_or(|part| part == name);
     let dir = tempfile::tempdir()?;
@@ -28,7 +29,73 @@ pub(crate) fn run(part: Option<&str>) -> Fallible<()> {
         batches(&agent, &bare)?;
     }
     drop(agent);
-    Ok(engine.close()?)
+    engine.close()?;
+    if asked("checkpoint") { checkpoint() } else { Ok(()) }
+}
+
+/// Events that a checkpoint covers, where its cost is shared among them.
+const COVERED: usize = 1_024;
+
+/// What a checkpoint costs each of the events that it covers.
+fn checkpoint() -> Fallible<()> {
+    // One that grows, and two that take a checkpoint after each event.
+    let folders = [tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?];
+    let opened = |at: usize, forgetful: bool| -> Fallible<(Engine, Identity)> {
+        let builder = builder("sqlite", folders[at].path());
+        let engine = if forgetful { builder.witness(Witness::Off) } else { builder }.open()?;
+        let agent = agent(&engine)?;
+        Ok((engine, agent))
+    };
+    let (grows, witnessed, forgetful) = (opened(0, false)?, opened(1, false)?, opened(2, true)?);
+    let [mut batched, mut single, mut shown, mut hidden, mut bare, mut empty] = [(); 6].map(|()| Vec::new());
+    let key = SecretKey::generate(&SystemEntropy)?;
+    let name = note::origin(&[7; 16]);
+    let mut tree = Tree::default();
+    (0..1_000_003u64).for_each(|i| drop(tree.push(leaf::hash(&i.to_be_bytes()))));
+    let sign = || {
+        let frontier = black_box(tree.frontier());
+        let text = Checkpoint { origin: &name, size: frontier.size(), root: frontier.root() }.text();
+        black_box((note::assemble(&text, &name, key.public(), &key.sign_bytes(text.as_bytes())), frontier.to_bytes()));
+    };
+    for _ in 0..60 {
+        batched.push(cpu_of(|| fill(&grows.1, 0..COVERED, BATCH))? / COVERED as f64);
+        single.push(cpu_of(|| (0..32).try_for_each(|i| fill(&grows.1, i..i + 1, 1)))? / 32.0);
+        bare.push(
+            cpu_of(|| {
+                (0..32).for_each(|_| sign());
+                Ok(())
+            })? / 32.0,
+        );
+        for ((engine, agent), cost) in [(&witnessed, &mut shown), (&forgetful, &mut hidden)] {
+            fill(agent, 0..1, 1)?;
+            cost.push(cpu_of(|| Ok(engine.main().checkpoint().map(drop)?))?);
+        }
+        // Nothing is left to seal or sign: a commit, and nothing in it.
+        empty.push(cpu_of(|| Ok(forgetful.0.main().checkpoint().map(drop)?))?);
+    }
+    let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+    let (sign, witness) = (least(&bare), (least(&shown) - least(&hidden)).max(0.0));
+    let share = |cost: f64, of: &[f64]| 100.0 * cost / COVERED as f64 / least(of);
+    println!("CPU us, least of 60: root, signature and note {sign:.1}, shown to the head witness {witness:.1}");
+    for (what, of) in [("100 a commit", &batched), ("one a commit", &single)] {
+        println!(
+            "an append, {what}: {:.2} us; of 1,024 a checkpoint is {:.2} %, with the witness {:.2} %",
+            least(of),
+            share(sign, of),
+            share(sign + witness, of)
+        );
+    }
+    println!(
+        "  a seal and a checkpoint on demand, two commits of their own: {:.0} us, {:.2} % of 1,024 in batches; an empty commit {:.0} us",
+        least(&shown),
+        share(least(&shown), &batched),
+        least(&empty)
+    );
+    for (engine, agent) in [grows, witnessed, forgetful] {
+        drop(agent);
+        engine.close()?;
+    }
+    Ok(())
 }
 
 fn one(agent: &Identity, bare: &Bare, sync: &mut Sync) -> Fallible<()> {

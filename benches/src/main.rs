@@ -14,6 +14,7 @@ mod peers;
 mod processes;
 mod proof;
 mod redb;
+mod sizes;
 mod tools;
 
 use tools::Fallible;
@@ -21,11 +22,13 @@ use tools::Fallible;
 const HELP: &str = "figures SUBJECT
 
   append     one at a time, 64 writers, batches and the share of the cryptography;
-             `append one`, `append many` or `append batches` for one of these
+             `append one`, `append many` or `append batches` for one of these,
+             `append checkpoint` for the share of a checkpoint
   processes  8 processes as one actor against one
   growth     1e4 to 1e6 events: appends, reads, memory, bytes on disk, verification
   verify     verification and verified reads at 300,000 events; `verify EVENTS` for another number
   proof      proofs of events and a whole bundle, made and judged, at 1e6 events; `proof EVENTS`
+  sizes      proofs in bytes, and what a bundle of one event is made of; `sizes EVENTS`
   unverified reads by this build and by one without checks, in turn (`cargo xtask unverified`)
   erase      a subject of 10,000 records among 1e5 and 1e6 events
   import     a chat of 100,000 turns
@@ -45,6 +48,7 @@ fn all() -> Fallible<()> {
         erase::run,
         || proof::run(&[]),
         || checks::run(&[]),
+        || sizes::run(&[]),
         import::run,
         keys::run,
         peers::langgraph,
@@ -66,6 +70,7 @@ fn main() -> Fallible<()> {
         ("erase", _) => erase::run(),
         ("import", _) => import::run(),
         ("proof", rest) => proof::run(rest),
+        ("sizes", rest) => sizes::run(rest),
         ("unverified", rest) => checks::run(rest),
         ("keys", _) => keys::run(),
         ("langgraph", _) => peers::langgraph(),
