@@ -715,7 +715,7 @@ SIGNED_START = b"\xd2\x84\x4d\xa2\x01\x32\x04\x48"
 class Leaf:
     """A decoded leaf: the header's fields, and the signature if there is one."""
 
-    __slots__ = ("log", "actor", "aseq", "prev", "signer", "time", "kind", "body", "length", "refs",
+    __slots__ = ("log", "actor", "aseq", "prev", "signer", "time", "kind", "session", "body", "length", "refs",
                  "key_id", "signature", "signed_bytes", "hash")
 
 
@@ -730,7 +730,7 @@ def read_header(leaf, data):
     leaf.signer = cbor.uint()
     leaf.time = cbor.uint()
     leaf.kind = cbor.uint()
-    cbor.bytes(16)  # session
+    leaf.session = cbor.bytes(16)
     leaf.body = cbor.bytes(32)
     leaf.length = cbor.uint()
     count = cbor.array()
@@ -1187,7 +1187,9 @@ class Actor:
         self.identity = None
         self.aseq = None   # of the last event; in a whole section the walk expects the next one
         self.last = None   # its leaf hash
-        self.signers = {}  # aseq -> (key, key id, last valid time or None, whether an epoch), or one of ENDED
+        # aseq -> (key, key id, last valid time or None, whether an epoch, whether a rotation
+        # left it nothing but a last seal), or one of ENDED
+        self.signers = {}
         self.pending = {}  # signer -> events asked for that have no later signature
         self.ended = False  # whether its identity was deactivated
         self.trail = Trail()
@@ -1368,7 +1370,19 @@ class Section:
         return None
 
     def enter(self, actor, aseq, key, limit, epoch):
-        actor.signers[aseq] = (key, sha256(key)[:8], limit, epoch)
+        actor.signers[aseq] = (key, sha256(key)[:8], limit, epoch, False)
+
+    def renew(self, actor, leaf, identity):
+        """A new version: of the older keys, epochs that a rotation ends may still
+        sign what they wrote, where that is not known to be signed."""
+        for aseq, signer in actor.signers.items():
+            if leaf.kind != ENTRY or signer in ENDED or not signer[3] \
+                    or self.scope == "whole" and not actor.pending.get(aseq):
+                self.end(actor, aseq)
+            else:
+                actor.signers[aseq] = signer[:4] + (True,)
+        actor.identity = identity
+        self.enter(actor, leaf.aseq, identity.keys[0], None, False)
 
     def end(self, actor, aseq):
         """A signer speaks for no later event; what it left unsigned stays so."""
@@ -1407,9 +1421,11 @@ class Section:
         signer = actor.signers[aseq]
         if signer in ENDED:
             return "signer.ended", "The key that speaks for this event had ended."
-        key, key_id, limit, epoch = signer
+        key, key_id, limit, epoch, last = signer
         if limit is not None and leaf.time > limit:
             return "signer.ended", "The event is later than its key was valid."
+        if last and (leaf.kind not in (SEAL, EPOCH_CLOSE) or leaf.refs or any(leaf.session)):
+            return "signer.ended", "A rotation had ended this key, except for one last seal."
         if leaf.signature is None:
             if leaf.kind in MUST_SIGN or not epoch:
                 return "signature.missing", "This event must be signed, and is not."
@@ -1417,7 +1433,7 @@ class Section:
             if leaf.key_id != key_id or not register(key).verify(leaf.signed_bytes, leaf.signature):
                 return "signature.invalid", "The signature is not by the key that speaks for this event."
             actor.pending.pop(aseq, None)
-        if leaf.kind == EPOCH_CLOSE:
+        if last or leaf.kind == EPOCH_CLOSE:
             self.end(actor, aseq)
         return None
 
@@ -1658,9 +1674,7 @@ class Whole(Section):
             if actor is None:
                 actor = self.actors[leaf.actor] = Actor()
                 actor.aseq, actor.last = -1, identity.lines[-1]
-            self.end_all(actor)
-            actor.identity = identity
-            self.enter(actor, leaf.aseq, identity.keys[0], None, False)
+            self.renew(actor, leaf, identity)
         if actor is None:
             return "chain.unknown_actor", "Nothing before this event says who its actor is."
         in_place = leaf.aseq == actor.aseq + 1 and leaf.prev == actor.last
@@ -1826,9 +1840,7 @@ class Part(Section):
             identity, finding = self.identify(actor, leaf, fields)
             if finding:
                 return finding
-            self.end_all(actor)
-            actor.identity = identity
-            self.enter(actor, leaf.aseq, identity.keys[0], None, False)
+            self.renew(actor, leaf, identity)
         elif actor.ended:
             return REVOKED
         elif fields and leaf.kind == EPOCH_OPEN and actor.identity is not None:

@@ -914,6 +914,78 @@ class Leaves(Case):
         self.both("signer.ended", log)
         self.assertEqual(self.accept(log.part([4, 5], [1, 2, 3]))["logs"][0]["unattributed"], 0)
 
+    def late(self, *after):
+        """Eve 1, her epoch 2, an event 3 that it does not seal, her rotation 4; then each of
+        `after` is told the log, Eve and the old epoch (signer and sign)."""
+        eve = Did("eve", "agt")
+        log = Log()
+        log.enter(eve)
+        log.open(eve)
+        old = dict(zip(("signer", "sign"), log.signers[eve.digest]))
+        log.private(eve)
+        log.enter(eve.add())
+        for step in after:
+            step(log, eve, old)
+        return log
+
+    def test_an_epoch_that_was_rotated_away_has_a_last_word(self):
+        def seal(log, eve, old):
+            log.add(eve, 8, **old)
+
+        def close(log, eve, old):
+            log.add(eve, 10, {}, **old)
+
+        def reopen(log, eve, _):
+            log.open(eve, "eve/second epoch")
+            log.private(eve, sign=True)
+
+        def rotate(log, eve, _):
+            log.enter(eve.add())
+
+        self.assertEqual(self.accept(self.late().whole())["logs"][0]["unsigned"], 1)
+        for steps in ((seal,), (close,), (reopen, seal), (rotate, reopen, rotate, close)):
+            log = self.late(*steps)
+            report = self.accept(log.whole())
+            self.assertEqual(report["logs"][0]["unsigned"], 0, steps)
+            last = len(log.leaves) - 1
+            report = self.accept(log.part([3], range(last + 1)))
+            self.assertEqual((report["logs"][0]["unsigned"], report["logs"][0]["unattributed"]), (0, 0))
+            for again in (seal, close):
+                self.both("signer.ended", self.late(*steps, again))
+        # Nothing else, nothing in it, not by another key, and not after its time.
+        for code, kind, over in (
+                ("signer.ended", 20, {}), ("signer.ended", 8, {"refs": [sha(b"x")]}), ("signer.ended", 8, {"session": b"s" * 16}),
+                ("signer.ended", 8, {"time": 2**53 + 1}), ("signature.invalid", 8, {"sign": key("nobody")}),
+                ("signature.missing", 8, {"sign": None})):
+            self.both(code, self.late(lambda log, eve, old: log.add(eve, kind, **{**old, **over})))
+        # Not where nothing was left to seal: only the whole log can tell.
+        eve = Did("eve", "agt")
+        log = Log()
+        log.enter(eve)
+        log.open(eve)
+        log.private(eve, sign=True)
+        log.enter(eve.add())
+        log.add(eve, 8, signer=1, sign=key("eve/epoch"))
+        self.refuse("signer.ended", log.whole())
+        self.accept(log.part([3], [1, 2, 4, 5]))
+        # Not after a recovery, a revocation, or another epoch that ended it.
+        eve, log = self.recovered(5)
+        log.add(eve, 8, signer=1, sign=key("eve/epoch"))
+        self.both("signer.ended", log)
+
+        def recover(log, eve, _):
+            eve.add()
+            log.add(eve, 14, {1: eve.text(), 2: 0}, sign=eve.actor())
+
+        def revoke(log, eve, _):
+            log.add(eve, 15, {1: 1, 2: 0}, sign=eve.actor(), signer=3)
+
+        def end(log, eve, _):
+            log.open(eve, "eve/second epoch", ended=[1])
+
+        for step in (recover, revoke, end):
+            self.both("signer.ended", self.late(step, seal))
+
     def recovered(self, trusted, **over):
         """Eve 1, her epoch 2, events 3 to 5, Bob 6, her event 7, her recovery 8."""
         eve = Did("eve", "agt")

@@ -412,6 +412,143 @@ fn a_rotation_ends_every_signer_before_it() {
     assert_eq!(after(again)[0], "identity.forked");
 }
 
+/// An event of the agent that waits for a later signature of the epoch `signer`.
+fn unsigned(w: &mut Walk, signer: u64) {
+    let header = Header { signer, ..next(w, true, Kind::EVENT, None) };
+    w.put(&header, None, None);
+}
+
+/// The agent's second version, by a rotation.
+fn rotate(w: &mut Walk) {
+    let log = rotated(w);
+    w.bring(&PublicBody::Entry { did_log: &log }, 150, |_| ());
+}
+
+fn close(w: &mut Walk, edit: impl FnOnce(&mut Header)) {
+    w.public(Kind::EPOCH_CLOSE, &PublicBody::EpochClose.encode(), edit);
+}
+
+#[test]
+fn an_epoch_that_was_rotated_away_may_still_seal_what_it_wrote() {
+    let left = |steps: &dyn Fn(&mut Walk)| {
+        let mut walk = Walk::begun();
+        steps(&mut walk);
+        let report = walk.finish();
+        (codes(&report), report.unsigned)
+    };
+    // The agent's 2 is under its epoch 1, and unsigned; 3 is the rotation.
+    let late = |w: &mut Walk| {
+        unsigned(w, 1);
+        rotate(w);
+    };
+    let fine = (vec![], 0);
+    assert_eq!(left(&late), (vec![], 1));
+    for kind in [Kind::SEAL, Kind::EPOCH_CLOSE] {
+        let last = |w: &mut Walk| {
+            late(w);
+            if kind == Kind::SEAL { w.seal(|_| ()) } else { close(w, |_| ()) }
+        };
+        assert_eq!(left(&last), fine, "{kind:?}");
+        // That was its last word.
+        for again in [Kind::SEAL, Kind::EPOCH_CLOSE] {
+            let found = left(&|w| {
+                last(w);
+                if again == Kind::SEAL { w.seal(|_| ()) } else { close(w, |_| ()) }
+            });
+            assert_eq!(found.0, ["signer.ended"], "{kind:?} {again:?}");
+        }
+    }
+    // Also when the new epoch has spoken, and after another rotation.
+    let twice = |w: &mut Walk| {
+        late(w);
+        w.epoch(2, &key(150));
+        w.seal_by(4);
+        let log = version(&rotated(w), &key(151), 160, &[&key(161)]);
+        w.bring(&PublicBody::Entry { did_log: &log }, 160, |_| ());
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&twice), fine);
+    // Nothing else, and nothing in it; not by another key; not when its time is over.
+    let (event, refs, session): (fn(&mut Walk), fn(&mut Walk), fn(&mut Walk)) =
+        (|w| unsigned(w, 1), |w| w.seal(|h| h.refs = vec![[7; 32]]), |w| w.seal(|h| h.session = [7; 16]));
+    for (step, code) in [
+        (event, "signer.ended"),
+        (refs, "signer.ended"),
+        (session, "signer.ended"),
+        (|w| close(w, |h| h.refs = vec![[7; 32]]), "signer.ended"),
+        (|w| w.seal(|h| h.time = 10_001), "signer.ended"),
+        (|w| w.seal(|h| h.kind = Kind::EVENT), "signer.ended"),
+        (
+            |w| {
+                let header = next(w, true, Kind::SEAL, None);
+                w.put(&header, Some(&key(102)), None);
+            },
+            "signature.invalid",
+        ),
+        (
+            |w| {
+                let header = next(w, true, Kind::SEAL, None);
+                w.put(&header, None, None);
+            },
+            "signature.missing",
+        ),
+    ] {
+        let found = left(&|w| {
+            late(w);
+            step(w);
+        });
+        assert_eq!(found.0, [code]);
+        assert!(found.1 > 0, "what was refused seals nothing");
+    }
+    // An epoch that had signed all it wrote has nothing to say; nor has one that had ended.
+    let sealed = |w: &mut Walk| {
+        unsigned(w, 1);
+        w.seal(|_| ());
+        rotate(w);
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&sealed).0, ["signer.ended"]);
+    let ended = |w: &mut Walk| {
+        unsigned(w, 1);
+        let own = SecretKey::from_seed(&w.agent.actor.seed());
+        let key = w.epoch.public().to_bytes();
+        let certificate = own.sign_bytes(&epoch_certificate(&LOG, &w.agent.digest, &key, 1, 10_000));
+        let body = PublicBody::EpochOpen { key, version: 1, not_after: 10_000, certificate, ends: vec![1] }.encode();
+        w.public(Kind::EPOCH_OPEN, &body, |_| ());
+        rotate(w);
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&ended).0, ["signer.ended"]);
+    // After a recovery, a revocation or the end of the identity it is silent.
+    let recover = |w: &mut Walk| {
+        unsigned(w, 1);
+        let log = version(&w.agent.did_log, &w.agent.recovery, 152, &[&key(153), &key(154)]);
+        w.bring(&PublicBody::Recover { did_log: &log, trusted: 0 }, 152, |_| ());
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&recover).0, ["signer.ended"]);
+    let recover_later = |w: &mut Walk| {
+        late(w);
+        let log = version(&rotated(w), &w.agent.recovery, 152, &[&key(153), &key(154)]);
+        w.bring(&PublicBody::Recover { did_log: &log, trusted: 0 }, 152, |_| ());
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&recover_later).0, ["signer.ended"]);
+    let revoke = |w: &mut Walk| {
+        late(w);
+        w.by_actor(&PublicBody::EpochRevoke { epoch: 1, trusted: 0 }, 150, 3);
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&revoke).0, ["signer.ended"]);
+    let deactivate = |w: &mut Walk| {
+        unsigned(w, 1);
+        let log = extend(&w.agent.did_log, &Change::Deactivate, &w.agent.next_update, 0).unwrap();
+        w.bring(&PublicBody::Entry { did_log: &log }, 51, |_| ());
+        w.seal(|_| ());
+    };
+    assert_eq!(left(&deactivate).0, ["identity.revoked"]);
+}
+
 #[test]
 fn a_recovery_disputes_exactly_what_its_actor_does_not_stand_by() {
     let recovered = |trusted, steps: &dyn Fn(&mut Walk)| {

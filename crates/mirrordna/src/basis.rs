@@ -60,7 +60,7 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event, policy: &Policy, witnessed: u64
     // That it names this process's epoch proves nothing: whoever can write the
     // file can write that.
     let wrote = |epoch: &Arc<Epoch>| lock(&epoch.unsigned).iter().any(|(index, hash)| log.base + index == position && *hash == event.hash);
-    if lock(&log.epochs).get(&event.header.actor).is_some_and(wrote) {
+    if lock(&log.late).iter().any(wrote) || lock(&log.epochs).get(&event.header.actor).is_some_and(wrote) {
         return Ok(Basis::Own);
     }
     let vouched = log.vouched || policy.trusts(&note::origin(&log.id), &log.key);

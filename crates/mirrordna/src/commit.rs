@@ -6,7 +6,7 @@
 //! syncs, the next group forms by itself.
 
 use crate::keyring::hex;
-use crate::log::{Edge, Epoch, Head, Log, State, lock};
+use crate::log::{Edge, Epoch, Head, Log, State, Term, lock};
 use crate::view::{Plan, Target, View};
 use mirrordna_core::cipher::{Secret, Wrapped};
 use mirrordna_core::erasure::Reason;
@@ -455,15 +455,24 @@ impl<'a> Staged<'a> {
                 return Ok(Appended { existed: true, ..earlier });
             }
         }
-        if let Speaker::Epoch(epoch) = &item.speaker
-            && state.changes.end(epoch)
-        {
-            self.log.forget(epoch);
-            // What was not signed by then stays so, and there is nothing to end.
-            if matches!(item.draft.kind, Kind::SEAL | Kind::EPOCH_CLOSE) {
-                return Ok(Appended { index: self.log.base + self.edge.tree.size(), leaf: [0; 32], time: self.edge.time, existed: true });
+        if let Speaker::Epoch(epoch) = &item.speaker {
+            let mut term = state.changes.term(epoch);
+            if term == Term::Late && self.is_over(epoch) {
+                term = Term::Ended;
             }
-            return Err(Error::new(Code::KeyExpired, "the actor's epoch was ended elsewhere before the event could be placed"));
+            if term != Term::Open {
+                self.log.forget(epoch, term);
+            }
+            match (item.draft.kind, term) {
+                (_, Term::Open) => {}
+                (Kind::SEAL | Kind::EPOCH_CLOSE, Term::Late) => return self.last_word(tx, state, epoch, item, entropy),
+                // What was not signed by then stays so, and there is nothing to end.
+                (Kind::SEAL | Kind::EPOCH_CLOSE, Term::Ended) => {
+                    let index = self.log.base + self.edge.tree.size();
+                    return Ok(Appended { index, leaf: [0; 32], time: self.edge.time, existed: true });
+                }
+                _ => return Err(Error::new(Code::KeyExpired, "the actor's epoch was ended elsewhere before the event could be placed")),
+            }
         }
         if let Speaker::Epoch(epoch) = &item.speaker
             && epoch.opened().is_none()
@@ -489,7 +498,47 @@ impl<'a> Staged<'a> {
         Ok(placed)
     }
 
+    /// Whether an epoch has had its last word, in this transaction or before, or
+    /// its time is over.
+    fn is_over(&self, epoch: &Arc<Epoch>) -> bool {
+        epoch.is_closed() || self.closed.iter().any(|c| Arc::ptr_eq(c, epoch)) || self.edge.time.max(self.now) > epoch.not_after
+    }
+
+    /// Lets an epoch that a rotation ended sign what it had written.
+    fn last_word(
+        &mut self,
+        tx: &mut dyn WriteTx,
+        state: &State,
+        epoch: &Arc<Epoch>,
+        item: &Item,
+        entropy: &dyn Entropy,
+    ) -> Result<Appended> {
+        let head = match self.heads.get(&epoch.actor) {
+            Some(head) => Some(*head),
+            None => self.log.last_head(tx, state, &epoch.actor)?,
+        };
+        let placed = self.place(tx, state, item, head, entropy)?;
+        if !self.closed.iter().any(|c| Arc::ptr_eq(c, epoch)) {
+            self.closed.push(epoch.clone());
+        }
+        Ok(placed)
+    }
+
+    /// The same for epochs of this actor that wait for that, before another one
+    /// is opened.
+    fn last_words(&mut self, tx: &mut dyn WriteTx, state: &State, actor: &Hash, entropy: &dyn Entropy) -> Result<()> {
+        let late: Vec<_> = lock(&self.log.late).iter().filter(|e| e.actor == *actor).cloned().collect();
+        for epoch in late {
+            if state.changes.term(&epoch) == Term::Late && !self.is_over(&epoch) {
+                let item = Item { actor: *actor, speaker: Speaker::Epoch(epoch.clone()), draft: Draft::empty(Kind::SEAL), once: None };
+                self.last_word(tx, state, &epoch, &item, entropy)?;
+            }
+        }
+        Ok(())
+    }
+
     fn open_epoch(&mut self, tx: &mut dyn WriteTx, state: &State, epoch: &Arc<Epoch>, entropy: &dyn Entropy) -> Result<()> {
+        self.last_words(tx, state, &epoch.actor, entropy)?;
         let head = match self.heads.get(&epoch.actor) {
             Some(head) => Some(*head),
             None => self.log.last_head(tx, state, &epoch.actor)?,

@@ -76,6 +76,9 @@ pub(crate) struct Changes {
     from: u64,
     /// Actor -> the leaf with its newest version.
     versions: HashMap<Hash, u64>,
+    /// Actor -> the leaf with its newest version that was no rotation: after a
+    /// recovery, or its end, no epoch of before has a last word.
+    silenced: HashMap<Hash, u64>,
     /// Actor and `aseq` of epochs that were revoked.
     epochs: HashSet<(Hash, u64)>,
 }
@@ -85,7 +88,14 @@ impl Changes {
     pub(crate) fn note(&mut self, header: &Header, index: u64, body: Option<&[u8]>) -> Result<()> {
         match header.kind {
             // With its first event an actor changes nothing.
-            Kind::IDENTITY_ENTRY | Kind::IDENTITY_RECOVER if header.aseq > 0 => drop(self.versions.insert(header.actor, index)),
+            Kind::IDENTITY_ENTRY | Kind::IDENTITY_RECOVER if header.aseq > 0 => {
+                self.versions.insert(header.actor, index);
+                let rotates = |log: &[u8]| DidLog::verify(log).is_ok_and(|did| did.latest().is_some_and(|v| !v.deactivated));
+                let body = PublicBody::decode(header.kind, body.unwrap_or_default())?;
+                if !matches!(body, Some(PublicBody::Entry { did_log }) if rotates(did_log)) {
+                    self.silenced.insert(header.actor, index);
+                }
+            }
             Kind::EPOCH_REVOKE => {
                 if let Some(PublicBody::EpochRevoke { epoch, .. }) = PublicBody::decode(header.kind, body.unwrap_or_default())? {
                     self.epochs.insert((header.actor, epoch));
@@ -96,13 +106,31 @@ impl Changes {
         Ok(())
     }
 
-    /// Whether an epoch may say nothing more: its actor has another key by now,
-    /// or ended it, or that cannot be excluded.
-    pub(crate) fn end(&self, epoch: &Epoch) -> bool {
-        epoch.as_of < self.from
-            || self.versions.get(&epoch.actor).is_some_and(|at| *at >= epoch.as_of)
-            || (!self.epochs.is_empty() && epoch.opened().is_some_and(|aseq| self.epochs.contains(&(epoch.actor, aseq))))
+    /// What an epoch may still say.
+    pub(crate) fn term(&self, epoch: &Epoch) -> Term {
+        let since = |of: &HashMap<Hash, u64>| of.get(&epoch.actor).is_some_and(|at| *at >= epoch.as_of);
+        let revoked = || !self.epochs.is_empty() && epoch.opened().is_some_and(|aseq| self.epochs.contains(&(epoch.actor, aseq)));
+        if epoch.as_of < self.from || since(&self.silenced) || revoked() {
+            Term::Ended
+        } else if since(&self.versions) {
+            if epoch.has_unsigned() { Term::Late } else { Term::Ended }
+        } else {
+            Term::Open
+        }
     }
+}
+
+/// What an epoch may still say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Term {
+    /// Anything.
+    Open,
+    /// Its actor has another key by now. It may sign once more what it has
+    /// written: by a seal, or by its close.
+    Late,
+    /// Nothing: by a rotation that found it with nothing unsigned, by a recovery,
+    /// a revocation, or by something that cannot be excluded.
+    Ended,
 }
 
 /// What speaks for an actor, as far as a process has read its log.
@@ -158,6 +186,11 @@ impl Epoch {
 
     pub(crate) fn set_opened(&self, aseq: u64) {
         self.opened.store(aseq + 1, Ordering::Release);
+    }
+
+    /// Whether it has written what no signature of it covers.
+    pub(crate) fn has_unsigned(&self) -> bool {
+        !lock(&self.unsigned).is_empty()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -236,6 +269,9 @@ pub(crate) struct Log {
     /// it syncs: who prepares the next event must not wait for that.
     pub(crate) last_time: AtomicU64,
     pub(crate) epochs: Mutex<HashMap<Hash, Arc<Epoch>>>,
+    /// Epochs of this process that a rotation ended elsewhere, and that have
+    /// their last word to say.
+    pub(crate) late: Mutex<Vec<Arc<Epoch>>>,
     /// What speaks for actors, where that was looked up; a commit finds out what
     /// is out of date.
     pub(crate) forces: Mutex<HashMap<Hash, Force>>,
@@ -414,6 +450,7 @@ impl Log {
             state: Mutex::default(),
             last_time: AtomicU64::new(0),
             epochs: Mutex::default(),
+            late: Mutex::default(),
             forces: Mutex::default(),
             subjects: Mutex::default(),
             view: Mutex::default(),
@@ -609,8 +646,14 @@ impl Log {
     }
 
     /// Lets go of an epoch that may say nothing more, and of what was known of
-    /// its actor.
-    pub(crate) fn forget(&self, epoch: &Arc<Epoch>) {
+    /// its actor. One that has a last word to say is kept for that.
+    pub(crate) fn forget(&self, epoch: &Arc<Epoch>, term: Term) {
+        let mut late = lock(&self.late);
+        late.retain(|e| !Arc::ptr_eq(e, epoch));
+        if term == Term::Late {
+            late.push(epoch.clone());
+        }
+        drop(late);
         let mut epochs = lock(&self.epochs);
         if epochs.get(&epoch.actor).is_some_and(|e| Arc::ptr_eq(e, epoch)) {
             epochs.remove(&epoch.actor);
@@ -622,7 +665,8 @@ impl Log {
     /// Before anything of ours is signed over leaves that others could have
     /// touched: they must be what we wrote.
     fn remember(&self, tx: &dyn ReadTx) -> Result<()> {
-        for epoch in lock(&self.epochs).values() {
+        let late = lock(&self.late).clone();
+        for epoch in lock(&self.epochs).values().chain(&late) {
             for (index, hash) in lock(&epoch.unsigned).iter() {
                 let stored = tx.leaf(self.number, *index)?;
                 if stored.is_none_or(|data| leaf::hash(&data) != *hash) {
@@ -632,6 +676,14 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// The epochs of this process that have something to sign, within their time.
+    pub(crate) fn unsealed(&self, now: u64) -> Vec<Arc<Epoch>> {
+        let mut late = lock(&self.late);
+        late.retain(|e| now < e.not_after && e.has_unsigned());
+        let open = lock(&self.epochs);
+        open.values().filter(|e| now < e.not_after && e.has_unsigned()).chain(late.iter()).cloned().collect()
     }
 
     /// The log that has the event at a position, and its index there.

@@ -175,7 +175,7 @@ fn advise(report: &VerifyReport, out: &mut Output) {
     } else if !report.disputed.is_empty() {
         "Disputed: their owner took the identity back, or ended an epoch, and does not\nstand by these events. They are as they were signed; who signed them is open."
     } else if report.unsigned > 0 {
-        "Unsigned events: their writer is still at work, or before it signed it was killed or\nits identity got other keys."
+        "Unsigned events: their writer is still at work, or before it signed it was killed or\nits identity was recovered, or ended."
     } else {
         return;
     };

@@ -16,6 +16,16 @@ pub(super) const BROUGHT: &str = "an event that brings a key must be signed by i
 pub(super) const UNCHAINED: &str = "does not follow its actor's previous event";
 const REVOKED: &str = "identity.revoked";
 
+/// Whether a key still speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Term {
+    Open,
+    /// A rotation ended it before it had signed all that it wrote: a last word
+    /// may do that.
+    Late,
+    Ended,
+}
+
 /// A key that speaks, or spoke, for an actor.
 pub(super) struct Signer {
     /// Number of the event that brought it.
@@ -26,7 +36,7 @@ pub(super) struct Signer {
     epoch: bool,
     /// Milliseconds; identity keys do not expire.
     not_after: u64,
-    ended: bool,
+    term: Term,
     /// Events that name this signer since its last signature.
     pub(super) unsigned: u64,
 }
@@ -61,7 +71,7 @@ impl Actor {
 
     /// Enters a key under the number of the event that brings it.
     fn enter(&mut self, aseq: u64, key: PublicKey, epoch: bool, not_after: u64) {
-        let signer = Signer { aseq, key: Box::new(key), epoch, not_after, ended: false, unsigned: 0 };
+        let signer = Signer { aseq, key: Box::new(key), epoch, not_after, term: Term::Open, unsigned: 0 };
         match self.place_of(aseq) {
             Ok(at) => self.signers.get_mut(at).map(|known| *known = signer).unwrap_or_default(),
             Err(at) => self.signers.insert(at, signer),
@@ -69,13 +79,27 @@ impl Actor {
     }
 
     fn end_all(&mut self) {
-        self.signers.iter_mut().for_each(|signer| signer.ended = true);
+        self.signers.iter_mut().for_each(|signer| signer.term = Term::Ended);
+    }
+
+    /// Ends all keys but those epochs that did not sign all they wrote; of a
+    /// part nobody can tell.
+    fn rotate(&mut self, whole: bool) {
+        for signer in &mut self.signers {
+            let late = signer.epoch && signer.term != Term::Ended && (!whole || signer.unsigned > 0);
+            signer.term = if late { Term::Late } else { Term::Ended };
+        }
     }
 
     /// Events that no later signature of their own signer covers.
     pub(super) fn unsigned(&self) -> u64 {
         self.part.unsigned + self.signers.iter().map(|signer| signer.unsigned).sum::<u64>()
     }
+}
+
+/// Whether an event says nothing but that what came before it was said.
+fn is_last_word(header: &Header) -> bool {
+    matches!(header.kind, Kind::SEAL | Kind::EPOCH_CLOSE) && header.refs.is_empty() && header.session == [0; 16]
 }
 
 impl Ledger {
@@ -162,7 +186,7 @@ impl Ledger {
             };
             for ended in ends {
                 if let Some(s) = actor.signer(*ended).filter(|s| s.epoch) {
-                    s.ended = true;
+                    s.term = Term::Ended;
                 }
             }
             actor.enter(header.aseq, key, true, *not_after);
@@ -175,7 +199,12 @@ impl Ledger {
             return Err(fault("signer.unknown", "its signer field names no key of this actor"));
         };
         signer.unsigned += u64::from(asked);
-        if signer.ended || header.time > signer.not_after {
+        let over = match signer.term {
+            Term::Open => false,
+            Term::Late => !is_last_word(header),
+            Term::Ended => true,
+        };
+        if over || header.time > signer.not_after {
             return Err(fault("signer.ended", "its signer's epoch was over"));
         }
         match &leaf.signature {
@@ -191,8 +220,8 @@ impl Ledger {
                 signer.unsigned = 0;
             }
         }
-        if header.kind == Kind::EPOCH_CLOSE {
-            signer.ended = true;
+        if header.kind == Kind::EPOCH_CLOSE || signer.term == Term::Late {
+            signer.term = Term::Ended;
         }
         if header.kind.brings_key() && header.signer != header.aseq {
             return Err(fault("signer.unknown", BROUGHT));
@@ -207,7 +236,7 @@ impl Ledger {
                 // A part need not show it.
                 let hidden = !whole && !self.brings_no_key(at, *epoch);
                 match self.actors.get_mut(at).and_then(|actor| actor.signer(*epoch)) {
-                    Some(ended) if ended.epoch => ended.ended = true,
+                    Some(ended) if ended.epoch => ended.term = Term::Ended,
                     None if hidden => {}
                     _ => return Err(fault("epoch.unknown", "revokes something that is no epoch of its actor")),
                 }
@@ -289,7 +318,8 @@ impl Ledger {
             return Err(invalid("the genesis, and nothing else, is by a system identity"));
         }
         let Some(latest) = did.latest() else { return Ok(()) };
-        let begins = self.part.is_none() || header.aseq == 0;
+        let whole = self.part.is_none();
+        let begins = whole || header.aseq == 0;
         let known = self.find(&header.actor);
         if known.and_then(|at| self.actors.get(at)).map_or(latest.deactivated && begins, |known| known.revoked) {
             return Err(fault(REVOKED, "the identity was revoked before"));
@@ -312,7 +342,7 @@ impl Ledger {
                     return Err(fault("identity.forked", "the DID log does not continue the one known before"));
                 }
                 // A new version ends what the older keys may still say.
-                actor.end_all();
+                if header.kind == Kind::IDENTITY_ENTRY { actor.rotate(whole) } else { actor.end_all() }
             }
         }
         actor.enter(header.aseq, key, false, u64::MAX);

@@ -77,9 +77,7 @@ impl Inner {
         let logs: Vec<Arc<Log>> = lock(&self.logs).values().cloned().collect();
         for log in &logs {
             let now = self.time(log);
-            let stale: Vec<Arc<Epoch>> =
-                lock(&log.epochs).values().filter(|e| now < e.not_after && !lock(&e.unsigned).is_empty()).cloned().collect();
-            let items: Vec<Item> = stale.into_iter().map(|e| seal(&e, Kind::SEAL)).collect();
+            let items: Vec<Item> = log.unsealed(now).into_iter().map(|e| seal(&e, Kind::SEAL)).collect();
             let behind = lock(&log.state).edge.as_ref().is_some_and(|e| e.signed < e.tree.size());
             if behind || !items.is_empty() {
                 self.committer.append(Job { log: log.clone(), items, checkpoint: true })?;
@@ -116,7 +114,7 @@ impl Inner {
     }
 
     /// Waits for the service thread.
-    pub(super) fn end_service(&self) {
+    pub(crate) fn end_service(&self) {
         *lock(&self.stop.0) = true;
         self.stop.1.notify_all();
         let thread = lock(&self.service).take();
@@ -136,8 +134,9 @@ impl Inner {
         for log in &logs {
             // An epoch whose time is over has ended by that.
             let now = self.time(log);
-            let open: Vec<Arc<Epoch>> =
-                lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some() && now < e.not_after).collect();
+            let mut open: Vec<Arc<Epoch>> = lock(&log.epochs).drain().map(|(_, e)| e).filter(|e| e.opened().is_some()).collect();
+            open.append(&mut lock(&log.late));
+            open.retain(|e| now < e.not_after);
             let mut chunks = open.chunks(mirrordna_core::limits::BATCH_EVENTS / 2).peekable();
             while let Some(chunk) = chunks.next() {
                 let items = chunk.iter().map(close_item).collect();

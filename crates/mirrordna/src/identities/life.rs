@@ -108,8 +108,8 @@ impl Identity {
     /// Gives the identity another key. What was written before stays as it was;
     /// from here on only the new key, and epochs that it certifies, speak for it,
     /// in every log of this database. Other processes that write as this identity
-    /// notice at their next write and go on with the new key, if their keyring
-    /// has it.
+    /// notice at their next write, sign what they had not signed yet by the key
+    /// that they had, and go on with the new one, if their keyring has it.
     ///
     /// The recovery key stays what it was.
     ///
@@ -311,11 +311,10 @@ impl Identity {
                 if let Some(draft) = reason.clone().filter(|_| log.number == home.number) {
                     items.push(item(Speaker::Actor(speaker.clone(), aseq), draft));
                 }
-                if !matches!(plan, Plan::Recover(..))
-                    && let Some(epoch) = own_epoch(inner, log, actor)
-                {
+                if !matches!(plan, Plan::Recover(..)) {
                     // What is not signed yet is signed by that.
-                    items.push(item(Speaker::Epoch(epoch), Draft::public(&PublicBody::EpochClose)));
+                    let close = |epoch| item(Speaker::Epoch(epoch), Draft::public(&PublicBody::EpochClose));
+                    items.extend(own_epochs(inner, log, actor).into_iter().map(close));
                 }
                 items.push(match (plan, comes_from) {
                     (Plan::Rotate | Plan::Recover(..), Some(last)) => {
@@ -380,10 +379,14 @@ fn overtaken() -> Error {
     Error::new(Code::StoreInUse, "other processes changed the identity again and again")
 }
 
-/// The epoch of this process for an actor, where it is open and may still speak.
-fn own_epoch(inner: &Inner, log: &Log, actor: &Hash) -> Option<Arc<Epoch>> {
+/// The epochs of this process for an actor that may still speak: the open one,
+/// and those that have a last word to say.
+fn own_epochs(inner: &Inner, log: &Log, actor: &Hash) -> Vec<Arc<Epoch>> {
     let now = inner.time(log);
-    lock(&log.epochs).get(actor).filter(|e| e.opened().is_some() && !e.is_closed() && now < e.not_after).cloned()
+    let mut own: Vec<Arc<Epoch>> = lock(&log.late).iter().filter(|e| e.actor == *actor).cloned().collect();
+    own.extend(lock(&log.epochs).get(actor).cloned());
+    own.retain(|e| e.opened().is_some() && !e.is_closed() && now < e.not_after);
+    own
 }
 
 /// Inside a transaction: the newest identity event of an actor in a log, which
@@ -514,7 +517,10 @@ struct There {
 
 /// Signs what this process wrote as an actor.
 fn seal_own(inner: &Inner, log: &Arc<Log>, actor: &Hash) -> Result<()> {
-    let Some(epoch) = own_epoch(inner, log, actor).filter(|epoch| !lock(&epoch.unsigned).is_empty()) else { return Ok(()) };
-    let item = Item { actor: *actor, speaker: Speaker::Epoch(epoch), draft: Draft::empty(Kind::SEAL), once: None };
-    inner.committer.append(Job { log: log.clone(), items: vec![item], checkpoint: false }).map(drop)
+    let seal = |epoch| Item { actor: *actor, speaker: Speaker::Epoch(epoch), draft: Draft::empty(Kind::SEAL), once: None };
+    let items: Vec<Item> = own_epochs(inner, log, actor).into_iter().filter(|epoch| epoch.has_unsigned()).map(seal).collect();
+    if items.is_empty() {
+        return Ok(());
+    }
+    inner.committer.append(Job { log: log.clone(), items, checkpoint: false }).map(drop)
 }

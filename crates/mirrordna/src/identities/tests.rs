@@ -10,11 +10,13 @@ use mirrordna_core::identity::committed;
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::Draft;
 use mirrordna_core::verify::body::PublicBody;
+use mirrordna_core::verify::bundle::{Judge, Judgement};
 use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::verify::json::Json;
 use mirrordna_core::verify::multibase::{encode_z, multihash};
-use mirrordna_core::{Clock, Hash, Kind};
+use mirrordna_core::verify::{Policy, Verdict};
+use mirrordna_core::{Clock, Hash, Kind, Leaf};
 use mirrordna_storage_sqlite::{Durability, Mode, SqliteStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -342,4 +344,135 @@ fn a_thief_cannot_rotate_and_is_disputed_exactly_after_a_recovery() {
     let report = owner.verify().unwrap();
     assert_eq!(codes(&owner), ["signer.ended"], "{report:#?}");
     assert_eq!(report.events, size + 1);
+}
+
+impl Place {
+    /// An engine of a process of its own that leaves events to a later seal, and
+    /// whose service thread, which would write that, stands still.
+    fn slow_process(&self) -> Engine {
+        let path = self.0.path().join("m.db");
+        let mode = if path.exists() { Mode::Write } else { Mode::Create };
+        let store = SqliteStore::open(&path, mode, Durability::Full).unwrap();
+        let builder = Engine::builder("unused").keys(Keys::Folder(self.keys())).witness(Witness::Off).clock(self.1.clone());
+        let engine = Engine { inner: Inner::open(Arc::new(store), None, builder).unwrap() };
+        engine.inner.end_service();
+        engine
+    }
+}
+
+/// Kind, number and signer of the events of an actor, from a leaf on.
+fn kinds(engine: &Engine, actor: &Hash, from: u64) -> Vec<(Kind, u64, u64)> {
+    let mut found = Vec::new();
+    let log = &engine.main().log;
+    engine
+        .inner
+        .store
+        .read(&mut |tx| {
+            tx.scan(log.number, from..u64::MAX, &mut |event| {
+                let header = Leaf::decode(event.leaf)?.header;
+                if header.actor == *actor {
+                    found.push((header.kind, header.aseq, header.signer));
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
+    found
+}
+
+/// What a stranger finds of a proof of one event.
+fn proven(engine: &Engine, position: u64) -> Judgement {
+    let mut bundle = Vec::new();
+    engine.main().prove(&[position]).write(&mut bundle).unwrap();
+    let mut judge = Judge::new(Policy::default().and(engine.main().log.key.fingerprint()));
+    judge.feed(&bundle, &mut |_| ()).unwrap();
+    judge.finish().unwrap()
+}
+
+#[test]
+fn what_a_process_had_not_sealed_when_another_one_rotated_it_seals_first() {
+    let place = Place::new();
+    let (a, b) = (place.slow_process(), place.slow_process());
+    let mine = a.identities().create(IdentityType::Agent).unwrap();
+    let theirs = same(&b, &mine);
+    // The old epoch's aseq, and what became of it, in each of four ways.
+    let mut positions = Vec::new();
+    for round in 0..4u64 {
+        let first = say(&theirs, "before");
+        positions.extend([first, say(&theirs, "before, too")]);
+        let epoch = lock(&b.main().log.epochs)[&mine.digest].opened().unwrap();
+        mine.rotate().unwrap();
+        if round == 3 {
+            say(&mine, "by the new key");
+            mine.rotate().unwrap();
+        }
+        assert_eq!(intact(&a).unsigned, 2, "nobody else can sign it");
+        let from = a.timeline().len().unwrap();
+        match round {
+            // At the next write, before the new epoch.
+            0 | 3 => {
+                positions.push(say(&theirs, "after"));
+                let said = kinds(&b, &mine.digest, from);
+                let seal = said[0].1;
+                let expected = [(Kind::SEAL, seal, epoch), (Kind::EPOCH_OPEN, seal + 1, seal + 1), (Kind::RECORD_PUT, seal + 2, seal + 1)];
+                assert_eq!(said, expected);
+            }
+            // By the service thread, which has nothing else to say then.
+            1 => {
+                b.inner.tend().unwrap();
+                b.inner.tend().unwrap();
+                assert_eq!(kinds(&b, &mine.digest, from).iter().map(|k| (k.0, k.2)).collect::<Vec<_>>(), [(Kind::SEAL, epoch)]);
+                say(&theirs, "after");
+                assert_eq!(kinds(&b, &mine.digest, from)[1].0, Kind::EPOCH_OPEN);
+            }
+            // By the rotation of its own that comes next.
+            _ => {
+                theirs.rotate().unwrap();
+                let said = kinds(&b, &mine.digest, from);
+                assert_eq!((said[0].0, said[0].2, said[1].0), (Kind::EPOCH_CLOSE, epoch, Kind::IDENTITY_ENTRY));
+            }
+        }
+        b.inner.tend().unwrap();
+        assert_eq!(intact(&a).unsigned, 0);
+    }
+    // Or when it is closed.
+    positions.push(say(&theirs, "the last"));
+    let epoch = lock(&b.main().log.epochs)[&mine.digest].opened().unwrap();
+    mine.rotate().unwrap();
+    let from = a.timeline().len().unwrap();
+    drop(theirs);
+    b.close().unwrap();
+    let said = kinds(&a, &mine.digest, from);
+    assert_eq!((said.len(), said[0].0, said[0].2), (1, Kind::EPOCH_CLOSE, epoch));
+    assert_eq!(intact(&a).unsigned, 0);
+    for position in positions {
+        let judged = proven(&a, position);
+        let report = &judged.logs[0].report;
+        assert_eq!((judged.verdict, report.unsigned, report.unattributed), (Verdict::Intact, 0, 0), "{:?}", judged.problems);
+    }
+    a.close().unwrap();
+}
+
+#[test]
+fn after_a_recovery_or_the_end_nobody_seals_what_was_left() {
+    for end in [false, true] {
+        let place = Place::new();
+        let (a, b) = (place.slow_process(), place.slow_process());
+        let mine = a.identities().create(IdentityType::Agent).unwrap();
+        let theirs = same(&b, &mine);
+        let at = say(&theirs, "before");
+        mine.rotate().unwrap();
+        if end {
+            mine.revoke("it is over").unwrap();
+            assert_eq!(theirs.memories().add("too late").send().unwrap_err().code(), Code::IdentityRevoked);
+        } else {
+            mine.recover(&recovery_of(&a), None).unwrap();
+            say(&theirs, "after");
+        }
+        b.inner.tend().unwrap();
+        b.close().unwrap();
+        assert_eq!(intact(&a).unsigned, 1);
+        assert_eq!((proven(&a, at).verdict, proven(&a, at).logs[0].report.unsigned), (Verdict::Unproven, 1));
+        a.close().unwrap();
+    }
 }
