@@ -118,7 +118,8 @@ impl Tenant {
         self.own_checkpoint(note)?;
         let parsed = Note::parse(note.as_bytes()).map_err(|e| not_ours("is no note").caused_by(e))?;
         let cosigned = policy.cosigned(&parsed);
-        if cosigned.times.is_empty() || !cosigned.invalid.is_empty() {
+        // A line that states no time bounds none: it is no reason for an anchor.
+        if cosigned.times.iter().all(|(_, time)| *time == 0) || !cosigned.invalid.is_empty() {
             return Err(not_ours("has no valid cosignature by a witness of the policy, or an invalid one"));
         }
         let (kept, _) = self.known_lines(&parsed, policy);

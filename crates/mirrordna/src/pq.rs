@@ -19,7 +19,12 @@ pub(crate) fn released(keyring: Option<&Keyring>, log: &[u8; 16], note: String) 
     if key.public().signs(&parsed) == Some(true) {
         return Ok(note);
     }
-    Ok(format!("{note}{line}\n"))
+    let twice = format!("{note}{line}\n");
+    Note::parse(twice.as_bytes()).map_err(|e| {
+        let error = Error::new(Code::LimitExceeded, "the checkpoint has no room for the line by the log's ML-DSA-44 key").caused_by(e);
+        error.with_hint("Take one with fewer lines: 16 are the limit, the log's own included.")
+    })?;
+    Ok(twice)
 }
 
 #[cfg(not(feature = "pq"))]

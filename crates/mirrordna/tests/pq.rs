@@ -132,6 +132,21 @@ fn a_policy_asks_for_the_second_key_by_naming_it_alone_or_as_a_quorum() {
     assert_eq!(found.map(|j| j.verdict), [INTACT, Verdict::Altered, Verdict::Altered, Verdict::Altered]);
 }
 
+/// Sixteen lines are the limit: what has them is not handed out without the
+/// second signature, as if there were no such key.
+#[test]
+fn a_checkpoint_without_room_is_refused() {
+    let engine = Engine::open("memory:").unwrap();
+    let at = remember(&engine, "crowded");
+    engine.add_pq_key().unwrap();
+    let log = engine.main();
+    let first: String = log.checkpoint().unwrap().split_inclusive('\n').filter(|line| line.len() < 3_000).collect();
+    let others = |n: usize| (0..n).map(|i| format!("\u{2014} w{i}.example AAAAAAAA\n")).collect::<String>();
+    let under = |note: String| log.prove(&[at]).under(proof::Under::Checkpoints(vec![note])).write(&mut Vec::new());
+    under(format!("{first}{}", others(14))).unwrap();
+    assert_eq!(under(format!("{first}{}", others(15))).unwrap_err().code(), mirrordna::Code::LimitExceeded);
+}
+
 /// Puts the right digest into the last frame of a bundle that was altered.
 fn close_again(altered: &mut [u8], was: &[u8]) {
     let digest_at = was.len() - 32;
@@ -209,6 +224,11 @@ fn witnesses_anchors_and_receipts_go_on_as_before() {
     let cosigned = log.cosign(&log.checkpoint().unwrap(), &policy, &mut |request| witness.add_checkpoint(request.as_bytes())).unwrap();
     assert_eq!((lines(&cosigned), signed(&second(&log), &cosigned)), (3, Some(true)), "{cosigned}");
     log.anchor(&cosigned, &policy).unwrap();
+    let mut file = Vec::new();
+    log.prove(&[2]).under(proof::Under::Witnessed(policy.clone())).write(&mut file).unwrap();
+    let (second_key, its_key) = (second(&log), witness.verifier_key());
+    let asked = format!("log {second_key}\nwitness ada {its_key}\nquorum ada\n");
+    assert_eq!(judged(&file, &asked).verdict, INTACT, "the anchored checkpoint leaves with a second line, too");
     remember(&engine, "later");
     assert!(engine.verify().unwrap().is_intact());
     let whole = audit(&engine);

@@ -314,7 +314,8 @@ impl Tenant {
 
     /// The newest checkpoint, a C2SP signed note: whoever keeps it notices if
     /// the history before it is ever told otherwise. Where this process holds
-    /// the key and something is not covered yet, it signs a new one.
+    /// the key and something is not covered yet, it signs a new one. Where
+    /// [`Engine::add_pq_key`] made one, it has a line by the ML-DSA-44 key, too.
     ///
     /// # Errors
     /// `store.*` where the log cannot be read, `log.altered` where it is gone.

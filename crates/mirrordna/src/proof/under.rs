@@ -22,8 +22,8 @@ pub enum Under {
     /// several anchors of one checkpoint are put together.
     Witnessed(Policy),
     /// These, as `mirrordna checkpoint` printed them, one for each log at most;
-    /// each is taken as it is, lines of witnesses included. Other logs have their
-    /// newest.
+    /// each is taken as it is, lines of witnesses included, and signed by the log's
+    /// ML-DSA-44 key, too, where there is one. Other logs have their newest.
     Checkpoints(Vec<String>),
 }
 
@@ -60,7 +60,7 @@ impl Under {
             let message = format!("log {} was left with {} events, this checkpoint covers {size}", row.number, newest);
             return Err(Error::new(Code::InputInvalid, message));
         }
-        Ok(Chosen { note, size })
+        Ok(Chosen { note: crate::pq::released(keyring, &row.id, note)?, size })
     }
 
     /// The one of several notes that names a log.
