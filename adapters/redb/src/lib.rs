@@ -10,8 +10,9 @@
 //! - **One process per database.** A second one, readers included, gets
 //!   `store.in_use` while it is open.
 //! - **Deletion takes longer.** redb writes changed pages elsewhere; what was
-//!   erased stays in free pages of the file until they are used again. So an
-//!   erasure is followed by writing over all of them.
+//!   erased stays in free pages of the file until they are used again, and at the
+//!   end of pages that were changed in place. So an erasure is followed by writing
+//!   these anew, and over all that are free.
 //! - **Opening reads the whole file**, because redb may panic on pages that
 //!   were damaged since; every page's checksum is verified first.
 //! - **One durability.** redb's cheaper one does not survive the end of the
@@ -141,6 +142,24 @@ impl RedbStore {
     fn replaced(&self) -> Error {
         let what = format!("the database at {} was deleted or replaced while it was open", self.path.display());
         Error::new(Code::StoreReplaced, what)
+    }
+
+    /// Writes the pages anew in which something was erased since this was last
+    /// done, by whichever process.
+    fn renew_pages(&self) -> Result<()> {
+        self.sound()?;
+        let mut tx = self.db.begin_write().map_err(|e| self.err("cannot write to", e))?;
+        self.sound()?;
+        self.in_place()?;
+        tx.set_durability(Durability::Immediate).map_err(|e| self.err("cannot write to", e))?;
+        if let Err(e) = tx::renew_pages(&self.path, &tx) {
+            let _reported_by_next_begin = tx.abort();
+            return Err(e);
+        }
+        tx.commit().map_err(|e| {
+            self.poisoned.store(true, Ordering::Release);
+            self.err("cannot commit to", e)
+        })
     }
 
     /// Fills all pages of the file that are free, and frees them again.
@@ -309,7 +328,8 @@ impl Store for RedbStore {
         tx.set_durability(Durability::Immediate).map_err(|e| self.err("cannot write", e))?;
         let mut tables = tx::writing(&self.path, &tx)?;
         let done = work(&mut tables);
-        drop(tables);
+        let erased = tables.erased();
+        let done = done.and_then(|()| if erased.is_empty() { Ok(()) } else { tx::keep_erased(&self.path, &tx, &erased) });
         if let Err(e) = done {
             // What cannot be taken back is not committed either: redb then
             // refuses the next transaction, and says why.
@@ -347,9 +367,10 @@ impl Store for RedbStore {
         Ok(self.writable && !self.poisoned.load(Ordering::Acquire))
     }
 
-    /// redb writes changed pages elsewhere, and what was free before a commit is
-    /// free for the next but one. So after two commits all free pages are used
-    /// once, for nothing.
+    /// The pages in which something was erased are written anew. redb writes
+    /// changed pages elsewhere, and what was free before a commit is free for the
+    /// next but one. So after two commits all free pages are used once, for
+    /// nothing.
     fn purge(&self) -> Result<bool> {
         if !self.writable {
             return Err(Error::new(Code::StoreReadOnly, format!("{} is open for reading only", self.path.display())));
@@ -357,6 +378,7 @@ impl Store for RedbStore {
         if self.readers.load(Ordering::Acquire) > 0 {
             return Ok(false);
         }
+        self.renew_pages()?;
         for _ in 0..2 {
             self.write(&mut |_| Ok(()))?;
         }

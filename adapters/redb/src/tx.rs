@@ -38,6 +38,10 @@ const SEGMENT: Definition = TableDefinition::new("cache_segment");
 /// Log number, level, number -> 256 hashes.
 const TILE: Definition = TableDefinition::new("tile");
 
+/// Table, key: rows that were erased, or stood beside what was, since the file
+/// was last purged.
+const ERASED: Definition = TableDefinition::new("cache_erased");
+
 /// The tables of store format 1, without derived ones.
 pub(crate) const EVIDENCE: [&str; 6] = ["event", "head", "log", "mirrordna", "subject", "tile"];
 
@@ -51,6 +55,10 @@ pub(crate) struct Tx<'a, T> {
     subject_tag: T,
     tile: T,
     segment: T,
+    /// What goes into [`ERASED`] before the commit.
+    erased: Vec<Vec<u8>>,
+    /// Derived data was dropped.
+    dropped: bool,
 }
 
 impl<'a, T> Tx<'a, T> {
@@ -65,6 +73,8 @@ impl<'a, T> Tx<'a, T> {
             subject_tag: table(SUBJECT_TAG)?,
             tile: table(TILE)?,
             segment: table(SEGMENT)?,
+            erased: Vec::new(),
+            dropped: false,
         })
     }
 
@@ -378,6 +388,65 @@ impl Tx<'_, Table<'_, Bytes, Bytes>> {
     }
 }
 
+/// Tables that a key in [`ERASED`] can be of.
+const IN_EVENT: u8 = b'e';
+const IN_SUBJECT: u8 = b's';
+const IN_TAG: u8 = b't';
+const IN_SEGMENT: u8 = b'c';
+
+/// Writes the pages anew in which something was erased.
+///
+/// Within a transaction redb changes a page in place once it was copied: rows
+/// after one that became shorter move up, and what they leave at the end of the
+/// page stays there, in a page that is in use. A row that gets another length in
+/// a later transaction has its page put together anew, of the rows alone.
+pub(crate) fn renew_pages(path: &Path, tx: &WriteTransaction) -> Result<()> {
+    let err = |e: redb::Error| from_redb(path, "cannot write to", e);
+    let mut keys = Vec::new();
+    for entry in tx.open_table(ERASED).map_err(|e| err(e.into()))?.iter().map_err(|e| err(e.into()))? {
+        keys.push(entry.map_err(|e| err(e.into()))?.0.value().to_vec());
+    }
+    for (of, definition) in [(IN_EVENT, EVENT), (IN_SUBJECT, SUBJECT), (IN_TAG, SUBJECT_TAG), (IN_SEGMENT, SEGMENT)] {
+        let mut table = tx.open_table(definition).map_err(|e| err(e.into()))?;
+        let of_table = keys.iter().filter_map(|key| key.split_first().filter(|(first, _)| **first == of).map(|(_, key)| key));
+        let mut own: Vec<Vec<u8>> = of_table.map(<[u8]>::to_vec).collect();
+        if of == IN_SEGMENT && !own.is_empty() {
+            own.clear();
+            for entry in table.iter().map_err(|e| err(e.into()))? {
+                own.push(entry.map_err(|e| err(e.into()))?.0.value().to_vec());
+            }
+        }
+        for key in own {
+            let value = table.get(&key[..]).map_err(|e| err(e.into()))?.map(|value| value.value().to_vec());
+            let longer = [value.as_deref().unwrap_or_default(), &[0]].concat();
+            table.insert(&key[..], &longer[..]).map_err(|e| err(e.into()))?;
+            match value {
+                Some(value) => table.insert(&key[..], &value[..]).map(drop),
+                None => table.remove(&key[..]).map(drop),
+            }
+            .map_err(|e| err(e.into()))?;
+        }
+    }
+    tx.delete_table(ERASED).map(drop).map_err(|e| err(e.into()))
+}
+
+/// Keeps for [`renew_pages`] what a transaction erased.
+pub(crate) fn keep_erased(path: &Path, tx: &WriteTransaction, erased: &[Vec<u8>]) -> Result<()> {
+    let err = |e: redb::Error| from_redb(path, "cannot write to", e);
+    let mut table = tx.open_table(ERASED).map_err(|e| err(e.into()))?;
+    erased.iter().try_for_each(|key| table.insert(&key[..], &[][..]).map(drop)).map_err(|e| err(e.into()))
+}
+
+impl<T> Tx<'_, T> {
+    /// What was erased in this transaction.
+    pub(crate) fn erased(mut self) -> Vec<Vec<u8>> {
+        if self.dropped && !self.erased.is_empty() {
+            self.erased.push(vec![IN_SEGMENT]);
+        }
+        self.erased
+    }
+}
+
 impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
     fn put_log(&mut self, log: &LogRow) -> Result<()> {
         if log.number == 0 || log.number >= MAX_LOGS {
@@ -438,6 +507,7 @@ impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
     fn drop_cache(&mut self, log: LogNumber, keep: &[u32]) -> Result<()> {
         let (from, to) = (block_key(log, 0, 0), block_key(log, u32::MAX, u32::MAX));
         let path = self.path;
+        self.dropped = true;
         let dropped = self.segment.retain_in::<&[u8], _>(&from[..]..=&to[..], |key, _| {
             let segment = key.get(4..8).and_then(|s| s.try_into().ok()).map(u32::from_be_bytes);
             segment.is_some_and(|segment| keep.contains(&segment))
@@ -448,6 +518,7 @@ impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
     fn erase_body(&mut self, log: LogNumber, index: u64) -> Result<()> {
         let key = event_key(log, index);
         let erased = self.get(&self.event, &key, |row| Ok(event_row(event_parts(row)?.0, None, None)))?;
+        self.erased.push([&[IN_EVENT][..], &key].concat());
         erased.map_or(Ok(()), |bytes| Self::put(self.path, &mut self.event, &key, &bytes))
     }
 
@@ -455,6 +526,8 @@ impl WriteTx for Tx<'_, Table<'_, Bytes, Bytes>> {
         let key = number.to_be_bytes();
         let Some(row) = self.get(&self.subject, &key, |row| subject_row(number, row))? else { return Ok(()) };
         let tag = tagged_key(row.log, &row.tag)?;
+        self.erased.push([&[IN_SUBJECT][..], &key].concat());
+        self.erased.push([&[IN_TAG][..], &tag].concat());
         let err = |e| from_redb(self.path, "cannot write", e);
         self.subject.remove(&key[..]).map(drop).map_err(err)?;
         self.subject_tag.remove(&tag[..]).map(drop).map_err(err)
