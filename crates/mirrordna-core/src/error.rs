@@ -134,6 +134,8 @@ codes! {
     CitationOtherTenant = 5026, "citation.other_tenant", false, "Do not use the answer: a citation holds in the log of its own tenant only.";
     /// A citation names a repeated event of a call instead of its own.
     CitationReplayed = 5027, "citation.replayed", false, "Do not use the answer: somebody recorded an outcome of the call a second time.";
+    /// A reader of an older state keeps what is left of an erasure.
+    ErasurePending = 5030, "erasure.pending", true, "Contents are erased and no read answers from them; remains go when the reader of an older state is gone. Try again then.";
     /// A file to import cannot be read.
     ImportUnreadable = 7001, "import.unreadable", false, "Check the path and its permissions.";
     /// A file to import has a format that is not recognised.

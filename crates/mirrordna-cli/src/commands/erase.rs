@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// `erase …`
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["subject", "user", "actor", "session", "id", "replay"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["subject", "user", "actor", "session", "id", "replay", "settle"])))]
 pub(crate) struct Erase {
     /// All that is about this subject; of tool calls also those that name no
     /// subject, but this user.
@@ -37,6 +37,10 @@ pub(crate) struct Erase {
     /// restored from an older copy.
     #[arg(long, value_name = "RECEIPT", value_hint = ValueHint::FilePath)]
     replay: Option<PathBuf>,
+    /// Purge what is left of erasures that are pending; an error while a reader
+    /// of an older state stands in the way.
+    #[arg(long, conflicts_with_all = ["dry_run", "receipt"])]
+    settle: bool,
     /// Erase nothing; say what would go.
     #[arg(long)]
     dry_run: bool,
@@ -50,6 +54,14 @@ pub(crate) struct Erase {
 
 pub(crate) fn erase(settings: &Settings, command: &Erase, out: &mut Output) -> Result<u8> {
     let engine = if command.dry_run { open_to_read(settings, out)? } else { open(settings)? };
+    if command.settle {
+        if engine.settle_erasures()? == ErasureState::Pending {
+            return Err(Error::new(Code::ErasurePending, "somebody reads a state from before an erasure"));
+        }
+        show_one(&json!({ "state": ErasureState::Done }), "done", out)?;
+        engine.close()?;
+        return Ok(0);
+    }
     if command.receipt.as_ref().is_some_and(|file| file.exists()) {
         let message = format!("{} exists already", command.receipt.as_deref().unwrap_or(Path::new("")).display());
         return Err(Error::new(Code::StoreIo, message).with_hint("Nothing was erased. Name another file for the receipt."));
@@ -112,7 +124,7 @@ fn tell(done: &Erasure, dry_run: bool, out: &mut Output) {
     if done.state == Some(ErasureState::Pending) {
         out.remark(
             "pending: somebody reads an older state just now, so remains are still in the write-ahead log; \
-             the next who writes to the database empties it",
+             whoever writes next, opens the database or runs `mirrordna erase --settle` empties it",
         );
     }
 }
