@@ -52,24 +52,25 @@ MAX_LISTED = 256
 MAGIC = b"mirrordna bundle v1\n"
 ZERO32 = bytes(32)
 
-GENESIS, CLOSE, ANCHOR, ADOPT = 1, 2, 3, 6
+GENESIS, CLOSE, ANCHOR, ADOPT, LOG_KEY = 1, 2, 3, 6, 7
+BRIDGE = 3  # of an anchor: it leads to another checkpoint key (7.4)
 SEAL, EPOCH_OPEN, EPOCH_CLOSE, ENTRY = 8, 9, 10, 11
 ERASE, ERASE_DONE, RECOVER, REVOKE = 12, 13, 14, 15
 FIRST_PRIVATE = 16
 
 KINDS = {
-    1: "log.genesis", 2: "log.close", 3: "anchor", 4: "import.open", 5: "import", 6: "log.adopt", 8: "seal",
+    1: "log.genesis", 2: "log.close", 3: "anchor", 4: "import.open", 5: "import", 6: "log.adopt", 7: "log.key", 8: "seal",
     9: "epoch.open", 10: "epoch.close", 11: "identity.entry", 12: "erase", 13: "erase.done",
     14: "identity.recover", 15: "epoch.revoke", 16: "record.put",
     17: "record.patch", 18: "record.archive", 19: "record.link", 20: "event", 21: "part",
 }
-MUST_SIGN = frozenset([GENESIS, CLOSE, ADOPT, SEAL, EPOCH_OPEN, EPOCH_CLOSE, ENTRY, ERASE, ERASE_DONE,
+MUST_SIGN = frozenset([GENESIS, CLOSE, ADOPT, LOG_KEY, SEAL, EPOCH_OPEN, EPOCH_CLOSE, ENTRY, ERASE, ERASE_DONE,
                        RECOVER, REVOKE])
 # Kinds whose body is a DID log, and all kinds that bring a key.
 WITH_DID = frozenset([GENESIS, ENTRY, RECOVER])
 WITH_KEY = WITH_DID | {EPOCH_OPEN}
 # Public bodies that a judge cannot do without (16.2): what names or ends keys, erasures, and the log before.
-NOT_WITHHELD = WITH_KEY | {ERASE, ADOPT, REVOKE}
+NOT_WITHHELD = WITH_KEY | {ERASE, ADOPT, REVOKE, LOG_KEY}
 
 
 class Refused(Exception):
@@ -772,7 +773,7 @@ def leaf_hash(data):
 # Templates of public bodies: sizes stand for byte strings, None for one of any length, tags for one of 16 bytes a tag.
 TEMPLATES = {
     1: (None, 32, 16, 32), ANCHOR: ("uint", None, None), 4: (32, "uint", "uint"),
-    5: (32, "uint", "uint", "uint", "uint"), ADOPT: (16, "uint", 32, "uint"),
+    5: (32, "uint", "uint", "uint", "uint"), ADOPT: (16, "uint", 32, "uint"), LOG_KEY: (32,),
     EPOCH_OPEN: (32, "uint", "uint", 64, "list"), EPOCH_CLOSE: (), ENTRY: (None,),
     ERASE: ("uint", "uint", "list", "tags", "tags", "tags"), ERASE_DONE: ("uint", "list"),
     RECOVER: (None, "uint"), REVOKE: ("uint", "uint"),
@@ -1208,6 +1209,43 @@ class Actor:
 REVOKED = "identity.revoked", "The identity had ended: nobody writes as it any more."
 
 
+class LogKeys:
+    """The keys of a log's checkpoints, each from a size on (7.4)."""
+
+    def __init__(self, first):
+        self.keys = [(1, first)]
+        self.waiting = None  # (leaf, key): brought, and not bridged to
+
+    def number(self, size):
+        """Which key is in force at a size."""
+        return max((n for n, (since, _) in enumerate(self.keys) if since <= size), default=0)
+
+    def sign(self, note):
+        """Whether a checkpoint is signed as one of its size must be."""
+        asked = [self.keys[self.number(note.size)][1]]
+        asked += [key for since, key in self.keys[1:] if since == note.size + 1]
+        if self.waiting is not None and self.waiting[0] == note.size - 1:
+            asked.append(self.waiting[1])
+        return all(signed_by(note, note.origin, key) for key in asked)
+
+    def bring(self, index, key):
+        new = register(key) is not None and all(key != known for _, known in self.keys)
+        self.waiting = (index, key) if new else None
+        return new
+
+    def bridge(self, index, note, root):
+        """The anchor at an index holds this note; root is that of the tree before it."""
+        if index != self.waiting[0] + 1 or (note.size, note.root) != (index, root) or not self.sign(note):
+            return False
+        self.keys.append((index + 1, self.waiting[1]))
+        self.waiting = None
+        return True
+
+    def trusted(self, size, trusts):
+        """Whether trust in some key extends to a checkpoint of this size."""
+        return any(trusts(key) for _, key in self.keys[:self.number(size) + 1])
+
+
 class Section:
     """One log of a bundle: what both scopes have in common."""
 
@@ -1226,7 +1264,7 @@ class Section:
         self.cosigners = {}     # (size, root) -> [(witness, seconds)] of all checkpoints with them, kept ones too
         self.after, self.before = [], []  # (size, ms) and (leaf, ms): the proven bounds
         self.quorum = self.witnessed = None  # whether the checkpoint has the quorum, and up to which size one has it
-        self.key = self.system = self.database = self.tenant = None
+        self.keys = self.system = self.database = self.tenant = None
         self.actors = {}
         self.time = 0
         self.events = 0
@@ -1249,16 +1287,22 @@ class Section:
             where = self.name if index is None else "%s leaf %d" % (self.name, index)
             self.problems.append({"code": code, "where": where, "message": message})
 
-    def valid(self, note):
-        """Whether a checkpoint names this log and is signed by its key; a finding if not."""
-        origin = origin_of(self.log)
-        if note.origin != origin:
+    def named(self, note):
+        """Whether a checkpoint names this log, whose genesis was read; a finding if not."""
+        if note.origin != origin_of(self.log):
             self.problem("checkpoint.invalid", "A checkpoint of another log, %s." % quoted(note.origin))
-        elif self.key is None or not signed_by(note, origin, self.key):
-            self.problem("checkpoint.invalid",
-                         "The checkpoint at size %d is not signed by the key that the genesis names." % note.size)
+        elif self.keys is None:
+            self.problem("checkpoint.invalid", "The log has no key for its checkpoints.")
         else:
             return True
+        return False
+
+    def signed(self, note):
+        """Whether a checkpoint of this log is signed as 7.4 asks at its size; a finding if not."""
+        if self.keys.sign(note):
+            return True
+        self.problem("checkpoint.invalid",
+                     "The checkpoint at size %d is not signed by the log's key at that size." % note.size)
         return False
 
     def cosigned(self, note, index=None):
@@ -1472,7 +1516,7 @@ class Section:
                 "actor": leaf.actor.hex(), "epoch": epoch, "first": first[0], "last": last[0],
                 "first_leaf": first[1], "last_leaf": last[1], "count": count, "by": index})
 
-    def named(self):
+    def other_logs(self):
         """The logs that this one names: (log, size, root) each."""
         return ([self.adopted] if self.adopted else []) + self.imported
 
@@ -1482,8 +1526,8 @@ class Section:
         if leaf.kind == GENESIS:
             if register(fields[1]) is None:
                 self.problem("log.genesis", "The checkpoint key is no acceptable Ed25519 key.", index)
-            elif self.key is None:
-                self.key, self.database, self.tenant = fields[1:]
+            elif self.keys is None:
+                self.keys, self.database, self.tenant = LogKeys(fields[1]), fields[2], fields[3]
         elif leaf.kind in (ERASE, ERASE_DONE):
             count, positions = fields[-2:] if leaf.kind == ERASE_DONE else fields[1:3]
             if not count == len(positions) == len(leaf.refs):
@@ -1491,7 +1535,7 @@ class Section:
             if leaf.kind == ERASE:
                 self.erasures.update(leaf.refs)
         elif leaf.kind == ADOPT:
-            if leaf.actor != self.system or fields[0] == self.log or any(fields[0] == one[0] for one in self.named()) \
+            if leaf.actor != self.system or fields[0] == self.log or any(fields[0] == one[0] for one in self.other_logs()) \
                     or not (fields[3] == 3 and len(self.imported) < MAX_IMPORTED
                             or fields[3] in (1, 2) and index == 1 and leaf.aseq == 1):
                 self.problem("log.adopted", "The log names another one where or as it may not.", index)
@@ -1499,8 +1543,35 @@ class Section:
                 self.imported.append((fields[0], fields[1], fields[2]))
             else:
                 self.adopted = (fields[0], fields[1], fields[2])
+        elif leaf.kind == LOG_KEY:
+            actor = self.actors.get(leaf.actor)
+            spoken = leaf.actor == self.system and actor is not None and leaf.signer in actor.signers
+            if not (spoken and self.keys is not None and self.keys.bring(index, fields[0])):
+                self.problem("log.key", "Not the log's own actor brings a key, or a key that is none or was there before.",
+                             index)
+        elif leaf.kind == ANCHOR and fields[0] == BRIDGE and not fields[2] and self.keys and self.keys.waiting:
+            self.bridge(index, fields[1])
         elif leaf.kind == ANCHOR:
             self.anchor(index, fields)
+
+    def bridge(self, index, data):
+        """The anchor after a log.key (7.4); what does not hold is found by judged_key()."""
+        try:
+            note = read_checkpoint(data)
+        except Refused:
+            return
+        if note.origin == origin_of(self.log) and self.keys.bridge(index, note, self.root_before(index)):
+            self.new_key()
+
+    def new_key(self):
+        """Another key is in force from here on."""
+
+    def judged_key(self, waiting, index):
+        """A leaf was read while a key waited for its bridge: it was the bridge, or it is a finding."""
+        if waiting is not None and waiting[1] != self.keys.keys[-1][1]:
+            self.problem("log.key", "The event is not the bridge to the key that the one before it brings.", index)
+            if self.keys.waiting == waiting:
+                self.keys.waiting = None
 
     def anchor(self, index, fields):
         try:
@@ -1537,14 +1608,15 @@ class Section:
         """Freshness against the checkpoints that the auditor kept (16.4)."""
         states = set()
         for note in self.kept:
-            if self.key is None:
+            if self.keys is None:
                 continue
-            if not signed_by(note, origin_of(self.log), self.key):
-                states.add("forked")
-                self.problem("log.forked", "A kept checkpoint is signed by another key than this log's.")
-            elif note.size > size:
+            if note.size > size:
+                # A key that came later may have signed it.
                 states.add("behind %d" % (note.size - size))
                 self.problem("log.rolled_back", "A kept checkpoint has %d leaves, the log here %d." % (note.size, size))
+            elif not self.keys.sign(note):
+                states.add("forked")
+                self.problem("log.forked", "A kept checkpoint is signed by another key than this log's.")
             elif note.size in roots:
                 if roots[note.size] == note.root:
                     states.add("current")
@@ -1560,8 +1632,10 @@ class Section:
         for actor in self.actors.values():
             for aseq in list(actor.pending):
                 self.settle(actor, aseq)
-        if self.key is None and not self.cut:
+        if self.keys is None and not self.cut:
             self.problem("log.genesis", "The log has no genesis that names a checkpoint key.")
+        if self.keys is not None and self.keys.waiting is not None and not self.cut:
+            self.problem("log.key", "The log ends before the bridge to the key that this event brings.", self.keys.waiting[0])
 
     def account(self, erased):
         """Bodies that are not there: erased, or missing (8)."""
@@ -1577,7 +1651,7 @@ class Section:
         return sum(actor.identity is not None for name, actor in self.actors.items() if name != self.system)
 
     def vouched(self):
-        return self.own_valid and self.key is not None and self.policy.trusts(self.log, self.key)
+        return self.own_valid and self.keys.trusted(self.note.size, lambda key: self.policy.trusts(self.log, key))
 
     def report(self):
         size, head = self.extent()
@@ -1585,7 +1659,7 @@ class Section:
             "log": self.log.hex(), "scope": self.scope, "label": self.label, "verdict": self.verdict,
             "size": size, "events": self.events,
             "head": head.hex() if head is not None else None,
-            "log_key": hashlib.sha256(self.key).hexdigest() if self.key is not None else None,
+            "log_key": hashlib.sha256(self.keys.keys[-1][1]).hexdigest() if self.keys is not None else None,
             "identities": self.identities(),
             "bodies": {"present": self.present, "disclosed": self.disclosed, "withheld": self.withheld,
                        "erased": self.erased, "missing": self.missing},
@@ -1608,15 +1682,19 @@ class Whole(Section):
     def __init__(self, *args):
         super().__init__(*args)
         self.tree = Tree()
-        self.expected = {}  # size -> checkpoint
+        self.expected = {}  # size -> checkpoint, judged when the tree has that size
         self.roots = {note.size: None for note in self.kept}
 
     def extent(self):
         return self.tree.size, self.tree.root()
 
+    def root_before(self, index):
+        return self.tree.root()
+
     def event(self, index, role, data, body, secret, path):
         self.events += 1
         value = leaf_hash(data)
+        waiting = self.keys.waiting if self.keys is not None else None
         try:
             leaf = read_leaf(data)
         except Refused as reason:
@@ -1629,6 +1707,7 @@ class Whole(Section):
                 self.problem(finding[0], finding[1], index)
             if fields:
                 self.state(index, leaf, fields)
+        self.judged_key(waiting, index)
         self.tree.append(value)
         if index == 0:
             self.offer()
@@ -1637,7 +1716,7 @@ class Whole(Section):
     def offer(self):
         for note, _ in self.further + [(self.note, None)]:
             self.weigh(note)
-            if self.valid(note):
+            if self.named(note):
                 if note.size < self.tree.size:
                     self.problem("checkpoint.invalid", "A checkpoint covers no leaf.")
                 else:
@@ -1651,11 +1730,12 @@ class Whole(Section):
             if size in self.roots:
                 self.roots[size] = root
                 for kept in self.kept:
-                    if kept.size == size and kept.root == root and self.key is not None \
-                            and signed_by(kept, origin_of(self.log), self.key):
+                    if kept.size == size and kept.root == root and self.keys is not None and self.keys.sign(kept):
                         self.confirm(kept)
             note = self.expected.pop(size, None)
-            if note is not None and note.root == root:
+            if note is not None and not self.signed(note):
+                pass
+            elif note is not None and note.root == root:
                 self.confirm(note)
                 if note is self.note:
                     self.own_valid = True
@@ -1706,7 +1786,8 @@ class Whole(Section):
         if self.cut:
             return
         for note in self.expected.values():
-            self.problem("log.truncated", "A checkpoint covers %d leaves, %d are here." % (note.size, self.tree.size))
+            if self.signed(note):
+                self.problem("log.truncated", "A checkpoint covers %d leaves, %d are here." % (note.size, self.tree.size))
         self.compare_kept(self.tree.size, {k: r for k, r in self.roots.items() if r is not None})
 
 
@@ -1718,6 +1799,7 @@ class Part(Section):
     def __init__(self, *args):
         super().__init__(*args)
         self.index = -1
+        self.offered = []  # checkpoints whose proof holds
 
     def extent(self):
         return self.note.size, self.note.root
@@ -1729,6 +1811,7 @@ class Part(Section):
             self.problem("bundle.order", "The event is out of order, or beyond the checkpoint.", index)
         self.index = index
         value = leaf_hash(data)
+        waiting = self.keys.waiting if self.keys is not None else None
         try:
             leaf = read_leaf(data)
         except Refused as reason:
@@ -1748,25 +1831,35 @@ class Part(Section):
                 self.actors[leaf.actor].unproven = index
             if fields:
                 self.state(index, leaf, fields)
+        self.judged_key(waiting, index)
         if self.events == 1:
             if index != 0:
                 self.problem("log.genesis", "The part does not begin with the log's genesis.", index)
             self.offer()
 
+    def root_before(self, index):
+        return next((note.root for note in self.offered if note.size == index), None)
+
     def offer(self):
         for note, proof in self.further:
             self.weigh(note)
-            if self.valid(note):
+            if self.named(note):
                 if consistency_holds(note.size, self.note.size, proof, note.root, self.note.root):
-                    self.confirm(note)
+                    self.offered.append(note)
                 else:
                     self.problem("checkpoint.invalid",
                                  "The tree at size %d is not proven to grow into the section's." % note.size)
         self.weigh(self.note)
-        if self.valid(self.note):
-            self.own_valid = True
-            self.confirm(self.note)
+        if self.named(self.note):
+            self.offered.append(self.note)
         self.further = []
+        self.new_key()
+
+    def new_key(self):
+        """Confirm what the keys that were read have signed."""
+        for note in self.offered:
+            if note.size not in self.confirmed and self.keys.sign(note):
+                self.confirm(note)
 
     def follow(self, index, leaf, value, fields, asked):
         """Steps 6 to 8 of 16.3."""
@@ -1852,6 +1945,12 @@ class Part(Section):
 
     def finish(self):
         super().finish()
+        for note in self.offered:
+            # Which key was in force at its size is known now.
+            if self.keys.sign(note):
+                self.own_valid |= note is self.note
+            elif not self.cut:
+                self.signed(note)
         if self.cut:
             return
         for actor in self.actors.values():
@@ -1967,7 +2066,7 @@ class Judge:
         section, self.current = self.current, None
         if section:
             section.finish()
-            self.named.update(one[0] for one in section.named())
+            self.named.update(one[0] for one in section.other_logs())
 
     def take(self, tag, items):
         if tag == 0:
@@ -2028,7 +2127,7 @@ class Judge:
     def conclude(self):
         after = {}
         for section in self.sections:
-            for one in section.named():
+            for one in section.other_logs():
                 if one[0] in self.logs:
                     before = self.logs[one[0]]
                     self.compare(before, section, one, before.log in after)
@@ -2065,7 +2164,7 @@ class Judge:
             before.problem("log.adopted", "Two logs go on from this one.")
         elif before.extent() != (size, root):
             before.problem("log.adopted", "The log that goes on from this one names another size or root.")
-        elif named is section.adopted and None not in (before.key, section.key) and \
+        elif named is section.adopted and None not in (before.keys, section.keys) and \
                 (before.database, before.tenant) != (section.database, section.tenant):
             before.problem("log.adopted", "The log that goes on from this one is of another database or tenant.")
 
@@ -2397,9 +2496,10 @@ SENTENCES = {
 
 def reasons(section):
     """Why a section without findings is not intact, in words."""
-    if section.key is not None and not section.policy.trusts(section.log, section.key):
+    trusts = lambda key: section.policy.trusts(section.log, key)
+    if section.keys is not None and not section.keys.trusted(section.note.size, trusts):
         yield ("its checkpoint key is not one that you trust; compare the fingerprint %s with one that you got"
-               " another way, and give it with --key" % hashlib.sha256(section.key).hexdigest())
+               " another way, and give it with --key" % hashlib.sha256(section.keys.keys[section.keys.number(section.note.size)][1]).hexdigest())
     if section.quorum is False:
         yield "its checkpoint lacks the cosignatures that the policy asks for"
         if section.witnessed:

@@ -824,14 +824,14 @@ class Leaves(Case):
     def test_public_bodies_follow_their_template(self):
         bad = [(5, {1: bytes(32), 2: 1, 3: 1, 4: 1}), (5, {1: bytes(31), 2: 1, 3: 1, 4: 1, 5: 1}), (4, {1: bytes(32), 2: 1, 4: 1}),
                (10, {1: 1}), (4, cbor({0: 2, 1: bytes(32), 2: 1, 3: 1})), (4, cbor({0: 1, 1: bytes(32), 2: 1, 3: 1}) + b"\0"),
-               (4, b"\x80"), (12, {**erasure(0), 4: bytes(17)}), (12, {1: 0, 2: 0}), (7, cbor({0: 2})), (7, b"\xa0"), (3, {1: 1, 2: "text", 3: b""})]
+               (4, b"\x80"), (12, {**erasure(0), 4: bytes(17)}), (12, {1: 0, 2: 0}), (0, cbor({0: 2})), (0, b"\xa0"), (3, {1: 1, 2: "text", 3: b""})]
         for kind, fields in bad:
             log = history()
             log.add(ADA, kind, fields, sign=True)
             with self.subTest(kind=kind, fields=fields):
                 self.both("body.malformed", log)
         log = history()
-        log.add(ADA, 7, cbor({0: 1, 5: ["free"]}))
+        log.add(ADA, 0, cbor({0: 1, 5: ["free"]}))
         self.accept(log.whole())
 
     def test_secrets_belong_to_a_stored_private_body(self):
@@ -1220,7 +1220,7 @@ class Leaves(Case):
     def test_unknown_kinds_are_judged_by_their_class(self):
         log = history()
         log.private(ADA, kind=77)
-        log.add(ADA, 7, cbor({0: 1}))
+        log.add(ADA, 0, cbor({0: 1}))
         self.accept(log.whole())
 
 

@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-VECTORS = HERE.parent.parent / "spec" / "vectors" / "bundles.jsonl"
+FOLDER = HERE.parent.parent / "spec" / "vectors"
 VERIFIER = HERE / "mirrordna_verify.py"
 EXIT = {"intact": 0, "altered": 1, "unproven": 3, None: 2}
 #: What two verifiers must agree on; messages and places are words of their own.
@@ -40,7 +40,8 @@ def said(case, folder):
 
 class Vectors(unittest.TestCase):
     def test_every_case(self):
-        cases = [json.loads(line) for line in VECTORS.read_text().splitlines()]
+        files = FOLDER / "bundles.jsonl", FOLDER / "log_keys.jsonl"
+        cases = [json.loads(line) for file in files for line in file.read_text().splitlines()]
         self.assertGreater(len(cases), 100)
         for case in cases:
             with self.subTest(case["name"]), tempfile.TemporaryDirectory() as folder:

@@ -30,10 +30,15 @@ pub enum PublicBody<'a> {
         /// HMAC of the tenant's name under a key outside the log.
         tenant: Hash,
     },
+    /// `log.key`
+    LogKey {
+        /// Public key that signs the log's checkpoints from the leaf after next on.
+        key: [u8; 32],
+    },
     /// `anchor`
     Anchor {
-        /// What observed the checkpoint: [`PublicBody::COSIGNED`] or
-        /// [`PublicBody::TIME_STAMPED`].
+        /// What the checkpoint is here for: [`PublicBody::COSIGNED`],
+        /// [`PublicBody::TIME_STAMPED`] or [`PublicBody::BRIDGE`].
         kind: u64,
         /// A checkpoint of this log, with the cosignatures of witnesses.
         note: &'a [u8],
@@ -161,6 +166,8 @@ impl<'a> PublicBody<'a> {
     pub const COSIGNED: u64 = 1;
     /// An anchor by a time-stamping authority.
     pub const TIME_STAMPED: u64 = 2;
+    /// An anchor that bridges to the key which the leaf before it brings.
+    pub const BRIDGE: u64 = 3;
 
     /// The kind whose body this is.
     #[must_use]
@@ -168,6 +175,7 @@ impl<'a> PublicBody<'a> {
         match self {
             Self::Genesis { .. } => Kind::LOG_GENESIS,
             Self::Adopt(_) => Kind::LOG_ADOPT,
+            Self::LogKey { .. } => Kind::LOG_KEY,
             Self::Anchor { .. } => Kind::ANCHOR,
             Self::Entry { .. } => Kind::IDENTITY_ENTRY,
             Self::Recover { .. } => Kind::IDENTITY_RECOVER,
@@ -196,6 +204,10 @@ impl<'a> PublicBody<'a> {
             Self::Adopt(Adopted { log, size, root, cause }) => {
                 start(&mut w, 4);
                 w.uint(1).bytes(log).uint(2).uint(*size).uint(3).bytes(root).uint(4).uint(*cause);
+            }
+            Self::LogKey { key } => {
+                start(&mut w, 1);
+                w.uint(1).bytes(key);
             }
             Self::Anchor { kind, note, token } => {
                 start(&mut w, 3);
@@ -268,6 +280,7 @@ impl<'a> PublicBody<'a> {
                 root: r.field(3)?.array_of()?,
                 cause: r.field(4)?.uint()?,
             }),
+            Kind::LOG_KEY => Self::LogKey { key: r.field(1)?.array_of()? },
             Kind::ANCHOR => Self::Anchor { kind: r.field(1)?.uint()?, note: r.field(2)?.bytes()?, token: r.field(3)?.bytes()? },
             Kind::IDENTITY_ENTRY => Self::Entry { did_log: r.field(1)?.bytes()? },
             Kind::EPOCH_OPEN => Self::EpochOpen {
@@ -355,6 +368,7 @@ mod tests {
             PublicBody::Genesis { did_log: b"x\n", log_key: [1; 32], database: [2; 16], tenant: [3; 32] },
             PublicBody::Entry { did_log: b"{}\n" },
             PublicBody::Anchor { kind: PublicBody::COSIGNED, note: b"note\n", token: b"" },
+            PublicBody::LogKey { key: [4; 32] },
             PublicBody::Adopt(Adopted { log: [5; 16], size: 7, root: [6; 32], cause: Adopted::ROLLED_BACK }),
             PublicBody::EpochOpen { key: [1; 32], version: 1, not_after: 9, certificate: [4; 64], ends: alloc::vec![3, 9] },
             PublicBody::EpochClose,

@@ -207,10 +207,8 @@ struct Section {
     ledger: Ledger,
     /// Leaves taken.
     events: u64,
-    /// Size and root of checkpoints of this log that were kept elsewhere.
-    kept: Vec<(u64, Hash)>,
-    /// Such a one is signed by another key than this log's.
-    strange: bool,
+    /// Checkpoints of this log that were kept elsewhere.
+    kept: Vec<Kept>,
     times: Times,
 }
 
@@ -235,6 +233,7 @@ enum State {
 }
 
 /// A checkpoint that the auditor kept.
+#[derive(Clone)]
 struct Kept {
     text: String,
     size: u64,
@@ -420,7 +419,6 @@ impl Judge {
             ledger,
             events: 0,
             kept: Vec::new(),
-            strange: false,
             times: Times::default(),
         });
         Ok(())
@@ -543,14 +541,9 @@ impl Section {
         let origin = note::origin(&self.log);
         let own = self.size();
         for kept in kept.iter().filter(|k| k.origin == origin) {
-            let signed = |key| Note::parse(kept.text.as_bytes()).is_ok_and(|n| n.signed_by(&origin, key));
-            if !self.ledger.log_key().is_some_and(signed) {
-                self.strange = true;
-                continue;
-            }
-            self.kept.push((kept.size, kept.root));
+            self.kept.push(kept.clone());
             if kept.size <= own && self.scope == Scope::Whole {
-                self.ledger.checkpoint(kept.text.as_bytes());
+                self.ledger.kept(kept.size, kept.root, kept.text.as_bytes());
             }
         }
     }
@@ -610,17 +603,19 @@ impl Section {
     /// Whether the section is as new as what was kept.
     fn freshness(&mut self) -> Freshness {
         let own = self.size();
-        if self.strange {
+        // What this part of the log's history does not reach, a later key may
+        // have signed.
+        if self.kept.iter().any(|kept| kept.size <= own && !self.ledger.signed(kept.size, kept.text.as_bytes())) {
             self.ledger.problem("log.forked", "checkpoint".to_owned(), "another key has signed the checkpoint that was kept".to_owned());
             return Freshness::Forked;
         }
-        if let Some(longest) = self.kept.iter().map(|(size, _)| *size).max().filter(|size| *size > own) {
+        if let Some(longest) = self.kept.iter().map(|kept| kept.size).max().filter(|size| *size > own) {
             let message = format!("ends at {own}, and a checkpoint of {longest} was kept");
             self.ledger.problem("log.rolled_back", "checkpoint".to_owned(), message);
             return Freshness::Behind(longest - own);
         }
         let mut freshness = Freshness::Unproven;
-        for (size, root) in core::mem::take(&mut self.kept) {
+        for Kept { size, root, .. } in core::mem::take(&mut self.kept) {
             match self.ledger.confirmed(size) {
                 Some(own) if *own == root => freshness = Freshness::Current,
                 None if self.scope == Scope::Part => {}
@@ -655,11 +650,10 @@ impl Section {
         if checkpoints.iter().any(|named| named.signed.contains(&false)) {
             ledger.problem("checkpoint.invalid", "checkpoint".to_owned(), "its line by ML-DSA-44 does not verify".to_owned());
         }
-        let vouched = ledger.log_key().is_some_and(|key| policy.trusts(&origin, key));
+        ledger.vouch(&|key| policy.trusts(&origin, key));
         #[cfg(feature = "pq")]
-        let vouched = vouched || checkpoints.first().is_some_and(|own| own.signed.contains(&true));
-        if vouched {
-            ledger.vouch();
+        if checkpoints.first().is_some_and(|own| own.signed.contains(&true)) {
+            ledger.vouch(&|_| true);
         }
         // A log whose quorum is there names this one's root.
         let by_heir = heir.is_some_and(|h| h.verdict == Verdict::Intact);

@@ -32,6 +32,9 @@ impl Kind {
     pub const IMPORT: Self = Self(5);
     /// Leaf 1 of a log that goes on where another was left: it names that log.
     pub const LOG_ADOPT: Self = Self(6);
+    /// The log's checkpoints are signed by another key, by the bridge that the
+    /// next leaf holds.
+    pub const LOG_KEY: Self = Self(7);
     /// A signature over the actor's chain so far, without a body.
     pub const SEAL: Self = Self(8);
     /// A process starts to sign for an actor.
@@ -62,13 +65,14 @@ impl Kind {
     /// A piece of a large body, which names it.
     pub const PART: Self = Self(21);
 
-    const NAMES: [(Self, &'static str); 20] = [
+    const NAMES: [(Self, &'static str); 21] = [
         (Self::LOG_GENESIS, "log.genesis"),
         (Self::LOG_CLOSE, "log.close"),
         (Self::ANCHOR, "anchor"),
         (Self::IMPORT_OPEN, "import.open"),
         (Self::IMPORT, "import"),
         (Self::LOG_ADOPT, "log.adopt"),
+        (Self::LOG_KEY, "log.key"),
         (Self::SEAL, "seal"),
         (Self::EPOCH_OPEN, "epoch.open"),
         (Self::EPOCH_CLOSE, "epoch.close"),
@@ -106,6 +110,7 @@ impl Kind {
             Self::LOG_GENESIS
                 | Self::LOG_CLOSE
                 | Self::LOG_ADOPT
+                | Self::LOG_KEY
                 | Self::SEAL
                 | Self::EPOCH_OPEN
                 | Self::EPOCH_CLOSE
@@ -128,7 +133,7 @@ impl Kind {
     /// it has to be at hand.
     #[must_use]
     pub const fn is_judged(self) -> bool {
-        self.brings_key() || matches!(self, Self::LOG_ADOPT | Self::ERASE | Self::EPOCH_REVOKE)
+        self.brings_key() || matches!(self, Self::LOG_ADOPT | Self::LOG_KEY | Self::ERASE | Self::EPOCH_REVOKE)
     }
 }
 

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `actors` | chains, identities, epochs and seals: who may say what |
 //! | `bodies` | bodies, their absence, and erasures |
-//! | `checkpoints` | roots that were signed, and anchors |
+//! | `checkpoints` | roots that were signed, the keys that sign them, and anchors |
 //! | `part` | what only a part of a history needs |
 //! | `report` | verdicts, findings and figures; trust |
 
@@ -30,6 +30,7 @@ pub use report::{Bodies, MAX_DISPUTED, MAX_PROBLEMS, MissingLink, Report, Trust,
 
 use crate::body::{Adopted, PublicBody};
 use crate::hash::{self, Hash};
+use crate::log_keys::LogKeys;
 use crate::merkle::Frontier;
 use crate::trail::Disputed;
 use crate::{Header, Kind, Leaf, Malformed, Problem, PublicKey};
@@ -38,6 +39,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use checkpoints::Offered;
 use part::Part;
 
 /// A rule that a leaf breaks: its code, and why.
@@ -54,12 +56,11 @@ const fn fault(code: &'static str, why: &'static str) -> Fault {
 /// The state of a walk through one log.
 pub struct Ledger {
     trust: Trust,
-    vouched: bool,
     abandoned: bool,
     /// It was said that a part does not begin with leaf 0.
     late: bool,
     log: Option<[u8; 16]>,
-    log_key: Option<PublicKey>,
+    keys: LogKeys,
     /// The actor of the genesis.
     system: Option<Hash>,
     /// Database and tenant, by the genesis.
@@ -80,8 +81,9 @@ pub struct Ledger {
     /// Leaf hashes that erase events refer to; the numbers mean nothing.
     erased: BTreeMap<Hash, u64>,
     bodies: Bodies,
-    /// Checkpoints offered for sizes not reached yet, the largest first.
-    expected: Vec<(u64, Hash)>,
+    /// Checkpoints offered for sizes not reached yet, the largest first. In a
+    /// part all of them: which key was in force shows only at its end.
+    expected: Vec<(u64, Offered)>,
     /// Sizes and roots that the leaves led to, or a proof, the smallest first.
     confirmed: Vec<(u64, Hash)>,
     checkpoint: Option<u64>,
@@ -99,11 +101,10 @@ impl Ledger {
     pub fn new(trust: Trust) -> Self {
         Self {
             trust,
-            vouched: false,
             abandoned: false,
             late: false,
             log: None,
-            log_key: None,
+            keys: LogKeys::default(),
             system: None,
             owner: None,
             frontier: Frontier::new(),
@@ -158,10 +159,10 @@ impl Ledger {
         &self.frontier
     }
 
-    /// The key that signs the log's checkpoints, once its genesis was read.
+    /// The keys that sign the log's checkpoints, as far as it was read.
     #[must_use]
-    pub const fn log_key(&self) -> Option<&PublicKey> {
-        self.log_key.as_ref()
+    pub const fn log_keys(&self) -> &LogKeys {
+        &self.keys
     }
 
     /// The database and the keyed tag of the tenant that the genesis names.
@@ -176,9 +177,10 @@ impl Ledger {
         self.part.as_ref().map_or_else(|| self.frontier.root(), |part| part.root)
     }
 
-    /// The caller has found the log's key to be one that is trusted.
-    pub const fn vouch(&mut self) {
-        self.vouched = true;
+    /// The caller trusts some of the log's keys. Call it when all was read.
+    pub fn vouch(&mut self, trusts: &dyn Fn(&PublicKey) -> bool) {
+        let trusted = self.keys.all().iter().map(|(_, key)| key).filter(|key| trusts(key));
+        self.trust = trusted.fold(core::mem::take(&mut self.trust), |trust, key| trust.and(key.fingerprint()));
     }
 
     /// The caller cannot go on, and says so itself: what only the end of the log
@@ -236,7 +238,8 @@ impl Ledger {
 
     /// Asks everything of a leaf. Returns its kind, unless it is malformed.
     fn take(&mut self, leaf: Result<Leaf<'_>, Malformed>, leaf_hash: &Hash, stored: Stored<'_>, asked: bool) -> Option<Kind> {
-        match leaf {
+        let waiting = self.keys.waiting();
+        let kind = match leaf {
             Ok(leaf) => {
                 self.event(&leaf, leaf_hash, stored, asked);
                 Some(leaf.header.kind)
@@ -245,7 +248,9 @@ impl Ledger {
                 self.fault(Fault { code: "leaf.malformed", why });
                 None
             }
-        }
+        };
+        self.bridged(waiting);
+        kind
     }
 
     fn event(&mut self, leaf: &Leaf<'_>, leaf_hash: &Hash, stored: Stored<'_>, asked: bool) {
@@ -287,7 +292,7 @@ impl Ledger {
                 self.system.get_or_insert(header.actor);
                 self.owner.get_or_insert((*database, *tenant));
                 let key = PublicKey::new(log_key).ok_or(fault("log.genesis", "names an unacceptable log key"))?;
-                self.log_key.get_or_insert(key);
+                self.keys.begin(key);
             }
             PublicBody::Adopt(adopted) => {
                 let own = self.system == Some(header.actor);
@@ -305,6 +310,8 @@ impl Ledger {
                     self.adopted = Some(*adopted);
                 }
             }
+            PublicBody::LogKey { key } => return self.bring_key(header, key),
+            PublicBody::Anchor { kind: PublicBody::BRIDGE, note, token: b"" } if self.keys.waiting().is_some() => self.bridge(note),
             PublicBody::Anchor { kind, note, token } => {
                 self.anchor(*kind, note, token).map_err(|why| Fault { code: "anchor.invalid", why })?;
             }
@@ -328,18 +335,18 @@ impl Ledger {
         self.account_for_absences();
         if !self.abandoned {
             self.end_links();
-            self.end_expectations();
         }
-        if self.log_key.is_none() && !self.abandoned && !self.late {
+        self.end_checkpoints();
+        if self.keys.newest().is_none() && !self.abandoned && !self.late {
             self.fault_at(0, fault("log.genesis", "the log has no readable genesis"));
         }
-        let trusted = self.vouched || self.log_key.as_ref().is_some_and(|k| self.trust.accepts(k));
+        let trusted = self.checkpoint.is_some_and(|size| self.keys.trusted(size, &|key| self.trust.accepts(key)));
         let part = self.part.as_ref();
         let unsigned: u64 = self.actors.iter().map(Actor::unsigned).sum();
         let unattributed = part.map_or(0, |p| p.unattributed + unsigned);
         let verdict = if !self.problems.is_empty() {
             Verdict::Altered
-        } else if trusted && self.checkpoint.is_some() && unattributed == 0 {
+        } else if trusted && unattributed == 0 {
             Verdict::Intact
         } else {
             Verdict::Unproven
@@ -350,7 +357,7 @@ impl Ledger {
             size: self.size(),
             taken: part.map_or(self.frontier.size(), |p| p.taken),
             root: part.map_or_else(|| self.frontier.root(), |p| p.root),
-            log_key: self.log_key.as_ref().map(PublicKey::fingerprint),
+            log_key: self.keys.newest().map(PublicKey::fingerprint),
             identities: self.actors.iter().filter(|actor| actor.did.is_some() && Some(actor.digest) != self.system).count() as u64,
             bodies: self.bodies,
             unsigned,

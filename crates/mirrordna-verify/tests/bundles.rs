@@ -476,8 +476,9 @@ fn cases() -> Vec<Case> {
     file("kept, an earlier one", good.clone(), &key, &[s.checkpoints[0].clone()]);
     file("kept, a later one", good.clone(), &key, &[s.signed(20, [5; 32])]);
     file("kept, another root", good.clone(), &key, &[s.signed(8, [5; 32])]);
+    file("kept, signed by somebody else", good.clone(), &key, &[Source { key: SigningKey::from_bytes(&[3; 32]), ..Source::read() }.at(8)]);
     file(
-        "kept, signed by somebody else",
+        "kept, a later one by a key that is not known here",
         good.clone(),
         &key,
         &[Source { key: SigningKey::from_bytes(&[3; 32]), ..Source::read() }.signed(20, [5; 32])],

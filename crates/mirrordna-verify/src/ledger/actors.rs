@@ -279,6 +279,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the signer that an event names was read.
+    pub(super) fn speaks(&self, header: &Header) -> bool {
+        self.find(&header.actor).and_then(|at| self.actors.get(at)).is_some_and(|actor| actor.place_of(header.signer).is_ok())
+    }
+
     fn has_ended(&self, actor: &Hash) -> bool {
         self.find(actor).and_then(|at| self.actors.get(at)).is_some_and(|actor| actor.revoked)
     }

@@ -104,8 +104,8 @@ pub struct Report {
     /// Root over all leaves (RFC 6962, section 2.1); of a part the one that its
     /// checkpoint names.
     pub root: Hash,
-    /// Fingerprint (SHA-256) of the log key that the genesis names: what a
-    /// stranger compares with what the owner told them by another way.
+    /// Fingerprint (SHA-256) of the log's newest key: what a stranger compares
+    /// with what the owner told them by another way.
     pub log_key: Option<Hash>,
     /// Number of actors with a chain, without the log's own.
     pub identities: u64,

@@ -412,9 +412,8 @@ impl<'a> LogWalk<'a> {
         });
         let (mut ledger, mut freshness, policy) = (self.ledger, self.freshness, self.outside.policy);
         let witnessed = self.others.and_then(|others| others.judge(policy, &mut ledger, &mut freshness));
-        if ledger.log_key().is_some_and(|key| policy.trusts(&note::origin(&self.row.id), key)) {
-            ledger.vouch();
-        }
+        let origin = note::origin(&self.row.id);
+        ledger.vouch(&|key| policy.trusts(&origin, key));
         let report = ledger.finish();
         totals.events += report.size;
         if !forked {
