@@ -229,7 +229,7 @@ impl Tenant {
         Ok(Adoption {
             log: hex(&coming.top.id),
             head: hex(&coming.root),
-            log_key: hex(&here.log.key.fingerprint()),
+            log_key: hex(&here.log.key().fingerprint()),
             logs: coming.rows.len() as u64,
             events: coming.events,
             first_position: here.log.origin,
@@ -261,7 +261,7 @@ impl Tenant {
                 log: hex(&foreign.log.id),
                 events: size,
                 head: hex(&root),
-                log_key: hex(&foreign.log.key.fingerprint()),
+                log_key: hex(&foreign.log.key().fingerprint()),
                 first_position: foreign.log.origin,
                 named_at: foreign.named_at,
                 readable: foreign.log.store.is_some(),

@@ -418,7 +418,7 @@ impl Engine {
             // Whoever adopts the export asks that its log vouches for all of it,
             // and nobody signs there any more what is not signed now.
             self.inner.tend()?;
-            for log in self.inner.open_logs().into_iter().filter(|log| log.signing.is_some()) {
+            for log in self.inner.open_logs().into_iter().filter(|log| log.signing().is_some()) {
                 self.inner.committer.append(Job { log, items: Vec::new(), checkpoint: true })?;
             }
         }

@@ -5,7 +5,6 @@ use crate::log::{Epoch, Log, lock};
 use crate::timeline::Timeline;
 use crate::view::Event;
 use crate::witness::Freshness;
-use mirrordna_core::verify::note;
 use mirrordna_core::verify::policy::Policy;
 use mirrordna_core::{Code, Error, Result};
 use mirrordna_storage::ReadTx;
@@ -63,7 +62,7 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event, policy: &Policy, witnessed: u64
     if lock(&log.late).iter().any(wrote) || lock(&log.epochs).get(&event.header.actor).is_some_and(wrote) {
         return Ok(Basis::Own);
     }
-    let vouched = log.vouched || policy.trusts(&note::origin(&log.id), &log.key);
+    let vouched = log.vouched || log.trusted_by(policy);
     if !vouched || log.freshness == Freshness::Forked {
         return Ok(Basis::FirstUse);
     }
@@ -72,7 +71,7 @@ fn of(tx: &dyn ReadTx, log: &Log, event: &Event, policy: &Policy, witnessed: u64
     let position =
         std::iter::successors(Some(position), |at| log.foreign_at(*at).map(|foreign| foreign.named_at)).last().unwrap_or(position);
     // Its second leaf, which the first checkpoint covers, names the logs before.
-    let covered = position < log.base + log.signed_frontier(&row)?.size();
+    let covered = position < log.base + log.signed_frontier(tx, &row)?.size();
     Ok(match (VERIFIES, covered) {
         (false, _) => Basis::FirstUse,
         (true, true) if position < witnessed => Basis::Witnessed,

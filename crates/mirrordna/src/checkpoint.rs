@@ -9,7 +9,6 @@ use crate::timestamp;
 use crate::witness::StoreTiles;
 use mirrordna_core::proof::{consistency, tlog_proof};
 use mirrordna_core::timeline::Draft;
-use mirrordna_core::verify::PublicKey;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::cosignature::judge;
 use mirrordna_core::verify::merkle::extends;
@@ -198,8 +197,9 @@ impl Tenant {
         let mut found = (0, Hash::default());
         self.inner.store.read(&mut |tx| {
             let row = self.log.row(tx)?;
-            self.log.signed_frontier(&row)?;
-            found = of_log(tx, &row, &self.log.key, text)?;
+            // Which key was in force then is known when all keys are.
+            self.log.signed_frontier(tx, &row)?;
+            found = of_log(tx, &row, &|size, note| self.log.signs(size, note), text)?;
             Ok(())
         })?;
         Ok(found)
@@ -209,14 +209,14 @@ impl Tenant {
     /// policy; and the name of a known witness with a line that is not valid.
     fn known_lines<'n>(&self, note: &'n Note<'_>, policy: &Policy) -> (Vec<&'n SignatureLine<'n>>, Option<&'n str>) {
         let origin = note::origin(&self.log.id);
-        let id = note::key_id(&origin, &self.log.key);
+        let ids: Vec<[u8; 4]> = self.log.all_keys().iter().map(|key| note::key_id(&origin, key)).collect();
         let (mut kept, mut bad) = (Vec::new(), None);
         for line in &note.signatures {
             let by = (0..).map_while(|i| policy.witness(i)).find_map(|witness| judge(line, note.text, witness));
             match by {
                 Some(Ok(_)) => kept.push(line),
                 Some(Err(_)) => bad = Some(line.name),
-                None if line.name == origin && line.id == id && !kept.iter().any(|l| l.id == id) => kept.push(line),
+                None if line.name == origin && ids.contains(&line.id) && !kept.iter().any(|l| l.id == line.id) => kept.push(line),
                 None => {}
             }
         }
@@ -224,19 +224,19 @@ impl Tenant {
     }
 }
 
-/// Size and root of a checkpoint of a log, signed by its key, which the newest
-/// one in the log's row extends.
+/// Size and root of a checkpoint of a log, signed by its key at that size, as
+/// `signs` tells, which the newest one in the log's row extends.
 ///
 /// # Errors
 /// As [`Tenant::check_checkpoint`].
-pub(crate) fn of_log(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, text: &str) -> Result<(u64, Hash)> {
+pub(crate) fn of_log(tx: &dyn ReadTx, row: &LogRow, signs: &dyn Fn(u64, &Note<'_>) -> bool, text: &str) -> Result<(u64, Hash)> {
     let note = Note::parse(text.as_bytes()).map_err(|e| not_ours("is no note").caused_by(e))?;
     let checkpoint = Checkpoint::parse(note.text).map_err(|e| not_ours("is malformed").caused_by(e))?;
     let origin = note::origin(&row.id);
     if checkpoint.origin != origin {
         return Err(not_ours("is of another log"));
     }
-    if !note.signed_by(&origin, key) {
+    if !signs(checkpoint.size, &note) {
         return Err(not_ours("is not signed by the log's key"));
     }
     let Checkpoint { size, root, .. } = checkpoint;

@@ -5,6 +5,8 @@
 //! results. No thread hop for a single caller, no timer: while one commit
 //! syncs, the next group forms by itself.
 
+mod log_key;
+
 use crate::keyring::hex;
 use crate::log::{Edge, Epoch, Head, Log, State, Term, lock};
 use crate::view::{Plan, Target, View};

@@ -128,7 +128,10 @@ fn fork(inner: &Inner, accept_head: u64, reason: &str) -> Result<Vec<Fork>> {
     })?;
     let open = |(number, id, genesis): (u32, [u8; 16], Genesis)| inner.existing_log(number, id, genesis);
     let logs = rows.into_iter().map(open).collect::<Result<Vec<Log>>>()?;
-    let left: Vec<&Log> = logs.iter().filter(|log| matches!(log.freshness, Freshness::Behind(_) | Freshness::Forked)).collect();
+    // A copy from before a rotation of the log's key cannot go on either: what
+    // signed it is gone.
+    let ends = |log: &&Log| matches!(log.freshness, Freshness::Behind(_) | Freshness::Forked) || log.signing().is_none();
+    let left: Vec<&Log> = logs.iter().filter(ends).collect();
     if left.is_empty() {
         let message = format!("nothing at {} was rolled back or forked: it is as this machine has seen it", inner.store.location());
         return Err(Error::new(Code::InputInvalid, message).with_hint("Open it as usual; a fork is only for a database that is refused."));
@@ -177,8 +180,8 @@ fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result
     let (mut new, key) = make_log(tx, keyring, new, now, &*inner.entropy)?;
     new.base = position(old.base, row.size)?;
     let (cause, name) = match old.freshness {
-        Freshness::Behind(_) => (Adopted::ROLLED_BACK, "rolled_back"),
-        _ => (Adopted::FORKED, "forked"),
+        Freshness::Behind(_) | Freshness::Current | Freshness::Unproven => (Adopted::ROLLED_BACK, "rolled_back"),
+        Freshness::Forked => (Adopted::FORKED, "forked"),
     };
     let adopted = Adopted { log: old.id, size: row.size, root, cause };
     new.adopted = Some(adopted);
@@ -198,7 +201,7 @@ fn go_on(inner: &Inner, tx: &mut dyn WriteTx, old: &Log, reason: &str) -> Result
         events: adopted.size,
         head: hex(&root),
         cause: name,
-        log_key: Fingerprint::from(new.key.fingerprint()).to_string(),
+        log_key: Fingerprint::from(new.key().fingerprint()).to_string(),
     };
     Ok((fork, new))
 }

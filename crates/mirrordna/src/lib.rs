@@ -78,6 +78,7 @@ pub mod input;
 mod keyring;
 mod listing;
 mod log;
+mod log_keys;
 mod memories;
 mod parts;
 pub mod peer;
@@ -118,6 +119,7 @@ pub use keyring::provider::{FileKey, HostKey, KeyProvider, MemoryKey, provider_f
 pub use keyring::vault::VaultTransit;
 pub use keyring::{Keys, NewProtection, Protection, passphrase_from_env};
 pub use listing::{Listing, Page};
+pub use log_keys::{LogKey, LogKeyRotation};
 pub use memories::{Add, Hit, Memories, Search, Step, Written};
 pub use mirrordna_core::erasure::Reason;
 pub use mirrordna_core::identity::IdentityType;

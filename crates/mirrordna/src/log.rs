@@ -7,6 +7,7 @@
 
 use crate::checks::holds;
 use crate::keyring::{Keyring, Role, owner};
+use crate::log_keys::{self, Held};
 use crate::view::{Plan, View};
 use crate::witness::{Freshness, Slot};
 use mirrordna_core::cipher::Secret;
@@ -15,7 +16,7 @@ use mirrordna_core::timeline::{TILE, Tree};
 use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::note::{self, Checkpoint, Note};
-use mirrordna_core::verify::{did::DidLog, leaf};
+use mirrordna_core::verify::{LogKeys, did::DidLog, leaf};
 use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, PublicKey, Result, limits};
 use mirrordna_storage::{LogNumber, LogRow, ReadTx, WriteTx};
 use std::collections::{HashMap, HashSet};
@@ -239,12 +240,14 @@ pub(crate) struct Log {
     pub(crate) tenant: Hash,
     pub(crate) system: Hash,
     /// The key the genesis names for checkpoints.
-    pub(crate) key: PublicKey,
-    /// Its private half, where this process holds it.
-    pub(crate) signing: Option<SecretKey>,
+    pub(crate) first_key: PublicKey,
+    /// That key and the later ones, and the private half of the newest.
+    pub(crate) held: Mutex<Held>,
     /// Key of the keyed tags.
     pub(crate) tags: Option<Secret>,
-    /// The keyring, where its store key is there: it wraps subjects' keys.
+    /// The keyring, where it is open.
+    pub(crate) keyring: Option<Arc<Keyring>>,
+    /// The same, where its store key is there: it wraps subjects' keys.
     pub(crate) store: Option<Arc<Keyring>>,
     /// Why the keyring, though it is here, was not opened.
     pub(crate) locked: Option<Arc<Error>>,
@@ -319,7 +322,9 @@ pub(crate) struct Genesis {
     pub(crate) database: [u8; 16],
     pub(crate) tenant: Hash,
     pub(crate) system: Hash,
+    /// The key of its checkpoints, and those that later leaves brought.
     pub(crate) key: PublicKey,
+    pub(crate) keys: LogKeys,
     /// The log that it goes on from, by leaf 1.
     pub(crate) adopted: Option<Adopted>,
 }
@@ -378,7 +383,8 @@ pub(crate) fn genesis(tx: &dyn ReadTx, row: &LogRow) -> Result<Genesis> {
             return Err(place("has a second leaf that does not verify"));
         }
     }
-    Ok(Genesis { database, tenant, system: did.digest, key, adopted })
+    let keys = log_keys::read(tx, row, &key)?;
+    Ok(Genesis { database, tenant, system: did.digest, key, keys, adopted })
 }
 
 /// A log of another database that was adopted by the event of log `heir` which
@@ -424,19 +430,17 @@ impl Log {
     /// A log whose genesis was read.
     pub(crate) fn new(number: LogNumber, id: [u8; 16], genesis: Genesis, keyring: Option<&Arc<Keyring>>) -> Result<Self> {
         let own = owner(&id);
-        let signing = keyring.map(|k| k.signing(Role::Log, &own)).transpose()?.flatten();
-        if signing.as_ref().is_some_and(|s| *s.public() != genesis.key) {
-            return Err(Error::new(Code::Altered, format!("log {number} names another checkpoint key than this machine's keyring")));
-        }
+        let held = Held::new(&id, number, genesis.keys, keyring)?;
         Ok(Self {
-            vouched: signing.is_some(),
+            vouched: held.signs(),
             number,
             id,
             database: genesis.database,
             tenant: genesis.tenant,
             system: genesis.system,
-            key: genesis.key,
-            signing,
+            first_key: genesis.key,
+            held: Mutex::new(held),
+            keyring: keyring.cloned(),
             tags: keyring.map(|k| k.secret(Role::Tags, &own)).transpose()?.flatten(),
             store: keyring.map(|k| Ok::<_, Error>(k.store_key(0)?.map(|_| k.clone()))).transpose()?.flatten(),
             locked: None,
@@ -504,17 +508,9 @@ impl Log {
         }
     }
 
-    /// The note that signs a tree.
-    pub(crate) fn sign_checkpoint(&self, frontier: &Frontier) -> Option<String> {
-        let key = self.signing.as_ref()?;
-        let origin = note::origin(&self.id);
-        let text = Checkpoint { origin: &origin, size: frontier.size(), root: frontier.root() }.text();
-        let signature = key.sign_bytes(text.as_bytes());
-        Some(note::assemble(&text, &origin, key.public(), &signature))
-    }
-
     /// Checks the row's checkpoint and returns the tree it signs.
-    pub(crate) fn signed_frontier(&self, row: &LogRow) -> Result<Frontier> {
+    pub(crate) fn signed_frontier(&self, tx: &dyn ReadTx, row: &LogRow) -> Result<Frontier> {
+        self.learn_keys(tx, row)?;
         let bad = |why: &str| Error::new(Code::Altered, format!("log {}: its checkpoint {why}", row.number));
         let mut pinned = lock(&self.pinned);
         if let Some(known) = pinned.as_ref().filter(|p| p.note == row.checkpoint && p.edge == row.signed_frontier) {
@@ -524,7 +520,7 @@ impl Log {
         let note = Note::parse(row.checkpoint.as_bytes()).map_err(|e| bad("is malformed").caused_by(e))?;
         let checkpoint = Checkpoint::parse(note.text).map_err(|e| bad("is malformed").caused_by(e))?;
         let origin = note::origin(&self.id);
-        if checkpoint.origin != origin || !holds(|| note.signed_by(&origin, &self.key)) {
+        if checkpoint.origin != origin || !holds(|| self.signs(checkpoint.size, &note)) {
             return Err(bad("is not signed by the log's key"));
         }
         if checkpoint.size > row.size {
@@ -626,7 +622,7 @@ impl Log {
         self.remember(tx)?;
         // Others may have erased subjects.
         state.subjects.clear();
-        edge.signed = self.signed_frontier(&row)?.size();
+        edge.signed = self.signed_frontier(tx, &row)?.size();
         self.last_time.fetch_max(edge.time, Ordering::AcqRel);
         state.edge = Some(edge);
         Ok(row)
@@ -634,7 +630,7 @@ impl Log {
 
     /// The edge at the checkpoint, so that only leaves after it must be hashed.
     fn first_edge(&self, tx: &dyn ReadTx, row: &LogRow) -> Result<Edge> {
-        let frontier = self.signed_frontier(row)?;
+        let frontier = self.signed_frontier(tx, row)?;
         let size = frontier.size();
         let start = size / TILE * TILE;
         let mut tail = Vec::new();

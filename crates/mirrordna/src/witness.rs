@@ -12,6 +12,7 @@
 use crate::input;
 use crate::keyring::hex;
 use crate::log::Log;
+use crate::log_keys;
 use mirrordna_core::proof::{Tiles, consistency};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::verify::leaf;
@@ -67,6 +68,8 @@ pub(crate) struct Seen {
     pub(crate) size: u64,
     pub(crate) root: Hash,
     pub(crate) key: PublicKey,
+    /// The leaf that brought the key, as the checkpoint says.
+    pub(crate) brought: u64,
     /// First half of SHA-256 of the path of the database it belongs to.
     pub(crate) place: [u8; 16],
 }
@@ -106,7 +109,7 @@ fn decode(slot: &[u8], log: &[u8; 16]) -> Option<Seen> {
     let origin = note::origin(log);
     let checkpoint = Checkpoint::parse(note.text).ok()?;
     let own = checkpoint.origin == origin && note.signed_by(&origin, &key);
-    own.then_some(Seen { size: checkpoint.size, root: checkpoint.root, key, place })
+    own.then(|| Seen { size: checkpoint.size, root: checkpoint.root, brought: log_keys::hint(note.text), key, place })
 }
 
 fn encode(key: &PublicKey, place: &[u8; 16], checkpoint: &str) -> Option<[u8; SLOT]> {
@@ -222,8 +225,8 @@ pub(crate) fn remember(folder: &Path, log: &Log, place: &[u8; 16], checkpoint: &
     let sizes: Vec<u64> = known.iter().map(|slot| slot.size).collect();
     let newest = sizes.iter().max().copied().unwrap_or(0);
     let size = Note::parse(checkpoint.as_bytes()).ok().and_then(|n| Checkpoint::parse(n.text).ok().map(|c| c.size));
-    if let (Some(slot), Some(size)) = (encode(&log.key, place, checkpoint), size)
-        && size > newest
+    if let Some(size) = size.filter(|size| *size > newest)
+        && let Some(slot) = encode(&log.key_at(size), place, checkpoint)
     {
         let older = u64::from(sizes.first() > sizes.get(1));
         file.seek(SeekFrom::Start(older * SLOT as u64))?;
@@ -285,9 +288,11 @@ impl fmt::Display for Freshness {
 
 /// Compares a log's row with what was remembered. The row's checkpoint must be
 /// checked already; `signed_root` is what it signs.
-pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, key: &PublicKey, signed: (u64, Hash), seen: &Remembered) -> Result<Freshness> {
+pub(crate) fn compare(tx: &dyn ReadTx, row: &LogRow, log: &Log, signed: (u64, Hash), seen: &Remembered) -> Result<Freshness> {
     let Remembered::Head(seen) = seen else { return Ok(Freshness::Forked) };
-    if seen.key != *key {
+    // A copy that lags may lack the bridge to the key that was seen.
+    let bridged = seen.brought.saturating_add(2) <= row.size;
+    if log.key_at(seen.size) != seen.key && (bridged || seen.brought == 0) {
         return Ok(Freshness::Forked);
     }
     if row.size < seen.size {

@@ -32,13 +32,14 @@ impl Tenant {
                 Ok(true)
             })?;
             let row = log.row(tx)?;
+            log.learn_keys(tx, &row)?;
             for (size, note) in notes.into_iter().rev() {
                 let seen = Note::parse(note.as_bytes()).is_ok_and(|note| policy.cosigned(&note).not_after.is_some());
                 // Only its second leaf names the logs before.
                 if !seen || (log.base > 0 && size < 2) {
                     continue;
                 }
-                match of_log(tx, &row, &log.key, &note) {
+                match of_log(tx, &row, &|size, note| log.signs(size, note), &note) {
                     Ok(_) => return Ok(log.base + size),
                     // An anchor of something else witnesses nothing of this log.
                     Err(e) if matches!(e.code(), Code::AnchorInvalid | Code::RolledBack | Code::Forked) => {}

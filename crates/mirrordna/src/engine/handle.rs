@@ -244,7 +244,7 @@ impl Engine {
     /// log: what an auditor must be told by another way than the database.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        self.default_tenant().log.key.fingerprint().into()
+        self.default_tenant().log.key().fingerprint().into()
     }
 
     /// How the default tenant's log stood, when it was opened, to what this
@@ -320,7 +320,7 @@ impl Tenant {
     /// # Errors
     /// `store.*` where the log cannot be read, `log.altered` where it is gone.
     pub fn checkpoint(&self) -> Result<String> {
-        if self.log.signing.is_some() && !self.inner.read_only {
+        if self.log.signing().is_some() && !self.inner.read_only {
             self.inner.tend()?;
             // What another process left unsigned is behind a checkpoint too.
             return self.released(self.sign_head()?);
@@ -336,8 +336,8 @@ impl Tenant {
     /// Signs a checkpoint over everything that is there, and returns it as it is
     /// stored.
     pub(crate) fn sign_head(&self) -> Result<String> {
-        if self.log.signing.is_none() {
-            return Err(crate::log::missing("this machine's keyring has no key for the log's checkpoints"));
+        if self.log.signing().is_none() {
+            return Err(crate::log_keys::no_key());
         }
         self.inner.committer.append(Job { log: self.log.clone(), items: Vec::new(), checkpoint: true })?;
         let mut note = None;

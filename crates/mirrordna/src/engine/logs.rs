@@ -10,6 +10,7 @@ use mirrordna_core::cipher::Secret;
 use mirrordna_core::identity::{self, IdentityType};
 use mirrordna_core::keys::SecretKey;
 use mirrordna_core::timeline::Draft;
+use mirrordna_core::verify::LogKeys;
 use mirrordna_core::verify::body::{Adopted, PublicBody};
 use mirrordna_core::verify::hash::sha256;
 use mirrordna_core::verify::merkle::Frontier;
@@ -51,14 +52,17 @@ impl Inner {
         log.left_behind = self.left_behind.get(&number).copied().unwrap_or(0);
         // Read before the database: what others add in between can then only
         // make the database longer than the witness, never shorter.
-        let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else { return Ok(log) };
+        let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else {
+            self.forget_old_keys(&log)?;
+            return Ok(log);
+        };
         // Where it knows another key, what is found is forked.
         log.vouched = true;
         let mut freshness = Freshness::Unproven;
         self.store.read(&mut |tx| {
             let row = tx.log(number)?.ok_or_else(|| Error::new(Code::Altered, format!("log {number} is gone")))?;
-            let signed = log.signed_frontier(&row)?;
-            freshness = witness::compare(tx, &row, &log.key, (signed.size(), signed.root()), &seen)?;
+            let signed = log.signed_frontier(tx, &row)?;
+            freshness = witness::compare(tx, &row, &log, (signed.size(), signed.root()), &seen)?;
             match witness::refuse(freshness, &self.store.location(), &row, &seen).filter(|_| !self.as_of) {
                 Some(refusal) => Err(refusal),
                 None => Ok(()),
@@ -66,6 +70,9 @@ impl Inner {
         })?;
         if log.freshness != Freshness::Forked {
             log.freshness = freshness;
+        }
+        if log.freshness == Freshness::Current {
+            self.forget_old_keys(&log)?;
         }
         Ok(log)
     }
@@ -125,7 +132,7 @@ impl Inner {
                     }
                     // Whoever forked it here was stopped before that was noted.
                     // That it was its owner is sure where the key is.
-                    Some(Remembered::Head(seen)) if seen.place == *place && log.signing.is_some() && !self.as_of && !self.read_only => {
+                    Some(Remembered::Head(seen)) if seen.place == *place && log.signing().is_some() && !self.as_of && !self.read_only => {
                         self.end_witness_of(&heir_id, left);
                     }
                     _ => {}
@@ -275,7 +282,10 @@ pub(crate) fn make_log(
     new.push(NewKey { role: Role::Tags, owner: owner(&id), key: tags });
     keyring.add(new, &[recovery_of(&system)], entropy)?;
     let line = last_line(&system.did_log);
-    let genesis = Genesis { database, tenant, system: system.digest, key: log_key.public().clone(), adopted: None };
+    let key = log_key.public().clone();
+    let mut keys = LogKeys::default();
+    keys.begin(key.clone());
+    let genesis = Genesis { database, tenant, system: system.digest, key, keys, adopted: None };
     let actor = Arc::new(SecretKey::from_seed(&system.actor.seed()));
     let item = Item { actor: system.digest, speaker: Speaker::Entry(actor.clone(), line), draft, once: None };
     let number = tx.logs()?.last().map_or(1, |r| r.number + 1);

@@ -291,6 +291,10 @@ impl Inner {
         if let Some(epoch) = lock(&log.epochs).get(actor).filter(|e| now < e.not_after) {
             return Ok(epoch.clone());
         }
+        if log.keyring.is_some() && log.signing().is_none() {
+            // What is added to an older copy would never be signed.
+            return Err(crate::log_keys::no_key());
+        }
         crate::fork::enter(self, log, actor)?;
         // Others must not wait while a long keyring is searched.
         let (force, key) = self.speaking(log, actor)?;

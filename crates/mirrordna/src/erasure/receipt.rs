@@ -139,7 +139,7 @@ impl Receipt {
         let origin = note::origin(&log.id);
         let note = Note::parse(self.checkpoint.as_bytes()).map_err(|e| invalid("has a malformed checkpoint").caused_by(e))?;
         let head = Checkpoint::parse(note.text).map_err(|e| invalid("has a malformed checkpoint").caused_by(e))?;
-        if head.origin != origin || !note.signed_by(&origin, &log.key) {
+        if head.origin != origin || !log.signs(head.size, &note) {
             return Err(invalid("has a checkpoint that is not signed by the log's key"));
         }
         let mut heard = Heard::default();

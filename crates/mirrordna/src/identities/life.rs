@@ -392,7 +392,7 @@ fn own_epochs(inner: &Inner, log: &Log, actor: &Hash) -> Vec<Arc<Epoch>> {
 /// Inside a transaction: the newest identity event of an actor in a log, which
 /// must be as it was found before. Returns the `aseq` of the one whose key is in
 /// force.
-fn unchanged(log: &Log, tx: &dyn ReadTx, actor: &Hash, same: impl Fn(&IdentityEvent, &[u8]) -> bool) -> Result<u64> {
+pub(crate) fn unchanged(log: &Log, tx: &dyn ReadTx, actor: &Hash, same: impl Fn(&IdentityEvent, &[u8]) -> bool) -> Result<u64> {
     let mut view = lock(&log.view);
     view.catch_up(tx, log)?;
     let events = view.surely(tx, log, &mut |view: &mut View| view.identity_events(tx, log, actor, u64::MAX))?;

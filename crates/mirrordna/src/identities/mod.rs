@@ -5,6 +5,7 @@
 mod history;
 mod keys;
 mod life;
+pub(crate) use life::unchanged;
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod tests;

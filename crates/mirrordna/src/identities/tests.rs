@@ -384,7 +384,7 @@ fn kinds(engine: &Engine, actor: &Hash, from: u64) -> Vec<(Kind, u64, u64)> {
 fn proven(engine: &Engine, position: u64) -> Judgement {
     let mut bundle = Vec::new();
     engine.main().prove(&[position]).write(&mut bundle).unwrap();
-    let mut judge = Judge::new(Policy::default().and(engine.main().log.key.fingerprint()));
+    let mut judge = Judge::new(Policy::default().and(engine.main().log.key().fingerprint()));
     judge.feed(&bundle, &mut |_| ()).unwrap();
     judge.finish().unwrap()
 }

@@ -155,8 +155,9 @@ impl Slots {
             set.range(low..=high).next_back().map(offset)
         };
         let mut known = lock(&self.known);
-        // The keys of a database or a log are never replaced.
-        if !matches!(role, Role::Actor | Role::Update)
+        // The keys of a database, and those a log began with, are never replaced.
+        let first = !matches!(role, Role::Actor | Role::Update) && (role != Role::Log || owner.ends_with(&[0; 16]));
+        if first
             && !known.failed
             && let Some(found) = newest_of(&self.first)
         {

@@ -6,6 +6,7 @@ use super::whole::{join, noted};
 use super::{Bundled, Sink};
 use crate::engine::Tenant;
 use crate::log::Log;
+use crate::log_keys::bridge_at;
 use crate::view::{Content, Event, Said, View, secret_of};
 use crate::witness::StoreTiles;
 use mirrordna_core::proof::{consistency, inclusion};
@@ -224,6 +225,7 @@ struct Section<'a> {
 impl<'a> Section<'a> {
     fn new(prove: &'a Prove, log: &'a Log, view: &View, tx: &dyn ReadTx, end: u64) -> Result<Self> {
         let row = log.row(tx)?;
+        log.learn_keys(tx, &row)?;
         let Chosen { note, size } = prove.under.choose(tx, &row, prove.tenant.inner.keyring.as_deref())?;
         let (top, later) = (&prove.tenant.log, row.size - size);
         let (roles, checkpoints, elsewhere) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
@@ -232,6 +234,7 @@ impl<'a> Section<'a> {
         if log.adopted.is_some() {
             section.support(1);
         }
+        section.keys(tx)?;
         let asked: Vec<u64> = prove.positions.range(log.base..end).copied().collect();
         let mut spans: BTreeMap<Hash, (u64, u64)> = BTreeMap::new();
         let mut waiting = asked.clone();
@@ -270,6 +273,18 @@ impl<'a> Section<'a> {
             section.times(view, tx, &asked)?;
         }
         Ok(section)
+    }
+
+    /// Adds what leads to the keys that came after the genesis's.
+    fn keys(&mut self, tx: &dyn ReadTx) -> Result<()> {
+        let size = self.size;
+        for leaf in self.log.brought_keys().into_iter().filter(|leaf| leaf + 1 < size) {
+            let lacks = || Error::new(Code::Altered, format!("log {} lacks the bridge at leaf {}", self.log.number, leaf + 1));
+            self.checkpoints.insert(leaf + 1, bridge_at(tx, self.log.number, leaf + 1)?.ok_or_else(lacks)?);
+            self.support(leaf);
+            self.support(leaf + 1);
+        }
+        Ok(())
     }
 
     fn support(&mut self, index: u64) {

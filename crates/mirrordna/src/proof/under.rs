@@ -55,7 +55,8 @@ impl Under {
             },
             _ => return last(),
         };
-        let (size, _) = of_log(tx, row, &crate::log::genesis(tx, row)?.key, &note)?;
+        let (keys, origin) = (crate::log::genesis(tx, row)?.keys, note::origin(&row.id));
+        let (size, _) = of_log(tx, row, &|size, note| keys.sign(&origin, size, note), &note)?;
         if row.successor.is_some() && size != newest {
             let message = format!("log {} was left with {} events, this checkpoint covers {size}", row.number, newest);
             return Err(Error::new(Code::InputInvalid, message));

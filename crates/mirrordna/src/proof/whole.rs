@@ -128,9 +128,13 @@ pub(crate) fn join(notes: &mut BTreeMap<u64, String>, size: u64, note: String) {
     notes.insert(size, joined.unwrap_or(note));
 }
 
-/// Size and text of the checkpoint in an anchor's body.
+/// Size and text of the checkpoint in an anchor's body, unless that is a bridge,
+/// which nobody outside has seen.
 pub(crate) fn noted(body: &[u8]) -> Option<(u64, String)> {
-    let PublicBody::Anchor { note, .. } = PublicBody::decode(Kind::ANCHOR, body).ok()?? else { return None };
+    let PublicBody::Anchor { kind, note, .. } = PublicBody::decode(Kind::ANCHOR, body).ok()?? else { return None };
+    if kind == PublicBody::BRIDGE {
+        return None;
+    }
     let text = std::str::from_utf8(note).ok()?;
     let checkpoint = Checkpoint::parse(Note::parse(note).ok()?.text).ok()?.size;
     Some((checkpoint, text.to_owned()))

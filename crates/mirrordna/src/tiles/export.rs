@@ -56,7 +56,7 @@ impl Tenant {
     /// `<origin>+<key id>+<key>`. What an auditor's policy names.
     #[must_use]
     pub fn verifier_key(&self) -> String {
-        verifier_key(&note::origin(&self.log.id), &self.log.key)
+        verifier_key(&note::origin(&self.log.id), &self.log.key())
     }
 
     /// Writes the tenant's log as a folder of static files (C2SP `tlog-tiles`),
@@ -112,7 +112,7 @@ impl<'a> Export<'a> {
         let mut found = None;
         store.read(&mut |tx| {
             let row = log.row(tx)?;
-            let signed = log.signed_frontier(&row)?;
+            let signed = log.signed_frontier(tx, &row)?;
             let covered = covered(tx, log, folder, signed.size(), &signed.root())?;
             found = Some((row.checkpoint, signed.size(), signed.root(), covered));
             Ok(())
@@ -291,7 +291,7 @@ fn covered(tx: &dyn ReadTx, log: &Log, folder: &Path, size: u64, root: &Hash) ->
     if checkpoint.origin != origin {
         return Err(other("is of another log"));
     }
-    if !note.signed_by(&origin, &log.key) {
+    if !log.signs(checkpoint.size, &note) {
         return Err(other("is not signed by the log's key"));
     }
     if checkpoint.size > size {

@@ -24,14 +24,12 @@ pub(super) struct Others {
     origin: String,
     number: u32,
     seen: Vec<Seen>,
-    /// Another key has signed a kept one.
-    strange: bool,
 }
 
 impl Others {
     /// Those of the log in a row; of anchors only where a quorum is asked for.
     pub(super) fn of(tx: &dyn ReadTx, row: &LogRow, outside: &Outside<'_>) -> Result<Self> {
-        let mut all = Self { origin: note::origin(&row.id), number: row.number, seen: Vec::new(), strange: false };
+        let mut all = Self { origin: note::origin(&row.id), number: row.number, seen: Vec::new() };
         if outside.policy.asks_for_quorum() {
             anchored(tx, row, row.size)?.into_values().for_each(|text| all.take(text, false));
         }
@@ -51,18 +49,11 @@ impl Others {
         ledger.problem(code, format!("log {} checkpoint", self.number), message);
     }
 
-    /// Has the ledger compare them, once it knows the log's key.
-    pub(super) fn offer(&mut self, row: &LogRow, ledger: &mut Ledger) {
-        for seen in std::mem::take(&mut self.seen) {
-            let signed = |key| Note::parse(seen.text.as_bytes()).is_ok_and(|note| note.signed_by(&self.origin, key));
-            if !ledger.log_key().is_some_and(signed) {
-                self.strange |= seen.kept;
-                continue;
-            }
-            if seen.size <= row.size {
-                ledger.checkpoint(seen.text.as_bytes());
-            }
-            self.seen.push(seen);
+    /// Has the ledger compare them, once it knows the log; which key signs at
+    /// their sizes it learns from the leaves.
+    pub(super) fn offer(&self, row: &LogRow, ledger: &mut Ledger) {
+        for seen in self.seen.iter().filter(|seen| seen.size <= row.size) {
+            ledger.kept(seen.size, seen.root, seen.text.as_bytes());
         }
     }
 
@@ -70,7 +61,8 @@ impl Others {
     /// quorum of the policy holds; `None` where it asks for none.
     pub(super) fn judge(self, policy: &Policy, ledger: &mut Ledger, freshness: &mut Freshness) -> Option<u64> {
         let size = ledger.size();
-        if self.strange {
+        let signed = |seen: &Seen, ledger: &Ledger| ledger.signed(seen.size, seen.text.as_bytes());
+        if self.seen.iter().any(|seen| seen.kept && seen.size <= size && !signed(seen, ledger)) {
             self.problem(ledger, "log.forked", "another key has signed the checkpoint that was kept".to_owned());
             *freshness = Freshness::Forked;
         }
@@ -84,7 +76,7 @@ impl Others {
             *freshness = Freshness::Current;
         }
         let mut cosigned: BTreeMap<u64, Cosigned> = BTreeMap::new();
-        for seen in self.seen.iter().filter(|seen| ledger.confirmed(seen.size) == Some(&seen.root)) {
+        for seen in self.seen.iter().filter(|seen| ledger.confirmed(seen.size) == Some(&seen.root) && signed(seen, ledger)) {
             let Ok(note) = Note::parse(seen.text.as_bytes()) else { continue };
             let found = cosigned.entry(seen.size).or_default();
             let invalid = found.invalid.len();

@@ -5,6 +5,7 @@ use super::cosigned::Others;
 use super::{DisputedEvents, Outside, REPORT_EVERY, Scope, Totals, Walked, problem};
 use crate::keyring::{Keyring, Role, hex, owner};
 use crate::log::genesis;
+use crate::log_keys;
 use crate::witness::{Freshness, Remembered};
 use mirrordna_core::cipher::{self, Secret, Wrapped};
 use mirrordna_core::timeline::TILE;
@@ -111,7 +112,8 @@ impl<'a> LogWalk<'a> {
         outside: Outside<'a>,
         seen: Option<(Remembered, [u8; 16])>,
     ) -> Self {
-        let own = keyring.and_then(|k| k.signing(Role::Log, &owner(&row.id)).ok()?).map(|k| k.public().fingerprint());
+        let slot = log_keys::owner(&row.id, log_keys::hint(&row.checkpoint));
+        let own = keyring.and_then(|k| k.signing(Role::Log, &slot).ok()?).map(|k| k.public().fingerprint());
         let pinned = seen.as_ref().and_then(|(seen, _)| seen.head()).map(|head| head.key.fingerprint());
         let trust = own.into_iter().chain(pinned).fold(Trust::none(), Trust::and);
         let freshness = if seen.is_some() { Freshness::Forked } else { Freshness::Unproven };

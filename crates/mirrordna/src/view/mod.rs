@@ -251,7 +251,7 @@ impl View {
         }
         // Where nothing is new, no reader pays for this.
         log.ends(tx, &row)?;
-        let signed = log.signed_frontier(&row)?;
+        let signed = log.signed_frontier(tx, &row)?;
         if known == 0 {
             if let Some(key) = log.tags.as_ref().filter(|_| log.store.is_some())
                 && let Some(index) = Index::load(Self::from(tx, log), key, &log.id)?
@@ -316,7 +316,7 @@ impl View {
         }
         let row = log.row(tx)?;
         view = view.anew(tx, log)?;
-        view.advance(tx, log, &row, &log.signed_frontier(&row)?, u64::MAX)?;
+        view.advance(tx, log, &row, &log.signed_frontier(tx, &row)?, u64::MAX)?;
         view.foreign = log.foreign().map(|foreign| Self::alone(tx, &foreign.log)).collect::<Result<_>>()?;
         Ok(view)
     }
