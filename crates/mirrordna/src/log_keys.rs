@@ -5,7 +5,7 @@
 //! bridge that leads to it from the genesis's, never by the row that names it:
 //! a checkpoint's fourth line only says where to look.
 
-use crate::builder::Fingerprint;
+use crate::builder::{Durability, Fingerprint};
 use crate::engine::{Inner, Tenant};
 use crate::keyring::{Keyring, NewKey, Role, hex};
 use crate::log::{Log, lock, missing};
@@ -159,6 +159,11 @@ impl Held {
 }
 
 impl Held {
+    /// The leaf that brought the newest key.
+    fn newest(&self) -> u64 {
+        self.keys.all().last().map_or(0, |(since, _)| brought(*since))
+    }
+
     /// Whether the newest key can sign here.
     pub(crate) const fn signs(&self) -> bool {
         self.signing.is_some()
@@ -201,13 +206,12 @@ impl Log {
 
     /// Learns of the keys that others took into use since.
     pub(crate) fn learn_keys(&self, tx: &dyn ReadTx, row: &LogRow) -> Result<()> {
-        let known = lock(&self.held).keys.clone();
-        let newest = known.all().last().map_or(0, |(since, _)| brought(*since));
+        let newest = lock(&self.held).newest();
         if hint(&row.checkpoint) <= newest {
             return Ok(());
         }
         let keys = read(tx, row, &self.first_key)?;
-        if !keys.all().starts_with(known.all()) {
+        if !keys.all().starts_with(lock(&self.held).keys.all()) {
             return Err(Error::new(Code::Forked, format!("log {} went on with another key than this process has seen", self.number)));
         }
         let signing = signing(&self.id, &keys, self.keyring.as_ref())?.filter(|s| Some(s.public()) == keys.newest());
@@ -227,8 +231,7 @@ impl Log {
     /// The note that signs a tree.
     pub(crate) fn sign_checkpoint(&self, frontier: &Frontier) -> Option<String> {
         let held = lock(&self.held);
-        let leaf = held.keys.all().last().map_or(0, |(since, _)| brought(*since));
-        held.signing.as_ref().map(|key| self.sign_by(key, leaf, frontier))
+        held.signing.as_ref().map(|key| self.sign_by(key, held.newest(), frontier))
     }
 
     /// The same by a key that a leaf brought.
@@ -279,9 +282,7 @@ pub(crate) struct NewLogKey {
 impl NewLogKey {
     /// Makes the next key of a log whose tree ends with the leaf that brings it.
     pub(crate) fn bridged(log: &Log, old: &SecretKey, new: Arc<SecretKey>, frontier: &Frontier) -> Self {
-        let held = lock(&log.held);
-        let before = held.keys.all().last().map_or(0, |(since, _)| brought(*since));
-        drop(held);
+        let before = lock(&log.held).newest();
         let leaf = frontier.size().saturating_sub(1);
         let origin = note::origin(&log.id);
         let first = log.sign_by(old, before, frontier);
@@ -294,12 +295,22 @@ impl NewLogKey {
 impl Inner {
     /// Destroys the private halves of keys that a log no longer signs with, as
     /// long as the one that took their place is here. Whoever was killed after a
-    /// rotation left one.
-    pub(crate) fn forget_old_keys(&self, log: &Log) -> Result<()> {
+    /// rotation left one. `safe` says that the rotation is on the disk.
+    pub(crate) fn forget_old_keys(&self, log: &Log, mut safe: bool) -> Result<()> {
         let Some(keyring) = self.keyring.as_ref().filter(|_| log.signing().is_some() && !self.read_only) else { return Ok(()) };
-        let all: Vec<u64> = lock(&log.held).keys.all().iter().map(|(since, _)| brought(*since)).collect();
-        for leaf in all.split_last().map_or(&[][..], |(_, old)| old) {
-            keyring.forget(Role::Log, &owner(&log.id, *leaf))?;
+        let all: Vec<Hash> = lock(&log.held).keys.all().iter().map(|(since, _)| owner(&log.id, brought(*since))).collect();
+        for owner in all.split_last().map_or(&[][..], |(_, old)| old) {
+            if !keyring.has_slot(Role::Log, owner)? {
+                continue;
+            }
+            // A loss of power that took the rotation back would leave no key.
+            // Where that cannot be excluded now, the next opening does it.
+            safe = safe || self.store.maintain()?;
+            if !safe {
+                tracing::warn!(log = log.number, "the key that was replaced stays in the keyring until the database is opened again");
+                break;
+            }
+            keyring.forget(Role::Log, owner)?;
         }
         Ok(())
     }
@@ -326,8 +337,8 @@ impl Inner {
             }
         }
         let (before, new) = done?;
-        self.remember(log, true);
-        self.forget_old_keys(log)?;
+        self.release(std::slice::from_ref(log))?;
+        self.forget_old_keys(log, self.durability == Durability::Full)?;
         tracing::info!(log = log.number, leaf = new.leaf, "the key of the log's checkpoints was rotated");
         Ok(LogKeyRotation {
             log: hex(&log.id),
@@ -391,3 +402,7 @@ pub(crate) fn no_key() -> Error {
     let hint = "This copy of the database is older than the log's newest key. Go on from it with `mirrordna fork`, or use the newer copy.";
     missing("this machine's keyring has no key for the log's checkpoints").with_hint(hint)
 }
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests;

@@ -5,6 +5,7 @@
 mod common;
 
 use common::Place;
+use mirrordna::peer::PeerWitness;
 use mirrordna::proof::{Bodies, Judgement, Policy, judge};
 use mirrordna::tiles;
 use mirrordna::{Code, Engine, Fingerprint, Identity, IdentityType, Keys, LogKeyRotation, Witness};
@@ -270,4 +271,35 @@ fn a_folder_of_tiles_goes_on_with_the_new_key() {
     assert_eq!(verdict(of(&[&new])), "intact");
     assert_eq!(verdict(of(&[&old, &new])), "intact");
     assert_eq!(verdict(of(&[&old])), "unproven", "no bodies, so no bridge");
+}
+
+#[test]
+fn a_witness_is_told_of_the_new_key() {
+    let engine = Engine::open("memory:").unwrap();
+    let (dir, log) = (tempfile::tempdir().unwrap(), engine.main());
+    let witness = PeerWitness::init(dir.path(), "witness.example/keys").unwrap();
+    witness.trust(&log.verifier_key()).unwrap();
+    let policy = Policy::default().and_witness(witness.verifier_key());
+    let mut ask = |request: &str| witness.add_checkpoint(request.as_bytes());
+    let agent = created(&engine);
+    say(&agent, "first");
+    log.cosign(&log.checkpoint().unwrap(), &policy, &mut ask).unwrap();
+    let rotated = rotate(&engine);
+    // The old key's line is on the bridge.
+    let bridge = log.cosign(&rotated.bridge, &policy, &mut ask).unwrap();
+    assert_eq!(bridge.matches('\u{2014}').count(), 3, "both keys and the witness: {bridge}");
+    log.anchor(&bridge, &policy).unwrap();
+    say(&agent, "second");
+    let note = log.checkpoint().unwrap();
+    let size = rotated.key.since - 1;
+    assert_eq!(witness.add_checkpoint(log.witness_request(&note, size).unwrap().as_bytes()).unwrap().status, 403);
+    assert_eq!(log.cosign(&note, &policy, &mut ask).unwrap_err().code(), Code::WitnessRefused);
+    witness.trust(&rotated.key.verifier_key).unwrap();
+    let cosigned = log.cosign(&note, &policy, &mut ask).unwrap();
+    log.anchor(&cosigned, &policy).unwrap();
+    assert!(engine.verify().unwrap().is_intact());
+    // What it saw on both sides bounds times in one history.
+    let policy = Policy::parse(&format!("log {}\nwitness w {}\nquorum none\n", log.verifier_key(), witness.verifier_key())).unwrap();
+    let found = judged(&whole(&engine), policy, &[]);
+    assert_eq!((found.verdict.name(), found.logs[0].times.not_after.len()), ("intact", 2), "{found:#?}");
 }

@@ -53,7 +53,7 @@ impl Inner {
         // Read before the database: what others add in between can then only
         // make the database longer than the witness, never shorter.
         let Some(seen) = self.witness.as_ref().and_then(|(folder, _)| witness::read(folder, &id)) else {
-            self.forget_old_keys(&log)?;
+            self.forget_old_keys(&log, false)?;
             return Ok(log);
         };
         // Where it knows another key, what is found is forked.
@@ -72,7 +72,7 @@ impl Inner {
             log.freshness = freshness;
         }
         if log.freshness == Freshness::Current {
-            self.forget_old_keys(&log)?;
+            self.forget_old_keys(&log, false)?;
         }
         Ok(log)
     }

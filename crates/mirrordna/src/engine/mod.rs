@@ -70,7 +70,7 @@ pub(crate) struct Inner {
     pub(crate) database: [u8; 16],
     /// Whom reads are held against besides.
     pub(crate) policy: Policy,
-    durability: Durability,
+    pub(crate) durability: Durability,
     /// Sizes below which every writer of a log is gone.
     left_behind: HashMap<u32, u64>,
     /// Folder of the head witness, and the short name of the database's place.

@@ -101,7 +101,7 @@ impl Inner {
     }
 
     /// Shows the witness what has become safe from power loss.
-    fn release(&self, logs: &[Arc<Log>]) -> Result<()> {
+    pub(crate) fn release(&self, logs: &[Arc<Log>]) -> Result<()> {
         if self.store.maintain()? || self.durability == Durability::Full {
             let mut synced = lock(&self.witness_synced);
             let sync = synced.elapsed() >= WITNESS_SYNC;

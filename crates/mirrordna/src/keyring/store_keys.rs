@@ -100,7 +100,7 @@ impl Keyring {
     }
 
     /// Whether there is a slot, as far as is known without reading all of them.
-    pub(super) fn has_slot(&self, role: Role, owner: &Hash) -> Result<bool> {
+    pub(crate) fn has_slot(&self, role: Role, owner: &Hash) -> Result<bool> {
         match &self.place {
             Place::Memory(held) => Ok(lock(held).contains_key(&(role, *owner))),
             Place::File(slots) => Ok(slots.glance(role, owner)?.is_some()),

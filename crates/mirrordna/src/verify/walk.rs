@@ -414,6 +414,15 @@ impl<'a> LogWalk<'a> {
         });
         let (mut ledger, mut freshness, policy) = (self.ledger, self.freshness, self.outside.policy);
         let witnessed = self.others.and_then(|others| others.judge(policy, &mut ledger, &mut freshness));
+        // What a reader finds the key by: whoever signed it may have lied.
+        let force = ledger.log_keys().all().iter().rev().find(|(since, _)| self.signed.is_some_and(|size| *since <= size));
+        let named = log_keys::hint(&self.row.checkpoint);
+        if force.is_some_and(|(since, _)| log_keys::brought(*since) != named)
+            && self.signed.is_some_and(|size| ledger.confirmed(size).is_some())
+        {
+            let place = format!("log {number} row");
+            ledger.problem("log.row", place, "its checkpoint names another leaf than the one that brought its key".to_owned());
+        }
         let origin = note::origin(&self.row.id);
         ledger.vouch(&|key| policy.trusts(&origin, key));
         let report = ledger.finish();

@@ -1,7 +1,7 @@
 //! The fold: what each event adds to the index.
 
 use super::event::{Content, Event, decode};
-use super::index::{At, FREEZE, Key, space};
+use super::index::{At, FREEZE, Key, last_number, space};
 use super::{Entry, Short, View, asserted_digest, key_of, short};
 use crate::log::Log;
 use mirrordna_core::body::{Body, field, schema};
@@ -88,6 +88,7 @@ impl View {
         if row.frontier != self.frontier.to_bytes() {
             return Err(forked("do not lead to the tree its row claims"));
         }
+        self.knows_keys(At { tx, log: log.number }, log)?;
         self.partial = false;
         // Who writes next is held to what was read.
         let mut seen = crate::log::lock(&log.seen);
@@ -95,6 +96,20 @@ impl View {
             *seen = (row.size, self.frontier.root());
         }
         Ok(true)
+    }
+
+    /// Checks that the log's checkpoint is by the newest key that its events
+    /// bring: whoever has an older one must not sign on as if nothing had been.
+    fn knows_keys(&self, from: At<'_>, log: &Log) -> Result<()> {
+        let mut newest = None;
+        self.index.scan(from, Key::new(space::LOG_KEY), 0, &mut |key, _| {
+            newest = Some(last_number(key) - log.base);
+            Ok(true)
+        })?;
+        if newest > log.brought_keys().last().copied() {
+            return Err(Error::new(Code::Altered, format!("log {}: its checkpoint is by a key that was replaced", log.number)));
+        }
+        Ok(())
     }
 
     /// Notes a full tile, and makes a segment where enough has come together.
@@ -142,6 +157,7 @@ impl View {
                 self.appears(tx, log, (event.index, 0), kind, &digest, false)?;
                 self.index.put(Key::new(space::IDENTITY).bytes(&short(&digest)).number(event.index), []);
             }
+            Some(PublicBody::LogKey { .. }) => self.index.put(Key::new(space::LOG_KEY).number(event.index), []),
             Some(PublicBody::ImportOpen { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [0]),
             Some(PublicBody::Import { source, .. }) => self.index.put(Key::new(space::IMPORT).bytes(&source), [1]),
             Some(PublicBody::Erase { positions, records, once, subjects, .. }) => {

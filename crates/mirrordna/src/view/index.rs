@@ -78,6 +78,8 @@ pub(super) mod space {
     pub(crate) const EVENT_OF_SESSION: u8 = b'S';
     /// `number 8` -> SHA-256 of the full tile of leaf hashes.
     pub(crate) const TILE: u8 = b'T';
+    /// `leaf 8`: events that bring a key for the log's checkpoints.
+    pub(crate) const LOG_KEY: u8 = b'U';
     /// `actor 16, schema 2, record 8`: records by whom they are of.
     pub(crate) const RECORD_OF_ACTOR: u8 = b'W';
     /// `leaf 8` -> whether nothing is left of what an erase event speaks of; then
