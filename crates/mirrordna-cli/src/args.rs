@@ -302,13 +302,26 @@ Examples:
   MIRRORDNA_NEW_PASSPHRASE_FILE=/run/secrets/new mirrordna keys passphrase
   MIRRORDNA_PASSPHRASE_FILE=/run/secrets/old MIRRORDNA_NEW_PASSPHRASE_FILE=/run/secrets/new mirrordna keys passphrase")]
     Passphrase,
-    /// Make a new key: the keyring's own, or the store key.
-    #[command(after_help = "Without --store-key: every key of the keyring is encrypted anew, under a new key
-that is protected as before or as --to says. Nobody may have the database open.
+    /// List the keys that have signed the log's checkpoints, and which one does now.
+    #[command(after_help = "SINCE is the size of the log from which a key signs, LEAF the event that brought it.
+Who trusts one of these keys comes to trust the later ones by what stands in the log.
+
+Examples:
+  mirrordna keys list
+  mirrordna keys list --json | jq -r .items[-1].verifier_key")]
+    List,
+    /// Make a new key: the keyring's own, the store key, or the log's.
+    #[command(after_help = "Without --store-key and --log: every key of the keyring is encrypted anew, under a new
+key that is protected as before or as --to says. Nobody may have the database open.
 
 With --store-key: the keys of all subjects are wrapped by a new store key, in steps,
 while others go on. No event or proof changes. Cut short, it is completed by the
 next one. The old store key stays in the keyring, for older copies of the database.
+
+With --log: the log's checkpoints are signed by a new key, while others go on. The
+bridge, a checkpoint by both keys, stands in the log: who trusts the old key trusts
+the new one by it. The old key is destroyed. Witnesses are told with `witness trust`.
+It is for keys that are old; a stolen one is left with `mirrordna fork`.
 
 --to passphrase reads the new one as `keys passphrase` does. --to file takes the
 file that MIRRORDNA_NEW_KEK_FILE names, else MIRRORDNA_KEK_FILE; it holds 32 random
@@ -317,13 +330,17 @@ bytes or their base64, and only its owner may read it.
 Examples:
   MIRRORDNA_PASSPHRASE_FILE=/run/secrets/phrase mirrordna keys rotate
   MIRRORDNA_KEK_FILE=/run/secrets/kek mirrordna keys rotate --to file
-  mirrordna keys rotate --store-key")]
+  mirrordna keys rotate --store-key
+  mirrordna keys rotate --log")]
     Rotate {
         /// Make a new store key, not a new key for the keyring.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "log")]
         store_key: bool,
+        /// Make a new key for the log's checkpoints.
+        #[arg(long)]
+        log: bool,
         /// What is to protect the keyring: passphrase, or the name of a key provider.
-        #[arg(long, value_name = "WHAT", conflicts_with = "store_key")]
+        #[arg(long, value_name = "WHAT", conflicts_with_all = ["store_key", "log"])]
         to: Option<String>,
     },
     /// Sign checkpoints by ML-DSA-44 (FIPS 204), too, from now on.

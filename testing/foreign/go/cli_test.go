@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,11 +11,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// What the command line prints and writes for strangers: a verifier key, a
-// checkpoint, a folder of tiles, and a checkpoint that a witness cosigned.
-func TestCommandLine(t *testing.T) {
+// commands runs the program, with a database in a folder of its own.
+func commands(t *testing.T) (func(args ...string) string, string) {
 	binary, home := program(t, "MIRRORDNA_BIN"), t.TempDir()
-	run := func(args ...string) string {
+	return func(args ...string) string {
 		t.Helper()
 		command := exec.Command(binary, args...)
 		command.Dir = home
@@ -26,7 +26,13 @@ func TestCommandLine(t *testing.T) {
 			t.Fatalf("%v: %v: %s", args, err, complaint.String())
 		}
 		return string(out)
-	}
+	}, home
+}
+
+// What the command line prints and writes for strangers: a verifier key, a
+// checkpoint, a folder of tiles, and a checkpoint that a witness cosigned.
+func TestCommandLine(t *testing.T) {
+	run, home := commands(t)
 	run("identity", "create", "agent", "--name", "Ada")
 	run("remember", "Prefers trains to planes", "--identity", "Ada")
 	key := strings.TrimSpace(run("checkpoint", "--vkey"))
@@ -62,4 +68,55 @@ func TestCommandLine(t *testing.T) {
 	if err != nil || len(signed.Sigs) != 2 {
 		t.Errorf("%v: %v", signed, err)
 	}
+}
+
+// A log that changes its key: both lines of the bridge are valid notes, and what
+// came before and after it is of one tree, each signed by its own key.
+func TestRotatedKey(t *testing.T) {
+	run, home := commands(t)
+	run("identity", "create", "agent", "--name", "Ada")
+	verifier := func(key string) note.Verifier {
+		log, err := note.NewVerifier(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return log
+	}
+	old := verifier(strings.TrimSpace(run("checkpoint", "--vkey")))
+	before, err := open([]byte(run("checkpoint")), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rotated struct {
+		Bridge string
+		Key    struct {
+			VerifierKey string `json:"verifier_key"`
+			Since       int64
+		}
+	}
+	if err := json.Unmarshal([]byte(run("keys", "rotate", "--log", "--json")), &rotated); err != nil {
+		t.Fatal(err)
+	}
+	new := verifier(rotated.Key.VerifierKey)
+	for _, key := range []note.Verifier{old, new} {
+		if bridge, err := open([]byte(rotated.Bridge), key); err != nil || bridge.N+1 != rotated.Key.Since || bridge.N <= before.N {
+			t.Errorf("%v: %v", bridge, err)
+		}
+	}
+	signed, err := note.Open([]byte(rotated.Bridge), note.VerifierList(old, new))
+	if err != nil || len(signed.Sigs) != 2 {
+		t.Errorf("%v: %v", signed, err)
+	}
+	run("remember", "Prefers trains to planes", "--identity", "Ada")
+	after := []byte(run("checkpoint"))
+	if _, err := open(after, old); err == nil {
+		t.Error("the old key still signs")
+	}
+	tree, err := open(after, new)
+	if err != nil || tree.N < rotated.Key.Since {
+		t.Errorf("%v: %v", tree, err)
+	}
+	tiles := folder(filepath.Join(home, "tiles"))
+	run("export", "--tiles", string(tiles))
+	tiles.examine(t, new)
 }

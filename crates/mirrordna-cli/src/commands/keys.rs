@@ -1,10 +1,10 @@
 //! `keys …`: protecting the keyring.
 
-use super::count;
+use super::{count, open_to_read};
 use crate::args::KeysCommand;
 use crate::config::Settings;
-use crate::output::{Output, Progress, Unit};
-use mirrordna::{Code, Error, FileKey, NewProtection, Result, Zeroizing, input, provider_named};
+use crate::output::{Fit, Output, Progress, Unit};
+use mirrordna::{Code, Error, FileKey, LogKey, NewProtection, Result, Zeroizing, input, provider_named};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -20,7 +20,9 @@ pub(crate) fn keys(settings: &Settings, command: &KeysCommand, out: &mut Output)
             }
         }
         KeysCommand::Pq => second_key(settings, out)?,
+        KeysCommand::List => list(settings, out)?,
         KeysCommand::Rotate { store_key: true, .. } => rotate_store_key(settings, out)?,
+        KeysCommand::Rotate { log: true, .. } => rotate_log_key(settings, out)?,
         KeysCommand::Rotate { to, .. } => {
             settings.builder_to_write()?.rotate_keys(&protection(to.as_deref())?)?;
             if out.json {
@@ -67,6 +69,36 @@ fn rotate_store_key(settings: &Settings, out: &mut Output) -> Result<()> {
         out.remark("That completed an earlier rotation. Run it once more for another key.");
     }
     out.remark("Back up the keyring: without the new store key in it nothing can be read.");
+    Ok(())
+}
+
+/// Which keys have signed the log's checkpoints.
+fn list(settings: &Settings, out: &mut Output) -> Result<()> {
+    let keys = open_to_read(settings, out)?.main().log_keys()?;
+    if out.json {
+        return out.value(&json!({ "items": keys }));
+    }
+    let columns = [("SINCE", Fit::Number), ("LEAF", Fit::Number), ("FINGERPRINT", Fit::Whole), ("STATE", Fit::Whole)];
+    let state = |in_force| if in_force { "in force" } else { "replaced" };
+    let row = |key: &LogKey| {
+        vec![key.since.to_string().into(), key.leaf.to_string().into(), key.fingerprint.clone().into(), state(key.in_force).into()]
+    };
+    out.table(&columns, keys.iter().map(row).collect(), "");
+    Ok(())
+}
+
+fn rotate_log_key(settings: &Settings, out: &mut Output) -> Result<()> {
+    let engine = settings.builder_to_write()?.create(false).open()?;
+    let rotated = engine.main().rotate_log_key()?;
+    engine.close()?;
+    if out.json {
+        return out.value(&rotated);
+    }
+    out.line(format!("from size {} on the log's checkpoints are signed by another key:", rotated.key.since));
+    out.line(format!("  {}", rotated.key.fingerprint));
+    out.remark("Give this fingerprint to whoever is to check the log from now on; who has the old one needs nothing.");
+    out.remark(format!("Witnesses refuse the log until they know it: mirrordna witness trust DIR '{}'", rotated.key.verifier_key));
+    out.remark("Back up the keyring: without the new key in it nobody signs for the log.");
     Ok(())
 }
 
