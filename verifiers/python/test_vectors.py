@@ -19,7 +19,7 @@ EXIT = {"intact": 0, "altered": 1, "unproven": 3, None: 2}
 #: What two verifiers must agree on; messages and places are words of their own.
 COMPARED = [
     "log", "scope", "verdict", "size", "events", "head", "log_key", "identities", "bodies", "unsigned",
-    "unattributed", "chain_complete", "missing_links", "quorum", "witnessed", "freshness",
+    "unattributed", "chain_complete", "missing_links", "disputed", "quorum", "witnessed", "freshness",
 ]
 
 
