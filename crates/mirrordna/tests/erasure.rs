@@ -355,19 +355,23 @@ fn a_receipt_proves_an_erasure_and_does_it_again_in_an_older_copy() {
     for some in about_sam.chunks(limits::BATCH_EVENTS) {
         agent.memories().add_all(some.to_vec()).unwrap();
     }
+    // Calls that Sam asked for, and events about Sam, in sessions or outside.
+    let call = agent.tools().requested(mirrordna::NewCall::new("e", "r").user("Sam").id("c1")).unwrap();
+    call.completed(mirrordna::Outcome::success("x")).unwrap();
+    let visit = agent.timeline().about("Sam").append("visit.made", &json!({})).unwrap().index;
     let id = agent.id().to_owned();
-    drop(agent);
+    drop((call, agent));
     engine.close().unwrap();
     let backup = place.dir.path().join("backup.db");
     copy(&place.path(), &backup);
     let engine = place.open();
     let done = engine.erase().subject("Sam").reason(Reason::Subject).run().unwrap();
-    assert_eq!((done.events, done.erase_events.len()), (1_100, 2));
+    assert_eq!((done.events, done.erase_events.len()), (1_103, 2));
     let receipt = done.receipt.unwrap();
     let text = receipt.to_json();
     assert!(Receipt::from_json(&text).unwrap() == receipt);
     let again = engine.erase().replay(&receipt).unwrap();
-    assert_eq!((again.events, again.already), (0, 1_100));
+    assert_eq!((again.events, again.already), (0, 1_103));
     engine.close().unwrap();
 
     // An older copy is a rollback here; whoever goes on from it erases again.
@@ -377,14 +381,17 @@ fn a_receipt_proves_an_erasure_and_does_it_again_in_an_older_copy() {
     place.builder().fork(events, "the disk was lost").unwrap();
     let engine = place.open();
     assert_eq!(engine.memories().count().unwrap(), 1_100);
+    assert!(engine.tools().get("c1").is_ok() && engine.timeline().get(visit).unwrap().body == "readable");
     let done: Erasure = engine.erase().replay(&receipt).unwrap();
-    assert_eq!((done.events, done.reason, done.state), (1_100, Reason::Subject, Some(ErasureState::Done)));
+    assert_eq!((done.events, done.reason, done.state), (1_103, Reason::Subject, Some(ErasureState::Done)));
     assert_eq!((engine.memories().count().unwrap(), done.subjects), (0, 1));
     let report = engine.verify().unwrap();
-    assert!(report.is_intact() && report.bodies.erased == 1_100, "{report:#?}");
+    assert!(report.is_intact() && report.bodies.erased == 1_103, "{report:#?}");
     engine.close().unwrap();
     let engine = place.open();
     assert_eq!(engine.memories().count().unwrap(), 0, "also where both logs are folded anew");
+    assert_eq!(engine.tools().get("c1").unwrap_err().code(), Code::Erased);
+    assert_eq!(engine.timeline().get(visit).unwrap().body, "erased");
     assert!(engine.identities().get(&id).is_ok());
     engine.close().unwrap();
     assert!(place.verify().is_intact());

@@ -7,9 +7,10 @@
 mod common;
 
 use common::Place;
-use mirrordna::{Content, Engine, ErasureState, IdentityType, NewMemory};
+use mirrordna::{Content, Engine, ErasureState, IdentityType, NewCall, NewMemory, Outcome};
 use mirrordna_core::verify::{hash, leaf, merkle};
 use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
@@ -126,13 +127,22 @@ fn nothing_of_what_was_erased_is_left_in_any_file() {
     let parts = agent.memories().add(large.as_str()).subject("Sam of the harbour").send().unwrap();
     let user = agent.memories().add(SECRET).subject("Sam of the harbour").send().unwrap();
     sam.extend([parts.event.index - 1, parts.event.index, user.event.index]);
+    // Calls, single events and consents.
+    let called = NewCall::new("harbour/code", "req-1").user("Sam of the harbour").redacted(json!({"asked": SECRET}).to_string());
+    let call = agent.tools().requested(called).unwrap();
+    let ended = call.completed(Outcome::success(SECRET).summary(json!({"said": SECRET}).to_string())).unwrap();
+    let visit = agent.timeline().about("Sam of the harbour").append("visit.made", &json!({"said": SECRET})).unwrap();
+    engine.consents().give("Sam of the harbour", SECRET, None).unwrap();
+    let consent = engine.timeline().len().unwrap() - 1;
+    sam.extend([ended.leaf, ended.completed_leaf.unwrap(), visit.index, consent]);
+    drop(call);
     assert!(reader(&place).query_row("SELECT count(*) > 1 FROM cache_segment", [], |r| r.get::<_, bool>(0)).unwrap());
 
     let before = leaves(&place);
     let keys = subject_keys(&place);
     let mut one = stored(&place, [record.event.index]);
     let mut person = stored(&place, sam.iter().copied());
-    assert_eq!(person.iter().filter(|(name, _)| name.starts_with("secret")).count(), 903);
+    assert_eq!(person.iter().filter(|(name, _)| name.starts_with("secret")).count(), 907);
     // It is there, and found, before it is erased.
     let found = hunt(&image(&place), &one);
     assert!(found.len() >= one.len(), "{found:?}");
@@ -140,7 +150,7 @@ fn nothing_of_what_was_erased_is_left_in_any_file() {
         one.push((kept.to_owned(), text.to_vec()));
     }
     // What would confirm a guess: a hash of the words, or of an id.
-    for guess in [SECRET, "Sam of the harbour", &record.id, &ids[0]] {
+    for guess in [SECRET, "Sam of the harbour", &record.id, &ids[0], &ended.call_id] {
         one.push((format!("SHA-256 of {guess}"), hash::sha256(&[guess.as_bytes()])[..16].to_vec()));
         one.push((format!("leaf hash of {guess}"), hash::leaf(guess.as_bytes())[..16].to_vec()));
     }
@@ -149,7 +159,7 @@ fn nothing_of_what_was_erased_is_left_in_any_file() {
     assert_eq!((done.events, done.state), (1, Some(ErasureState::Done)));
     none(&place, &one, "a record, while the database is open");
     let done = engine.erase().subject("Sam of the harbour").run().unwrap();
-    assert_eq!((done.events, done.parts, done.subjects, done.state), (903, 1, 1, Some(ErasureState::Done)));
+    assert_eq!((done.events, done.parts, done.subjects, done.state), (907, 1, 1, Some(ErasureState::Done)));
     let left = subject_keys(&place);
     let gone: Vec<_> = keys.iter().filter(|(n, _)| !left.contains_key(n)).collect();
     assert_eq!(gone.len(), 1);
@@ -173,16 +183,16 @@ fn nothing_of_what_was_erased_is_left_in_any_file() {
     assert!(after.starts_with(&before) && merkle::root_of(&after[..before.len()]) == merkle::root_of(&before));
     let report = place.verify();
     assert!(report.is_intact(), "{:#?}", report.problems);
-    assert_eq!((report.bodies.erased, report.bodies.missing), (904, 0));
+    assert_eq!((report.bodies.erased, report.bodies.missing), (908, 0));
 
     // Without an event, it is an alteration, and exactly one.
-    let kept: i64 = sam.last().copied().unwrap() as i64 - 3_000;
+    let kept: i64 = user.event.index as i64 - 3_000;
     let db = Connection::open(place.path()).unwrap();
     let sql = "UPDATE event SET body = NULL, subject = NULL, secret = NULL WHERE pos = ?1 AND body IS NOT NULL";
     assert_eq!(db.execute(sql, [(1i64 << 40) + kept]).unwrap(), 1);
     drop(db);
     let report = place.verify();
-    assert_eq!((report.verdict, report.bodies.erased, report.bodies.missing), ("altered", 904, 1));
+    assert_eq!((report.verdict, report.bodies.erased, report.bodies.missing), ("altered", 908, 1));
     let problems: Vec<&str> = report.problems.iter().map(|p| p.code.as_str()).collect();
     assert_eq!(problems, ["body.missing"]);
 }

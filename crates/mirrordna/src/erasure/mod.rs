@@ -334,4 +334,29 @@ mod tests {
         assert_eq!(done.iter().map(|d| d.events).sum::<u64>(), 1);
         assert!(one.verify().unwrap().is_intact());
     }
+
+    #[test]
+    fn what_an_erasure_reads_does_not_grow_with_the_log() {
+        let rows_read = |others: usize| {
+            let engine = Engine::open("memory:").unwrap();
+            let agent = engine.identities().create(IdentityType::Agent).unwrap();
+            let new = |i: usize| crate::NewMemory {
+                content: crate::Content::Text(format!("memory {i}")),
+                subject: Some(if i < 50 { "Sam" } else { "Ann" }.to_owned()),
+                ..crate::NewMemory::default()
+            };
+            agent.memories().add_all((0..50 + others).map(new).collect()).unwrap();
+            let call = agent.tools().requested(crate::NewCall::new("e", "r").user("Sam")).unwrap();
+            call.completed(crate::Outcome::success("x")).unwrap();
+            agent.timeline().about("Sam").append_json("visit.made", None, None).unwrap();
+            engine.memories().count().unwrap();
+            let read = crate::view::READ.get();
+            let done = engine.erase().subject("Sam").run().unwrap();
+            assert_eq!((done.events, done.state), (53, Some(ErasureState::Done)));
+            crate::view::READ.get() - read
+        };
+        let few = rows_read(50);
+        assert_eq!(few, rows_read(900));
+        assert!(few < 53 * 4, "{few}");
+    }
 }

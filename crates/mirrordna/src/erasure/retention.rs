@@ -256,3 +256,64 @@ impl Engine {
         self.main().retention()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "memory")]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::view::READ;
+    use crate::{Clock, Engine, IdentityType};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    struct Set(AtomicU64);
+
+    impl Clock for Set {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Rows read by applying a policy about events: where some are due, and
+    /// where none is any more.
+    fn rows_read(before: usize, due: usize, young: usize) -> (u64, u64) {
+        const DAY: u64 = 86_400_000;
+        let clock = Arc::new(Set(AtomicU64::new(1_770_000_000_000)));
+        let engine = Engine::builder("memory:").clock(clock.clone()).open().unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        let timeline = agent.timeline();
+        let append = |n: usize| (0..n).for_each(|_| drop(timeline.append_json("tick", None, None).unwrap()));
+        let later = |days: u64| drop(clock.0.fetch_add(days * DAY, Ordering::Relaxed));
+        let retention = engine.retention();
+        retention.set("event", None, Duration::from_millis(30 * DAY)).unwrap();
+        let apply = || {
+            // What was appended since is folded before.
+            assert_eq!(engine.timeline().len().unwrap(), engine.timeline().len().unwrap());
+            let read = READ.get();
+            let erased = retention.apply(false).unwrap().policies[0].erased.events;
+            (erased, READ.get() - read)
+        };
+        append(before);
+        later(31);
+        assert_eq!(apply().0, before as u64);
+        append(due);
+        later(31);
+        append(young);
+        let (erased, read) = apply();
+        assert_eq!(erased, due as u64);
+        let (erased, again) = apply();
+        assert_eq!(erased, 0);
+        (read, again)
+    }
+
+    #[test]
+    fn what_is_read_grows_with_what_is_due_alone() {
+        let (few, none) = rows_read(10, 20, 30);
+        let (same, still_none) = rows_read(600, 20, 700);
+        assert_eq!((few, none), (same, still_none), "not with what was erased before, nor with what is young");
+        let (more, _) = rows_read(10, 200, 30);
+        assert!(more > few && (more - few) <= 180 * (few / 20 + 1), "{few} and {more}");
+        assert!(none <= 8, "{none}: the policy, and the first event that is young");
+    }
+}

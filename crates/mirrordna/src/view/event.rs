@@ -11,6 +11,12 @@ use mirrordna_core::verify::{hash, leaf};
 use mirrordna_core::{Code, Error, Hash, Header, Kind, Leaf, Result};
 use mirrordna_storage::{ReadTx, Row};
 
+#[cfg(test)]
+thread_local! {
+    /// Rows that this thread read one by one, for tests of how many it takes.
+    pub(crate) static READ: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// A verified event with its content, as far as it can be read here.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
@@ -108,6 +114,8 @@ impl View {
         }
         let own = index - self.base;
         let altered = || Error::new(Code::Altered, format!("log {} leaf {own} is not the one that was signed", log.number));
+        #[cfg(test)]
+        READ.set(READ.get() + 1);
         let row = tx.event(log.number, own)?.ok_or_else(altered)?;
         let secret = row.secret.as_ref().map(|(subject, wrapped)| (*subject, wrapped.as_slice()));
         // In a build without checks an event has no hash: to name it would be to

@@ -28,6 +28,8 @@ mod recall;
 mod segment;
 
 pub(crate) use erase::{Plan, Target, What};
+#[cfg(test)]
+pub(crate) use event::READ;
 pub(crate) use event::{Content, Event, secret_of};
 pub(crate) use recall::Scope;
 
