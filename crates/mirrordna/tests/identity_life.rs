@@ -356,3 +356,43 @@ fn forked_away(place: &Place) {
     engine.close().unwrap();
     assert_eq!(place.verify().verdict, "intact");
 }
+
+/// A clock that stands still until it is set.
+#[derive(Debug)]
+struct Still(std::sync::atomic::AtomicU64);
+
+impl mirrordna::Clock for Still {
+    fn now_ms(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn rotations_run_ahead_of_the_clock_by_a_little_only() {
+    let place = Place::new();
+    let clock = std::sync::Arc::new(Still(1_790_000_000_000.into()));
+    let engine = place.builder().clock(clock.clone()).open().unwrap();
+    let agent = created(&engine);
+    let times = |agent: &Identity| -> Vec<String> {
+        let log = agent.did_log().unwrap();
+        log.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["versionTime"].as_str().unwrap().to_owned()).collect()
+    };
+    for version in 2..=11 {
+        assert_eq!(agent.rotate().unwrap().version, version);
+    }
+    let refused = agent.rotate().unwrap_err();
+    assert_eq!(refused.code(), Code::LimitExceeded, "{refused}");
+    assert!(refused.to_string().contains("11 s ahead of the clock, the limit is 10 s"), "{refused}");
+    assert_eq!(times(&agent).len(), 11, "nothing was written");
+    // A second later there is room for one more.
+    clock.0.fetch_add(1_000, std::sync::atomic::Ordering::Relaxed);
+    agent.rotate().unwrap();
+    assert_eq!(agent.rotate().unwrap_err().code(), Code::LimitExceeded);
+    // A clock that went back by a year stops no recovery, and no revocation.
+    clock.0.fetch_sub(365 * 86_400_000, std::sync::atomic::Ordering::Relaxed);
+    agent.recover(&moved_away(&engine), None).unwrap();
+    agent.revoke("the clock is wrong, the keys are gone").unwrap();
+    let times = times(&agent);
+    assert!(times.len() == 14 && times.is_sorted_by(|a, b| a < b), "{times:?}");
+    assert!(engine.verify().unwrap().is_intact());
+}

@@ -39,6 +39,10 @@ const REVOKED: &str = "identity.revoked";
 /// How often a change begins again because others were ahead of it.
 const AHEAD: u32 = 64;
 
+/// How far the time of a rotation may lie ahead of the clock, milliseconds:
+/// versions ascend by a second, and other resolvers refuse one that is to come.
+const LEAD: u64 = 10_000;
+
 /// What is to become of an identity.
 enum Plan<'a> {
     Rotate,
@@ -115,7 +119,8 @@ impl Identity {
     ///
     /// # Errors
     /// `key.missing` where the update key is not in this machine's keyring;
-    /// `identity.revoked`; `store.*`.
+    /// `limit.exceeded` after more than ten changes within a second, or where the
+    /// clock went back; `identity.revoked`; `store.*`.
     pub fn rotate(&self) -> Result<IdentityVersion> {
         self.change(&Plan::Rotate)
     }
@@ -130,7 +135,10 @@ impl Identity {
     /// were only lost. All events of the actor from there to the recovery are
     /// disputed, which every verification says ([`VerifyReport::disputed`]); in
     /// other logs of the database, those that are later by the time of their
-    /// headers.
+    /// headers. That is a claim of whoever wrote them: where a thief may have set
+    /// a clock back, look at what the other tenants' histories say and name an
+    /// earlier position. Events of a log that was left by a fork are never
+    /// disputed: whoever went on from it has accepted it as it was found.
     ///
     /// [`VerifyReport::disputed`]: crate::VerifyReport::disputed
     ///
@@ -256,6 +264,9 @@ impl Identity {
             return Err(Error::new(Code::IdentityRevoked, format!("{} was revoked: it has ended", self.id)));
         }
         let now = inner.clock.now_ms();
+        if matches!(plan, Plan::Rotate) {
+            self.check_lead(before, now)?;
+        }
         let (speaker, after) = match plan {
             Plan::Rotate | Plan::Recover(..) => {
                 let recovered = match plan {
@@ -341,6 +352,25 @@ impl Identity {
             lock(&log.forces).remove(actor);
         }
         Ok(before.number + 1)
+    }
+
+    /// Refuses a rotation that other resolvers would not accept for a while: the
+    /// next one, or the clock, is soon there. Taking an identity back, and ending
+    /// it, cannot wait; in the log the position decides.
+    fn check_lead(&self, before: &mirrordna_core::verify::did::Version, now: u64) -> Result<()> {
+        let next = u64::try_from(mirrordna_core::time::parse(&before.time)?.ms).unwrap_or(0).saturating_add(1_000);
+        let lead = next.saturating_sub(now);
+        if lead <= LEAD {
+            return Ok(());
+        }
+        let message = format!(
+            "version {} of {} would be dated {} s ahead of the clock, the limit is {} s: other resolvers refuse what is to come",
+            before.number + 1,
+            self.id,
+            lead.div_ceil(1_000),
+            LEAD / 1_000
+        );
+        Err(Error::new(Code::LimitExceeded, message).with_hint("Wait a moment and rotate then; where the clock went back, set it right."))
     }
 
     fn update_key(&self, keyring: &Keyring, before: &mirrordna_core::verify::did::Version) -> Result<SecretKey> {
