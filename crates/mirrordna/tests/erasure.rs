@@ -473,21 +473,84 @@ fn all_that_is_about_a_subject_is_read_and_taken_along() {
     let other = Place::new();
     let there = other.open();
     let report = import(&there);
-    assert_eq!((report.kept, report.refused), (4, 0), "{report:#?}");
+    // A consent was given to whoever runs the other one.
+    let refused: Vec<_> = report.notes.iter().map(|n| n.reason).collect();
+    assert_eq!((report.kept, refused), (3, vec!["not_imported"]), "{report:#?}");
     let memory = there.memories().get(&short).unwrap();
     assert_eq!((memory.content.as_str(), memory.subject.as_deref(), memory.version), ("Sam prefers night trains", Some("Sam"), 2));
     assert_eq!((memory.agent.as_str(), memory.tags.as_slice()), (agent.id(), &["t".to_owned()][..]));
     assert!(there.memories().get(&long).unwrap().content == large);
-    assert!(there.consents().stands("Sam", "remember").unwrap());
+    assert!(!there.consents().stands("Sam", "remember").unwrap());
     let again = import(&there);
-    assert_eq!((again.kept, again.events), (4, 0), "{again:#?}");
+    assert_eq!((again.kept, again.events), (3, 0), "{again:#?}");
     // And it is erased there like anything else.
     let erased = there.erase().subject("Sam").run().unwrap();
-    assert_eq!((erased.events, erased.parts), (5, 1));
+    assert_eq!((erased.events, erased.parts), (4, 1));
     let report = import(&there);
     assert_eq!((report.kept, report.refused, report.events), (0, 4, 0), "{report:#?}");
-    assert!(report.notes.iter().all(|n| n.reason == "erased"), "{report:#?}");
+    assert_eq!(report.notes.iter().filter(|n| n.reason == "erased").count(), 3, "{report:#?}");
     assert!(there.verify().unwrap().is_intact());
+}
+
+/// Anybody writes such a file, with bodies as they like.
+#[test]
+fn a_file_about_a_subject_states_nothing_of_this_log() {
+    let place = Place::new();
+    let engine = place.open();
+    let ada = agent(&engine);
+    let session = engine.sessions().start_with(&ada, NewSession::default()).unwrap();
+    session.memories().add("said here").send().unwrap();
+    let of = |schema: u64, id: &str| Body::new(schema, id).with(field::SUBJECT, Some("Sam"));
+    let call =
+        |of_type: &str| of(schema::TOOL_CALL, "evt_a").with(6, Some(of_type)).with(7, Some("c1")).with(8, Some("pay")).with(10, Some("r"));
+    let mut lines = vec![
+        ("event", call("tool.requested"), "not_imported"),
+        ("record.put", call("tool.requested"), "not_imported"),
+        ("event", call("tool.completed"), "not_imported"),
+        ("event", of(schema::EVIDENCE, "evt_b").with(6, Some("evidence")), "not_imported"),
+        ("record.put", of(schema::CONSENT, "cons_a").with(6, Some("train a model")).with(7, Some(0_i64)), "not_imported"),
+        ("record.put", of(schema::HOLD, "hold_a").with(6, Some(0_i64)).with(7, Some("Sam")).with(8, Some("x")), "not_imported"),
+        ("record.put", of(schema::RETENTION, "ret_a").with(6, Some(3_i64)).with(8, Some(1_i64)), "not_imported"),
+        ("record.put", of(schema::SNAPSHOT, "snap_a").with(7, Some(1_i64)), "not_imported"),
+        ("record.put", of(schema::PART, "part_a"), "not_imported"),
+        ("record.put", of(22, "new_a"), "not_imported"),
+        ("record.put", of(0, "new_b"), "not_imported"),
+        ("event", of(schema::EVENT, "evt_c").with(6, Some("log.adopted")), "not_imported"),
+        ("event", of(schema::EVENT, "evt_d").with(6, Some("tool.requested")), "not_imported"),
+        ("record.put", of(schema::MEMORY, "mem_a").with(field::AGENT, Some(ada.id())), "agent_conflict"),
+        ("record.put", of(schema::MEMORY, "mem_b").with(field::SESSION, Some(session.id())), "session_conflict"),
+        ("event", of(schema::EVENT, "evt_e").with(6, Some("x")).with(field::SESSION, Some(session.id())), "session_conflict"),
+        ("log.genesis", of(schema::EVENT, "evt_f"), "invalid_record"),
+        ("erase", of(schema::EVENT, "evt_g"), "invalid_record"),
+    ];
+    // And what is data comes in all the same, sessions of its own too.
+    lines.push(("record.put", of(schema::SESSION, "sess_z"), ""));
+    lines.push(("record.put", of(schema::MEMORY, "mem_z").with(field::SESSION, Some("sess_z")), ""));
+    let text = lines.iter().enumerate().map(|(n, (kind, body, _))| {
+        let body = base64(&body.encode_padded().unwrap());
+        format!("{}\n", json!({"hash": format!("{n:064}"), "kind": kind, "actor": "somebody", "body": body}))
+    });
+    let head = "{\"mirrordna_subject_export\":1,\"log\":\"00\",\"subject\":\"Sam\"}\n";
+    let file = place.dir.path().join("hostile.jsonl");
+    std::fs::write(&file, head.to_owned() + &text.collect::<String>()).unwrap();
+    let files = std::slice::from_ref(&file);
+    let listed = || [session.memories(), ada.memories()].map(|of| of.list(0, 99).unwrap().len());
+    let before = listed();
+    for _ in 0..2 {
+        let report = mirrordna::import::import(&engine.main(), files, mirrordna::import::Format::Auto, &mut |_, _| {}).unwrap();
+        let mut reasons: Vec<(u64, &str)> = report.notes.iter().map(|n| (n.line, n.reason)).collect();
+        reasons.sort_unstable();
+        let expected = (2..).zip(&lines).filter(|(_, line)| !line.2.is_empty()).map(|(n, line)| (n, line.2));
+        assert_eq!((report.kept, reasons), (2, expected.collect()), "{report:#?}");
+    }
+    let tools = engine.tools();
+    assert_eq!(tools.get("c1").unwrap_err().code(), Code::NotFound);
+    assert!(tools.listing().run().unwrap().items.is_empty() && tools.listing().open().run().unwrap().items.is_empty());
+    assert!(!engine.consents().stands("Sam", "train a model").unwrap() && engine.holds().list(true).unwrap().is_empty());
+    assert!(engine.retention().list().unwrap().is_empty());
+    assert_eq!((before, listed()), ([1, 1], [1, 1]));
+    ada.tools().requested(mirrordna::NewCall::new("pay", "r").id("c1")).unwrap();
+    assert!(engine.verify().unwrap().is_intact());
 }
 
 /// What a file says must not change what is here: not under another sort, not

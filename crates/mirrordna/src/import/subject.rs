@@ -1,16 +1,24 @@
 //! Exports of a subject (`erasure::access`): records keep their ids, and say
 //! of whom they were. They are the system actor's events here; when and by whom
 //! they were written elsewhere is what the file claims.
+//!
+//! A file comes from anybody. What is taken is data about somebody: memories,
+//! sessions, profiles, documents, application events. Whatever states something
+//! of the log it was in is refused, and so is what would be read here as said by
+//! an agent that has a key here, or in a session that was held here.
 
 use super::intake::{Intake, unreadable};
 use super::{ImportReport, Progress};
 use crate::commit::Item;
 use crate::engine::Tenant;
 use crate::erasure::access::{ERASED, MAGIC};
+use crate::log::Log;
+use crate::view::View;
 use mirrordna_core::body::{Body, Media, Payload, field, schema};
 use mirrordna_core::canon::Value as Field;
 use mirrordna_core::verify::note::from_base64;
 use mirrordna_core::{Code, Error, Kind, Result, id, limits};
+use mirrordna_storage::ReadTx;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -67,6 +75,19 @@ struct Incoming {
     body: Body,
 }
 
+/// Type of an event.
+const TYPE: u64 = 6;
+/// Types of events by which the engine says something of its own log.
+const ENGINES: [&str; 5] = ["log.adopted", "identity.revoked", "tool.requested", "tool.completed", "evidence"];
+
+/// Whether records and events of a schema are data about somebody, which can be
+/// taken along. The others say something of the log that they are in: that a
+/// call was made or evidence stated there, that something was held, kept or
+/// consented to there, what its state was. Nobody here has said so.
+const fn is_data(of: u64) -> bool {
+    matches!(of, schema::PROFILE..=schema::EVENT | schema::CITATION..=schema::OTHER)
+}
+
 /// Whether a file begins as an export of a subject does.
 pub(super) fn is_export(path: &Path) -> bool {
     let mut begins = [0; MAGIC.len()];
@@ -99,7 +120,14 @@ pub(super) fn import(tenant: &Tenant, file: &Path, report: &mut ImportReport, pr
             Some(head) => match incoming(tenant, head, number, &text) {
                 Ok(incoming) => batch.push(incoming),
                 Err(e) if matches!(e.code(), Code::KeyMissing | Code::Bug) => return Err(e),
-                Err(e) => intake.refuse(number, "invalid_record", e.message().to_owned()),
+                Err(e) => {
+                    let reason = match e.code() {
+                        Code::ImportRefused => "not_imported",
+                        Code::AlreadyExists => "agent_conflict",
+                        _ => "invalid_record",
+                    };
+                    intake.refuse(number, reason, e.message().to_owned());
+                }
             },
         }
         if batch.len() == BATCH {
@@ -130,8 +158,14 @@ fn incoming(tenant: &Tenant, head: &Head, line: u64, text: &str) -> Result<Incom
     {
         return Err(invalid("a name in its body is empty or too long"));
     }
-    let data = !matches!(body.schema, schema::PART | schema::HOLD | schema::RETENTION);
-    if !data || (kind == Kind::EVENT) != (body.schema == schema::EVENT) || body.payload.is_some() || body.get(field::PARTS).is_some() {
+    if !is_data(body.schema) {
+        let of = schema::name(body.schema).map_or_else(|| format!("of the unknown schema {}", body.schema), |name| format!("a {name}"));
+        return Err(Error::new(Code::ImportRefused, format!("it is {of}: what that says holds only where it was said")));
+    }
+    if kind == Kind::EVENT && body.text(TYPE).is_some_and(|of| ENGINES.contains(&of)) {
+        return Err(Error::new(Code::ImportRefused, "it is an event that the engine alone states, of its own log"));
+    }
+    if (kind == Kind::EVENT) != (body.schema == schema::EVENT) || body.payload.is_some() || body.get(field::PARTS).is_some() {
         return Err(invalid("its body is none that is imported"));
     }
     let bytes = match (read.text, read.payload) {
@@ -152,6 +186,12 @@ fn incoming(tenant: &Tenant, head: &Head, line: u64, text: &str) -> Result<Incom
     } else if body.text(field::AGENT).is_none() && id::check(&read.actor, "mdna").is_ok() {
         body.set(field::AGENT, read.actor.as_str().into());
     }
+    if let Some(agent) = body.text(field::AGENT)
+        && tenant.view(|view, tx| view.actor_named(tx, &tenant.log, agent))?.is_some_and(|actor| !actor.is_asserted())
+    {
+        let message = "its agent has a key here, and a chain of its own: a file puts no words into its mouth";
+        return Err(Error::new(Code::AlreadyExists, message));
+    }
     let tag = tenant.log.once_tag(&["subject export", &head.log, &read.hash])?;
     body.set(field::DEDUPE, Field::Bytes(tag.to_vec()));
     // What is too long is found here, before the batch.
@@ -160,6 +200,16 @@ fn incoming(tenant: &Tenant, head: &Head, line: u64, text: &str) -> Result<Incom
         false => drop(body.encode_padded()?),
     }
     Ok(Incoming { line, tag, kind, body })
+}
+
+/// Whether a session was held here: one that was imported is what files say.
+fn is_lived(view: &View, tx: &dyn ReadTx, log: &Log, session: &str) -> Result<bool> {
+    let first = match view.history(tx, log, session) {
+        Err(e) if e.code() == Code::Erased => return Ok(true),
+        found => found?.into_iter().next(),
+    };
+    let event = first.map(|leaf| view.bare_event(tx, log, leaf)).transpose()?.flatten();
+    Ok(event.is_some_and(|e| e.header.actor != log.at(e.index).0.system))
 }
 
 /// Appends what is not there yet, in one atomic commit.
@@ -179,6 +229,16 @@ fn commit(intake: &mut Intake<'_>, batch: Vec<Incoming>, seen: &mut Seen) -> Res
         }
         let (id, schema) = (incoming.body.id().to_owned(), incoming.body.schema);
         let own = seen.records.get(&id);
+        if fresh
+            && let Some(session) = incoming.body.text(field::SESSION)
+            && seen.records.get(session) != Some(&Some(schema::SESSION))
+            && intake.tenant.view(|view, tx| is_lived(view, tx, &intake.tenant.log, session))?
+        {
+            let (reason, why) = ("session_conflict", "there is a session with the id of its session here");
+            intake.refuse(incoming.line, reason, why.to_owned());
+            seen.refused.insert(incoming.tag, (reason, why));
+            continue;
+        }
         if fresh && incoming.kind != Kind::EVENT && own != Some(&Some(schema)) {
             let log = &intake.tenant.log;
             let here = intake.tenant.view(|view, tx| view.history(tx, log, &id));

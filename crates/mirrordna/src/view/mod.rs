@@ -83,6 +83,11 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
+    /// Whether it has no key here.
+    pub(crate) const fn is_asserted(&self) -> bool {
+        self.asserted
+    }
+
     /// Whether it is the engine's own actor of a log; an imported one may be of
     /// type system too.
     pub(crate) fn is_engine(&self) -> bool {
