@@ -136,6 +136,8 @@ codes! {
     CitationReplayed = 5027, "citation.replayed", false, "Do not use the answer: somebody recorded an outcome of the call a second time.";
     /// A reader of an older state keeps what is left of an erasure.
     ErasurePending = 5030, "erasure.pending", true, "Contents are erased and no read answers from them; remains go when the reader of an older state is gone. Try again then.";
+    /// A citation is of a call that its agent no longer stands by.
+    CitationDisputed = 5032, "citation.disputed", false, "Do not rest on the answer alone: the agent's keys were stolen, or may have been, when the call was recorded. Ask the agent's owner, or the tool's side.";
     /// A file to import cannot be read.
     ImportUnreadable = 7001, "import.unreadable", false, "Check the path and its permissions.";
     /// A file to import has a format that is not recognised.

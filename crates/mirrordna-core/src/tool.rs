@@ -549,6 +549,11 @@ pub struct ToolCall {
     /// The same of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_checked: Option<bool>,
+    /// Leaf of the event by which its agent no longer stands by it: a recovery
+    /// of the identity, or the end of an epoch. What is here is what was
+    /// recorded; who recorded it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disputed_by: Option<u64>,
 }
 
 impl ToolCall {
@@ -586,6 +591,7 @@ impl ToolCall {
             hash_form: if b.int(HASH_FORM) == Some(1) { HashForm::Python } else { HashForm::Bytes },
             args_checked: requested.checked(),
             response_checked: completed.and_then(Told::checked),
+            disputed_by: None,
         })
     }
 
@@ -653,10 +659,12 @@ pub enum Missing {
     NotRequested,
     /// Its content was erased.
     Erased,
+    /// It was imported: the log records that a file says so, not the call.
+    Imported,
 }
 
 impl Missing {
-    /// `unknown`, `not_completed`, `not_requested` or `erased`.
+    /// `unknown`, `not_completed`, `not_requested`, `erased` or `imported`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -664,6 +672,7 @@ impl Missing {
             Self::NotCompleted => "not_completed",
             Self::NotRequested => "not_requested",
             Self::Erased => "erased",
+            Self::Imported => "imported",
         }
     }
 }

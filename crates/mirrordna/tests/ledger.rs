@@ -6,7 +6,8 @@ mod common;
 
 use common::Place;
 use mirrordna::import::{Format, ImportReport, import};
-use mirrordna::{Code, ContentHash, Engine, HashForm, IdentityType, NewCall, Status};
+use mirrordna::proof::Policy;
+use mirrordna::{Code, ContentHash, Engine, HashForm, IdentityType, Missing, MissingLink, NewCall, Outcome, Status, ToolCitation};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -79,10 +80,31 @@ fn an_older_ledger_is_checked_again_and_says_what_could_not_be() {
     assert_eq!(engine.tools().get("changed").unwrap_err().code(), Code::NotFound);
     let ids: Vec<String> = engine.tools().listing().run().unwrap().items.into_iter().map(|c| c.call_id).collect();
     assert_eq!(ids, ["9b2c", "77aa", "undated"]);
-    // They are cited like others, and ids are theirs.
-    let citation = engine.tools().citation("9b2c").unwrap();
-    assert_eq!(engine.tools().verify_citation(&citation, "req-9").unwrap(), first);
+    // Ids are theirs, but nothing here records that they were made: they are not
+    // cited, and no evidence rests on them.
     let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    assert_eq!(engine.tools().citation("9b2c").unwrap_err().code(), Code::CitationUnknown);
+    let made = agent.tools().requested(NewCall::new("e", "req-9").id("made")).unwrap();
+    made.completed(Outcome::success("x")).unwrap();
+    let forged = ToolCitation {
+        call_id: "9b2c".into(),
+        leaf: first.completed_leaf.unwrap(),
+        leaf_hash: first.completed_hash.clone().unwrap(),
+        endpoint: first.endpoint.clone(),
+        timestamp: first.timestamp.clone(),
+        args_hash: first.args_hash.clone(),
+        response_hash: first.response_hash.clone(),
+        status: first.response_status.unwrap(),
+        latency_ms: first.latency_ms,
+        ..engine.tools().citation("made").unwrap()
+    };
+    assert_eq!(engine.tools().verify_citation(&forged, "req-9").unwrap_err().code(), Code::CitationUnknown);
+    let mut file = Vec::new();
+    let (chain, _) = agent.evidence().calls(["9b2c", "made"]).write(&mut file).unwrap();
+    let link = [MissingLink { call_id: "9b2c".into(), why: Missing::Imported }];
+    assert_eq!((chain.chain_complete, chain.missing_links.as_slice()), (false, &link[..]));
+    let read = mirrordna::read_evidence(&mut file.as_slice(), Policy::default().and(*engine.fingerprint().as_bytes())).unwrap();
+    assert_eq!((read.statements[0].chain_complete, read.statements[0].missing_links.as_slice()), (false, &link[..]));
     assert_eq!(agent.tools().requested(NewCall::new("e", "r").id("9b2c")).unwrap_err().code(), Code::ToolExists);
 
     let again = imported(&engine, &place, "ledger.json", LEDGER);

@@ -502,3 +502,86 @@ fn calls_and_citations_go_on_after_a_fork() {
     assert!(read.statements[0].chain_complete, "{:?}", read.statements[0]);
     assert_eq!(ids(&read.calls), ["c1", "c2"]);
 }
+
+#[test]
+fn a_call_that_its_agent_does_not_stand_by_verifies_nowhere_silently() {
+    let place = Place::new();
+    // What is disputed is signed: otherwise a proof could not say whose it is.
+    let engine = place.builder().seals(mirrordna::SealPolicy::EveryEvent).open().unwrap();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let before = done(&agent, "before", "r");
+    done(&agent, "stolen", "r");
+    // Begun while the keys were the agent's, ended by whoever had them then.
+    agent.tools().requested(NewCall::new("e", "r").id("between")).unwrap();
+    let own = engine.timeline().len().unwrap() - 1;
+    engine.tools().call("between").unwrap().completed(Outcome::success("x")).unwrap();
+    let thefts = [before.completed_leaf.unwrap(), own];
+    let cite = |id: &str| engine.tools().citation(id).unwrap();
+    let cited = ["before", "stolen", "between"].map(cite);
+    let holds = |cited: &ToolCitation, request: &str| engine.tools().verify_citation(cited, request).map(|_| ()).map_err(|e| e.code());
+    assert!(cited.iter().all(|c| holds(c, "r").is_ok()));
+    assert!(engine.evidence().calls(["before", "stolen"]).check().unwrap().disputed.is_empty());
+
+    let keys = || {
+        let file = std::fs::read_to_string(engine.recovery_path().unwrap()).unwrap();
+        mirrordna::RecoveryKeys::parse(&file).unwrap()
+    };
+    let by = agent.recover(&keys(), Some(thefts[1])).unwrap().position;
+    assert_eq!([holds(&cited[0], "r"), holds(&cited[1], "r")], [Ok(()), Ok(())]);
+    assert_eq!(holds(&cited[2], "r"), Err(Code::CitationDisputed));
+    assert_eq!(engine.tools().get("between").unwrap().disputed_by, Some(by));
+    // Once more, and from further back.
+    let again = agent.recover(&keys(), Some(thefts[0])).unwrap().position;
+    assert_eq!(
+        [&cited[0], &cited[1], &cited[2]].map(|c| holds(c, "r")),
+        [Ok(()), Err(Code::CitationDisputed), Err(Code::CitationDisputed)]
+    );
+    // What else is wrong with a citation is said first.
+    assert_eq!(holds(&cited[1], "other"), Err(Code::CitationOtherRequest));
+    assert_eq!(holds(&changed(&cited[1], |c| c.endpoint = "e2".into()), "r"), Err(Code::CitationForged));
+    let listed = engine.tools().listing().run().unwrap().items;
+    assert_eq!(listed.iter().map(|c| c.disputed_by).collect::<Vec<_>>(), [None, Some(again), Some(by)]);
+    // The agent goes on, and what it does now is its own.
+    done(&agent, "after", "r");
+    assert_eq!(holds(&engine.tools().citation("after").unwrap(), "r"), Ok(()));
+
+    let mut file = Vec::new();
+    let calls = ["before", "stolen", "between", "after"];
+    let (chain, _) = agent.evidence().calls(calls).write(&mut file).unwrap();
+    assert_eq!((chain.chain_complete, chain.disputed), (true, vec!["stolen".to_owned(), "between".to_owned()]));
+    let policy = Policy::default().and(*engine.fingerprint().as_bytes());
+    let read = mirrordna::read_evidence(&mut file.as_slice(), policy).unwrap();
+    assert_eq!(read.judgement.verdict, Verdict::Intact, "{:#?}", read.judgement.problems);
+    let said: Vec<_> = read.calls.iter().map(|c| (c.call_id.as_str(), c.disputed_by.is_some())).collect();
+    assert_eq!(said, [("before", false), ("stolen", true), ("between", true), ("after", false)]);
+    assert!(engine.verify().unwrap().is_intact());
+}
+
+#[test]
+fn a_record_that_was_erased_is_proven_with_what_erased_it() {
+    let place = Place::new();
+    let engine = place.open();
+    let agent = engine.identities().create(IdentityType::Agent).unwrap();
+    let one = agent.memories().add("to be forgotten").subject("sam").send().unwrap();
+    agent.memories().add("stays").subject("ada").send().unwrap();
+    engine.main().erase().subject("sam").run().unwrap();
+    let proven = |engine: &Engine| {
+        let prove = engine.main().prove(&[]).record(&one.id).unwrap();
+        let [(id, by)] = prove.erased() else { panic!("{:?}", prove.erased()) };
+        assert_eq!(*id, one.id);
+        let (by, mut file, mut shown) = (*by, Vec::new(), Vec::new());
+        prove.write(&mut file).unwrap();
+        let policy = Policy::default().and(*engine.fingerprint().as_bytes());
+        let judged = proof::judge(&mut file.as_slice(), policy, &[], &mut |e| shown.extend(e.asked.then_some(e.index))).unwrap();
+        assert_eq!(judged.verdict, Verdict::Intact, "{:#?}", judged.problems);
+        assert_eq!((judged.logs[0].report.bodies.erased, judged.logs[0].report.bodies.missing), (1, 0));
+        assert_eq!(shown, [one.event.index, by]);
+        assert_eq!(engine.timeline().get(by).unwrap().kind, "erase");
+    };
+    proven(&engine);
+    assert_eq!(engine.main().prove(&[]).record("mem_01m7yn5m709aah46zbayenk3kn").unwrap_err().code(), Code::NotFound);
+    drop(agent);
+    engine.close().unwrap();
+    // Folded anew, by somebody who never saw it.
+    proven(&place.open());
+}

@@ -34,13 +34,18 @@ pub(crate) fn prove(settings: &Settings, args: &Prove, out: &mut Output) -> Resu
         let name = names.chain(args.record.iter().cloned()).chain(args.session.iter().cloned()).next();
         PathBuf::from(format!("{}.mdna-proof", name.unwrap_or_default()))
     });
+    let erased = prove.erased().to_vec();
     let bundled = write_new(&file, |target| prove.write(target))?;
     let key = engine.fingerprint().to_string();
     if out.json {
-        out.value(&json!({"file": file.display().to_string(), "bundled": bundled, "fingerprint": key}))?;
+        out.value(&json!({"file": file.display().to_string(), "bundled": bundled, "fingerprint": key,
+            "erased": erased.iter().map(|(id, by)| json!({"id": id, "by": by})).collect::<Vec<_>>()}))?;
     } else {
         out.line(format!("proved       {} in {} bytes: {}", count(bundled.events, "event", "events"), bundled.bytes, file.display()));
         say_later(bundled.later, out);
+        for (id, by) in &erased {
+            out.line(format!("erased       {id}: event {by} erased its content; proven are that event and what it names"));
+        }
         out.line(format!("fingerprint  {key}"));
         out.remark("Tell the fingerprint by another way than the file; whoever has both runs:");
         out.remark(format!("  mirrordna verify {} --key {key}", file.display()));

@@ -1,6 +1,7 @@
 //! `tool …` and `evidence`: recording calls of tools, citing them, and handing
 //! out what proves them.
 
+use super::verify::exit_status;
 use super::{OrSee, agent, count, open, open_to_read, paged, short_time, tell_more, write_new};
 use crate::args::Paging;
 use crate::config::Settings;
@@ -75,7 +76,8 @@ Examples:
         /// Its id.
         call: String,
     },
-    /// Show the calls that a proof discloses: exit status as of verify.
+    /// Show the calls that a proof discloses: exit status as of verify, and 3 where a
+    /// call is disputed.
     #[command(after_help = "No database, no keys: what is shown is what the file itself proves.
 
 Examples:
@@ -89,7 +91,8 @@ Examples:
         #[arg(long, value_name = "FINGERPRINT")]
         key: Vec<Fingerprint>,
     },
-    /// Check a citation for a request: exit status 0 if it holds, 15 if not.
+    /// Check a citation for a request: exit status 0 if it holds, 15 if not, 3 if it
+    /// is of a call that its agent no longer stands by.
     #[command(after_help = "Refused are citations of calls that are not recorded (citation.unknown), that
 the log has otherwise (citation.forged, citation.replayed), that served another
 request (citation.other_request), and those of other tenants
@@ -294,7 +297,11 @@ pub(crate) fn tool(settings: &Settings, command: ToolCommand, out: &mut Output) 
             }
         }
         ToolCommand::Cite { call } => {
-            let citation = open_to_read(settings, out)?.tools().citation(&call).or_see("tool list")?;
+            let tools = open_to_read(settings, out)?.tools();
+            let citation = tools.citation(&call).or_see("tool list")?;
+            if let Some(by) = tools.get(&call)?.disputed_by {
+                out.remark(format!("disputed: its agent does not stand by this call, says the event at {by}; who checks it is told so"));
+            }
             out.value(&citation)?;
         }
         ToolCommand::Read { file, key } => return read(&file, &key, out),
@@ -303,7 +310,11 @@ pub(crate) fn tool(settings: &Settings, command: ToolCommand, out: &mut Output) 
             let citation: ToolCitation = serde_json::from_slice(&text).map_err(|e| {
                 Error::new(Code::InputInvalid, "this is no citation of a call").with_hint("`mirrordna tool cite` prints one.").caused_by(e)
             })?;
-            let call = open_to_read(settings, out)?.tools().verify_citation(&citation, &request)?;
+            let tools = open_to_read(settings, out)?.tools();
+            let call = match tools.verify_citation(&citation, &request) {
+                Err(e) if e.code() == Code::CitationDisputed => return disputed(&tools.get(&citation.call_id)?, &e, out),
+                checked => checked?,
+            };
             if out.json {
                 out.value(&json!({ "ok": true, "call": call }))?;
             } else {
@@ -313,6 +324,19 @@ pub(crate) fn tool(settings: &Settings, command: ToolCommand, out: &mut Output) 
         }
     }
     Ok(0)
+}
+
+/// A citation that is right, of a call that its agent no longer stands by: that
+/// proves neither that it made the call, nor that it did not.
+fn disputed(call: &ToolCall, e: &Error, out: &mut Output) -> Result<u8> {
+    if out.json {
+        out.value(&json!({ "ok": false, "verdict": "unproven", "reason": e.code().name(), "message": e.message(), "call": call }))?;
+    } else {
+        let verdict = out.tone(Tone::Notice, "unproven");
+        out.line(format!("{verdict}: {}", e.message()));
+        out.line(e.hint());
+    }
+    Ok(exit_status("unproven"))
 }
 
 /// What a proof says of calls.
@@ -345,12 +369,15 @@ fn read(file: &Path, keys: &[Fingerprint], out: &mut Output) -> Result<u8> {
             }
         }
         show(&calls, "it discloses no calls", out);
+        let disputed = calls.iter().filter(|call| call.disputed_by.is_some()).count() as u64;
+        if disputed > 0 {
+            let calls = count(disputed, "call is disputed", "calls are disputed");
+            out.line(format!("{calls}: as it was recorded, but its agent does not stand by it; who recorded it is open"));
+        }
     }
-    Ok(match verdict.name() {
-        "intact" => 0,
-        "altered" => 1,
-        _ => 3,
-    })
+    // Who made a call that is disputed is not proven, whoever signed the log.
+    let open = calls.iter().any(|call| call.disputed_by.is_some());
+    Ok(exit_status(if open && verdict.name() == "intact" { "unproven" } else { verdict.name() }))
 }
 
 /// The calls that are meant.
@@ -381,6 +408,7 @@ fn row(call: &ToolCall, out: &Output) -> Vec<Cell> {
         Some(other) => Cell::toned(Tone::Bad, other.name()),
         None => Cell::toned(Tone::Notice, "open"),
     };
+    let status = if call.disputed_by.is_some() { Cell::toned(Tone::Notice, "disputed") } else { status };
     vec![
         call.call_id.clone().into(),
         status,
@@ -423,11 +451,17 @@ pub(crate) fn evidence(settings: &Settings, args: Evidence, out: &mut Output) ->
         let missing = chain.missing_links.len();
         let state = if chain.chain_complete { out.tone(Tone::Good, "complete") } else { out.tone(Tone::Bad, format!("{missing} missing")) };
         out.line(format!("{calls}, {state}"));
-        let rows = chain.missing_links.iter().map(|link| vec![link.call_id.clone().into(), link.why.name().into()]).collect();
+        let missing = chain.missing_links.iter().map(|link| (&link.call_id, link.why.name()));
+        let rows = missing.chain(chain.disputed.iter().map(|id| (id, "disputed")));
+        let rows = rows.map(|(id, why)| vec![id.clone().into(), why.into()]).collect();
         out.table(&[("CALL", Fit::Whole), ("WHY", Fit::Whole)], rows, "");
         if let (Some(file), Some(bytes)) = (&args.out, bytes) {
             out.line(format!("{}: {bytes} bytes", file.display()));
         }
     }
-    Ok(u8::from(!chain.chain_complete))
+    Ok(match (chain.chain_complete, chain.disputed.is_empty()) {
+        (false, _) => 1,
+        (true, true) => 0,
+        (true, false) => exit_status("unproven"),
+    })
 }

@@ -283,8 +283,14 @@ mod tests {
         let engine = Engine::builder("memory:").clock(clock.clone()).open().unwrap();
         let agent = engine.identities().create(IdentityType::Agent).unwrap();
         let timeline = agent.timeline();
-        let append = |n: usize| (0..n).for_each(|_| drop(timeline.append_json("tick", None, None).unwrap()));
-        let later = |days: u64| drop(clock.0.fetch_add(days * DAY, Ordering::Relaxed));
+        let append = |n: usize| {
+            (0..n).for_each(|_| {
+                timeline.append_json("tick", None, None).unwrap();
+            });
+        };
+        let later = |days: u64| {
+            clock.0.fetch_add(days * DAY, Ordering::Relaxed);
+        };
         let retention = engine.retention();
         retention.set("event", None, Duration::from_millis(30 * DAY)).unwrap();
         let apply = || {

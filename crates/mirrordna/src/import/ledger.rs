@@ -295,7 +295,12 @@ fn commit(intake: &mut Intake<'_>, batch: Vec<Incoming>) -> Result<()> {
         let pairs = taken.iter().zip(&ends);
         let open = |((begin, _), end): (&([u8; 16], Incoming), &[u8; 16])| match view.once(tx, log, end)? {
             Some(_) => Ok(None),
-            None => Ok(view.once(tx, log, begin)?.map(|placed| placed.leaf)),
+            None => {
+                let Some(placed) = view.once(tx, log, begin)? else { return Ok(None) };
+                // One that was made here at the same moment is ended by who made it.
+                let event = view.bare_event(tx, log, placed.index)?;
+                Ok(event.filter(|e| e.header.actor == log.at(placed.index).0.system).map(|_| placed.leaf))
+            }
         };
         pairs.map(open).collect()
     })?;

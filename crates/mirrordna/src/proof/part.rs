@@ -38,6 +38,7 @@ pub struct Prove {
     linked: bool,
     label: String,
     under: Under,
+    erased: Vec<(String, u64)>,
 }
 
 impl Tenant {
@@ -45,7 +46,8 @@ impl Tenant {
     /// to somebody who has nothing but the log's fingerprint.
     pub fn prove(&self, positions: &[u64]) -> Prove {
         let positions = positions.iter().copied().collect();
-        Prove { tenant: self.clone(), positions, disclose: false, linked: false, label: String::new(), under: Under::Newest }
+        let (label, under, erased) = (String::new(), Under::Newest, Vec::new());
+        Prove { tenant: self.clone(), positions, disclose: false, linked: false, label, under, erased }
     }
 }
 
@@ -53,15 +55,36 @@ impl Prove {
     /// Also everything that was ever said of a record: of a memory, a session, an
     /// identity's profile, by its id.
     ///
+    /// Of one that was erased the events are there, without content: what proves
+    /// that is the event that erased it, and all that this names. Which of these
+    /// were the record's nobody can tell any more; see [`Prove::erased`].
+    ///
     /// # Errors
     /// `record.not_found` for an id that nothing has; `store.*`, `log.altered`.
     pub fn record(mut self, id: &str) -> Result<Self> {
-        let found = self.tenant.view(|view, tx| view.history(tx, &self.tenant.log, id))?;
+        let log = &self.tenant.log;
+        let found = self.tenant.view(|view, tx| view.history(tx, log, id));
+        let found = match found {
+            Err(e) if e.code() == Code::Erased => {
+                let Some((by, mut named)) = self.tenant.view(|view, tx| view.erased_record(tx, log, id))? else { return Err(e) };
+                self.erased.push((id.to_owned(), by));
+                named.push(by);
+                named
+            }
+            found => found?,
+        };
         if found.is_empty() {
             return Err(Error::new(Code::NotFound, format!("nothing has the id {id}")));
         }
         self.positions.extend(found);
         Ok(self)
+    }
+
+    /// Of the records that were asked for: the ids of those whose content was
+    /// erased, each with the position of the event that says so.
+    #[must_use]
+    pub fn erased(&self) -> &[(String, u64)] {
+        &self.erased
     }
 
     /// Also every event of a session.

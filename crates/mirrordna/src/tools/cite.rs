@@ -1,16 +1,11 @@
 //! Citing a call, and checking what is cited. Each way in which a citation can
 //! be wrong has a code of its own.
 
-use super::{Tools, at, erased, find, shown};
+use super::{Tools, at, erased, find, imported, shown};
 use crate::keyring::{hex, unhex};
 use crate::log::Log;
 use mirrordna_core::tool::{COMPLETED, ToolCall, ToolCitation, call_id};
 use mirrordna_core::{Code, Error, Result};
-
-/// The log that has a position of a timeline.
-fn log_of(log: &Log, position: u64) -> &Log {
-    log.at(position).0
-}
 
 /// Whether a citation's log is this one or one that it goes on from.
 fn is_of(mut log: &Log, id: &str) -> bool {
@@ -44,10 +39,15 @@ impl Tools {
     /// What an answer that rests on a call cites.
     ///
     /// # Errors
-    /// `tool.incomplete` while the call is open; as [`Tools::get`] otherwise.
+    /// `tool.incomplete` while the call is open; `citation.unknown` for one that
+    /// was imported: this log does not record it; as [`Tools::get`] otherwise.
     pub fn citation(&self, call_id: &str) -> Result<ToolCitation> {
+        let log = &self.tenant.log;
         let call = self.get(call_id)?;
-        call.citation(&log_of(&self.tenant.log, call.completed_leaf.unwrap_or(call.leaf)).id)
+        if self.tenant.view(|view, tx| Ok(find(view, tx, log, call_id)?.is_imported(log)))? {
+            return Err(imported(call_id));
+        }
+        call.citation(&self.tenant.log.at(call.completed_leaf.unwrap_or(call.leaf)).0.id)
     }
 
     /// Checks a citation for a request, and returns the call that it is of. It
@@ -60,11 +60,12 @@ impl Tools {
     /// | code | the citation |
     /// |---|---|
     /// | `citation.other_tenant` | names a log that is not this tenant's. Nothing is looked up then, here or there: the answer tells nothing about other tenants |
-    /// | `citation.unknown` | names a call that this tenant's log does not have |
+    /// | `citation.unknown` | names a call that this tenant's log does not have, or that was imported into it |
     /// | `body.erased` | was right, but the call's content was erased since |
     /// | `citation.replayed` | names an event that repeats the outcome of the call |
     /// | `citation.forged` | says something of the call that the log does not say |
     /// | `citation.other_request` | is right, but of a call for another request |
+    /// | `citation.disputed` | is right, but its agent no longer stands by the call: who recorded it is open ([`ToolCall::disputed_by`]) |
     ///
     /// Also `key.missing` where contents are locked, `log.altered` where the
     /// call's evidence does not hold.
@@ -91,14 +92,23 @@ impl Tools {
                     Error::new(Code::CitationUnknown, format!("no call {id} is recorded in this tenant's log"))
                 });
             }
+            if found.is_imported(log) {
+                return Err(imported(&citation.call_id));
+            }
             let call = found.read(view, tx, log, &citation.call_id)?;
             let forged = |what: &str| Error::new(Code::CitationForged, format!("the call {id} has another {what} than the citation"));
             let Some(completed) = &found.completed else { return Err(forged("outcome: it has none")) };
-            let given = call.citation(&log_of(log, completed.leaf).id)?;
+            let given = call.citation(&log.at(completed.leaf).0.id)?;
             if given == *citation {
-                return match call.request_id == request_id {
-                    true => Ok(call),
-                    false => Err(Error::new(Code::CitationOtherRequest, format!("the call {id} served another request"))),
+                if call.request_id != request_id {
+                    return Err(Error::new(Code::CitationOtherRequest, format!("the call {id} served another request")));
+                }
+                return match call.disputed_by {
+                    None => Ok(call),
+                    Some(by) => Err(Error::new(
+                        Code::CitationDisputed,
+                        format!("the call {id} is as it was recorded, but its agent does not stand by it, says the event at {by}: who recorded it is open"),
+                    )),
                 };
             }
             if citation.leaf != given.leaf
@@ -171,5 +181,36 @@ mod tests {
         assert_eq!(tools.evidence().call("c1").check().unwrap().missing_links.len(), 1);
         // Nor does its own outcome look as if it were recorded.
         assert_eq!(call.completed(Outcome::success("better").latency_ms(1)).unwrap_err().code(), Code::ToolCompleted);
+    }
+
+    #[test]
+    fn open_calls_are_found_without_a_look_at_the_others() {
+        let engine = Engine::open("memory:").unwrap();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        let tools = agent.tools();
+        let request = |id: String| tools.requested(NewCall::new("e", "r").id(id)).unwrap();
+        let open = |engine: &Engine| {
+            let listed = engine.tools().listing().open().run().unwrap().items;
+            listed.into_iter().map(|call| call.call_id).collect::<Vec<_>>()
+        };
+        let early = request("early".into());
+        let late = request("late".into());
+        // Beyond what one segment of the index holds.
+        for n in 0..600 {
+            request(format!("c{n}")).completed(Outcome::success("x").latency_ms(1)).unwrap();
+        }
+        request("last".into());
+        assert_eq!(open(&engine), ["early", "late", "last"]);
+        // One of an older segment ends.
+        late.completed(Outcome::timeout().latency_ms(1)).unwrap();
+        assert_eq!(open(&engine), ["early", "last"]);
+        let before = crate::view::READ.get();
+        assert_eq!(open(&engine), ["early", "last"]);
+        let each = crate::view::READ.get() - before;
+        assert!(each <= 8, "{each} events were read to find 2 open calls among 603");
+        let all = tools.listing().run().unwrap().items;
+        assert_eq!(all.iter().filter(|call| call.response_status.is_none()).count(), 2);
+        assert!(crate::view::READ.get() - before > 1_200, "a listing of all reads them all");
+        drop(early);
     }
 }

@@ -54,6 +54,12 @@ pub struct EvidenceChain {
     pub chain_complete: bool,
     /// Those that were not.
     pub missing_links: Vec<MissingLink>,
+    /// Those that their agent no longer stands by ([`ToolCall::disputed_by`]):
+    /// they are there, and who recorded them is open.
+    ///
+    /// [`ToolCall::disputed_by`]: crate::ToolCall::disputed_by
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disputed: Vec<String>,
     /// The requests that the calls served.
     pub requests: BTreeSet<String>,
     /// Leaves to be proved, ascending: the events of the calls, and the
@@ -189,12 +195,18 @@ impl Evidence {
         debug_assert!(self.new.call_ids.len() * 2 <= limits::REFS);
         let log = &self.tools.tenant.log;
         log.readable()?;
-        let (leaves, missing_links, requests) = self.tools.tenant.view(|view, tx| {
+        let (leaves, missing_links, disputed, requests) = self.tools.tenant.view(|view, tx| {
             let mut leaves = BTreeMap::new();
-            let (mut missing, mut requests) = (Vec::new(), BTreeSet::new());
+            let (mut missing, mut disputed, mut requests) = (Vec::new(), Vec::new(), BTreeSet::new());
             for id in &self.new.call_ids {
-                let Found { requested, completed, erased } = find(view, tx, log, id)?;
+                let found = find(view, tx, log, id)?;
+                if found.disputed_by(view, tx, log)?.is_some() {
+                    disputed.push(id.clone());
+                }
+                let imported = found.is_imported(log);
+                let Found { requested, completed, erased, .. } = found;
                 let why = match (&requested, &completed) {
+                    _ if imported => Some(Missing::Imported),
                     (Some(_), Some(_)) => None,
                     _ if erased => Some(Missing::Erased),
                     (Some(_), None) => Some(Missing::NotCompleted),
@@ -206,7 +218,7 @@ impl Evidence {
                 let events = requested.iter().map(|(r, _)| r).chain(&completed);
                 leaves.extend(events.map(|e| (e.leaf, e.hash)));
             }
-            Ok((leaves, missing, requests))
+            Ok((leaves, missing, disputed, requests))
         })?;
         let (leaves, refs) = leaves.into_iter().unzip();
         let NewEvidence { event_id, finding_id, call_ids, correlation_id, .. } = self.new.clone();
@@ -218,6 +230,7 @@ impl Evidence {
             correlation_id,
             chain_complete,
             missing_links,
+            disputed,
             requests,
             leaves,
             statement: None,

@@ -22,7 +22,7 @@ use crate::view::{Calls, Content, View};
 use mirrordna_core::body::{Body, field};
 use mirrordna_core::canon::Value;
 use mirrordna_core::tool::{self, COMPLETED, NewCall, Outcome, PREFIX, REQUESTED, Told, ToolCall, says_the_same};
-use mirrordna_core::{Code, Error, Hash, Kind, Result, limits, timeline};
+use mirrordna_core::{Code, Error, Hash, Header, Kind, Result, limits, timeline};
 use mirrordna_storage::ReadTx;
 
 /// Calls of tools of a tenant, of an agent, or of a session, depending on where
@@ -73,14 +73,15 @@ struct Found {
     completed: Option<Told>,
     /// One of the two was there, and its content is gone.
     erased: bool,
+    /// The headers of both, and where they are.
+    placed: Vec<(u64, Header)>,
 }
 
 /// An event of a call, and what its header says.
 #[derive(Debug)]
 struct Noted {
     told: Told,
-    actor: Hash,
-    refs: Vec<Hash>,
+    header: Header,
 }
 
 /// What is at a leaf that should have an event of a call.
@@ -106,7 +107,7 @@ fn at(view: &View, tx: &dyn ReadTx, log: &Log, leaf: u64) -> Result<There> {
     Ok(match event.content {
         Content::Private(body) if event.header.kind == Kind::EVENT => {
             let told = Told { body, leaf: event.index, hash: event.hash, time: event.header.time };
-            There::Noted(Noted { told, actor: event.header.actor, refs: event.header.refs })
+            There::Noted(Noted { told, header: event.header })
         }
         Content::Erased => There::Erased,
         // What was erased is found by its tag at the event that says so.
@@ -126,26 +127,54 @@ fn find(view: &View, tx: &dyn ReadTx, log: &Log, call_id: &str) -> Result<Found>
     };
     let requested = read(REQUESTED)?;
     let completed = read(COMPLETED)?;
-    // What ends a call says which event began it.
-    let ends = |completed: &Noted| requested.as_ref().is_none_or(|first| completed.refs.contains(&first.told.hash));
-    found.completed = completed.filter(ends).map(|n| n.told);
-    found.requested = requested.map(|n| (n.told, n.actor));
+    // What ends a call says which event began it, and is its agent's.
+    let of = |first: &Noted, last: &Noted| last.header.actor == first.header.actor && last.header.refs.contains(&first.told.hash);
+    let ends = |completed: &Noted| requested.as_ref().is_none_or(|first| of(first, completed));
+    let completed = completed.filter(ends);
+    found.requested = requested.map(|n| (found.place(n.told.leaf, n.header), n.told)).map(|(actor, told)| (told, actor));
+    found.completed = completed.map(|n| (found.place(n.told.leaf, n.header), n.told).1);
     Ok(found)
 }
 
 impl Found {
+    /// Takes note of where an event is; returns whose it is.
+    fn place(&mut self, leaf: u64, header: Header) -> Hash {
+        let actor = header.actor;
+        self.placed.push((leaf, header));
+        actor
+    }
+
+    /// Whether it was imported: then the log's own actor says that a file said so,
+    /// and nobody that a call was made.
+    fn is_imported(&self, log: &Log) -> bool {
+        self.placed.iter().any(|(leaf, header)| header.actor == log.at(*leaf).0.system)
+    }
+
+    /// The first event by which its agent no longer stands by what is there of it.
+    fn disputed_by(&self, view: &View, tx: &dyn ReadTx, log: &Log) -> Result<Option<u64>> {
+        let by = self.placed.iter().map(|(leaf, header)| view.disputed_by(tx, log, header, *leaf));
+        Ok(by.collect::<Result<Vec<_>>>()?.into_iter().flatten().min())
+    }
+
     /// The call itself.
     fn read(&self, view: &View, tx: &dyn ReadTx, log: &Log, call_id: &str) -> Result<ToolCall> {
         match &self.requested {
             Some((requested, actor)) => {
                 let agent = view.actor(tx, log, actor)?.map(|a| a.id).unwrap_or_default();
-                ToolCall::read(requested, self.completed.as_ref(), &agent)
+                let call = ToolCall::read(requested, self.completed.as_ref(), &agent)?;
+                Ok(ToolCall { disputed_by: self.disputed_by(view, tx, log)?, ..call })
             }
             None if self.erased => Err(erased(call_id)),
             None => Err(Error::new(Code::NotFound, format!("there is no call {}", shown(call_id)))
                 .with_hint("Check the id and the tenant; `mirrordna tool list` shows what exists.")),
         }
     }
+}
+
+/// What was imported cannot be cited.
+fn imported(call_id: &str) -> Error {
+    let message = format!("the call {} was imported: this log records that a file says so, not that the call was made", shown(call_id));
+    Error::new(Code::CitationUnknown, message).with_hint("Show the ledger that it came from, or have the call made and recorded here.")
 }
 
 fn erased(call_id: &str) -> Error {
@@ -191,7 +220,7 @@ impl Tools {
         }
         let taken = |why: &str| Error::new(Code::ToolExists, format!("the call id {} is taken by {why}", shown(&call_id)));
         match self.tenant.view(|view, tx| at(view, tx, &self.tenant.log, placed.index))? {
-            There::Noted(there) if there.actor != actor => Err(taken("a call of another agent")),
+            There::Noted(there) if there.header.actor != actor => Err(taken("a call of another agent")),
             There::Noted(there) if says_the_same(&there.told.body, &requested.body) => {
                 Ok(Call { tools: self.clone(), actor, requested: there.told, existed: true })
             }
@@ -304,7 +333,10 @@ impl Call {
                 body.remove(tool::LATENCY);
             }
             match self.tools.tenant.view(|view, tx| at(view, tx, log, placed.index))? {
-                There::Noted(there) if there.refs.contains(&self.requested.hash) && says_the_same(&there.told.body, &body) => {}
+                There::Noted(there)
+                    if there.header.actor == self.actor
+                        && there.header.refs.contains(&self.requested.hash)
+                        && says_the_same(&there.told.body, &body) => {}
                 There::Erased => return Err(erased(self.id())),
                 _ => return Err(Error::new(Code::ToolCompleted, format!("the call {} has another outcome", shown(self.id())))),
             }
@@ -396,6 +428,8 @@ impl CallListing {
         let session = session.as_deref().map(|s| log.session_tag(s)).transpose()?;
         let of = match (&self.request, session, actor) {
             (Some(request), ..) => Calls::OfRequest(log.once_tag(&["tool.request", request])?),
+            // Fewer than any agent's or session's, but for those who never end one.
+            _ if self.open => Calls::Open,
             (None, Some(session), _) => Calls::OfSession(session),
             (None, None, Some(actor)) => Calls::OfActor(*actor),
             (None, None, None) => Calls::All,
@@ -412,11 +446,15 @@ impl CallListing {
                 if leaf >= self.leaves.end {
                     return Ok(false);
                 }
-                let Some(Noted { told: event, actor: by, .. }) = at(view, tx, log, leaf)?.noted() else { return Ok(true) };
+                let Some(Noted { told: event, header: Header { actor: by, .. } }) = at(view, tx, log, leaf)?.noted() else {
+                    return Ok(true);
+                };
                 let Some(id) = tool::call_id(&event.body, REQUESTED) else { return Ok(true) };
                 let call = find(view, tx, log, id)?;
                 // A second event with the id of a call is not that call.
-                if call.requested.as_ref().is_none_or(|(first, _)| first.leaf != leaf) || self.open && call.completed.is_some() {
+                if call.requested.as_ref().is_none_or(|(first, _)| first.leaf != leaf)
+                    || self.open && (call.completed.is_some() || call.erased)
+                {
                     return Ok(true);
                 }
                 let others = actor.is_some_and(|a| a != by)

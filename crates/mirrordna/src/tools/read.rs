@@ -8,6 +8,7 @@ use mirrordna_core::body::Body;
 use mirrordna_core::cipher::{self, Binding, Secret};
 use mirrordna_core::identity::{IdentityType, display_id};
 use mirrordna_core::tool::{COMPLETED, Missing, MissingLink, NewEvidence, REQUESTED, Told, ToolCall, call_id, says_complete};
+use mirrordna_core::verify::Disputed;
 use mirrordna_core::verify::body::PublicBody;
 use mirrordna_core::verify::bundle::Event;
 use mirrordna_core::verify::did::DidLog;
@@ -28,12 +29,25 @@ pub struct EvidenceRead {
     pub calls: Vec<ToolCall>,
 }
 
+/// What display ids of the engine's own actors begin with.
+const ENGINE: &str = "mdna_sys_";
+
 /// One disclosed event about calls.
 struct Shown {
     log: [u8; 16],
     told: Told,
-    actor: Hash,
-    refs: Vec<Hash>,
+    header: Header,
+}
+
+impl Shown {
+    /// The leaf, in its log, of the event by which its actor no longer stands by
+    /// it, as far as the bundle shows one.
+    fn disputed_by(&self, judgement: &Judgement) -> Option<u64> {
+        let Header { actor, aseq, signer, .. } = &self.header;
+        let log = judgement.logs.iter().find(|log| log.log == self.log)?;
+        let of = |d: &&Disputed| d.actor == *actor && (d.first..=d.last).contains(aseq) && d.epoch.is_none_or(|epoch| epoch == *signer);
+        log.report.disputed.iter().find(of).map(|d| d.by)
+    }
 }
 
 /// Events of calls by type and call id, in the order of the bundle.
@@ -43,9 +57,9 @@ fn events<'a>(by_id: &ById<'a>, event_type: &str, id: &str) -> impl Iterator<Ite
     by_id.get(&(event_type, id)).cloned().unwrap_or_default().into_iter()
 }
 
-/// What ends a call refers to what began it.
+/// What ends a call refers to what began it, and is by the same actor.
 fn ends(begun: &Shown, end: &Shown) -> bool {
-    end.refs.contains(&begun.told.hash)
+    end.header.actor == begun.header.actor && end.header.refs.contains(&begun.told.hash)
 }
 
 /// Judges a bundle that is read from `file`, and reads what it discloses of
@@ -90,20 +104,25 @@ pub fn read_evidence(file: &mut dyn Read, policy: Policy) -> Result<EvidenceRead
     }
     let mut calls = Vec::new();
     for begun in shown.iter().filter(|s| call_id(&s.told.body, REQUESTED).is_some()) {
-        let agent = names.get(&begun.actor).cloned().unwrap_or_else(|| hex(&begun.actor));
+        let agent = names.get(&begun.header.actor).cloned().unwrap_or_else(|| hex(&begun.header.actor));
         let id = call_id(&begun.told.body, REQUESTED).unwrap_or_default();
-        let ended = events(&by_id, COMPLETED, id).find(|end| ends(begun, end)).map(|end| &end.told);
-        calls.push(ToolCall::read(&begun.told, ended, &agent)?);
+        let ended = events(&by_id, COMPLETED, id).find(|end| ends(begun, end));
+        let call = ToolCall::read(&begun.told, ended.map(|end| &end.told), &agent)?;
+        let disputed_by = [Some(begun), ended].into_iter().flatten().filter_map(|event| event.disputed_by(&judgement)).min();
+        calls.push(ToolCall { disputed_by, ..call });
     }
     let mut statements = Vec::new();
     for stated in &shown {
         let Some(said) = NewEvidence::read(&stated.told.body) else { continue };
         let missing = |id: &String| {
             // What a statement rests on is what it refers to.
-            let cited = |event: &&Shown| stated.refs.contains(&event.told.hash);
+            let cited = |event: &&Shown| stated.header.refs.contains(&event.told.hash);
             let begun = events(&by_id, REQUESTED, id).find(cited);
             let ended = events(&by_id, COMPLETED, id).filter(cited).find(|end| begun.is_none_or(|begun| ends(begun, end)));
+            // The log's own actor calls nothing: it says what it imported.
+            let imported = |shown: &&Shown| names.get(&shown.header.actor).is_some_and(|name| name.starts_with(ENGINE));
             let why = match (begun, ended) {
+                _ if begun.or(ended).is_some_and(|one| imported(&one)) => Missing::Imported,
                 (Some(_), Some(_)) => return None,
                 (Some(_), None) => Missing::NotCompleted,
                 (None, Some(_)) => Missing::NotRequested,
@@ -120,7 +139,7 @@ pub fn read_evidence(file: &mut dyn Read, policy: Policy) -> Result<EvidenceRead
             chain_complete: missing_links.is_empty(),
             missing_links,
             stated_complete: says_complete(&stated.told.body),
-            agent: names.get(&stated.actor).cloned().unwrap_or_else(|| hex(&stated.actor)),
+            agent: names.get(&stated.header.actor).cloned().unwrap_or_else(|| hex(&stated.header.actor)),
             log: hex(&stated.log),
             leaf: stated.told.leaf,
         });
@@ -140,12 +159,13 @@ fn named(event: &Event<'_>) -> Option<(Hash, String)> {
 /// An event about calls that can be read here.
 fn disclosed(event: &Event<'_>) -> Option<Shown> {
     let Stored::Opened(row, secret) = event.body else { return None };
-    let Header { log, actor, kind, time, refs, .. } = Leaf::decode(event.leaf).ok()?.header;
-    if kind != Kind::EVENT {
+    let header = Leaf::decode(event.leaf).ok()?.header;
+    let Header { log, actor, kind, time, .. } = &header;
+    if *kind != Kind::EVENT {
         return None;
     }
-    let plain = cipher::open(&Secret::from_bytes(*secret), Binding { log: &log, actor: &actor, kind }, row).ok()?;
+    let plain = cipher::open(&Secret::from_bytes(*secret), Binding { log, actor, kind: *kind }, row).ok()?;
     let body = Body::decode_padded(&plain).ok()?;
-    let told = Told { body, leaf: event.index, hash: event.hash, time };
-    Some(Shown { log: *event.log, told, actor, refs })
+    let told = Told { body, leaf: event.index, hash: event.hash, time: *time };
+    Some(Shown { log: *event.log, told, header })
 }

@@ -197,14 +197,44 @@ impl View {
 
     /// Notes an event that begins a call where records are noted, and under its
     /// request.
-    fn called(&mut self, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
+    fn called(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, body: &Body) -> Result<Option<u16>> {
         let (leaf, schema) = (event.index, body.schema as u16);
+        if let Some(call_id) = tool::call_id(body, tool::COMPLETED).filter(|_| log.tags.is_some()) {
+            self.ended(tx, log, event, call_id)?;
+        }
         let Some(request) = tool::request_id(body) else { return Ok(None) };
+        self.index.put(Key::new(space::OPEN_CALL).number(leaf), short(&event.header.actor));
         self.index.put(Key::new(space::RECORD_OF_ACTOR).bytes(&short(&event.header.actor)).schema(schema).number(leaf), []);
         if log.tags.is_some() {
             self.index.put(Key::new(space::REQUEST).bytes(&log.once_tag(&["tool.request", request])?).number(leaf), []);
         }
         Ok(Some(schema))
+    }
+
+    /// Takes a call out of those that are open, if this event is the one that
+    /// ends it: the first under its tag, by the same actor, which refers to the one
+    /// that began it. Whatever else says that it ends a call leaves it open.
+    fn ended(&mut self, tx: &dyn ReadTx, log: &Log, event: &Event, call_id: &str) -> Result<()> {
+        let first = |event_type: &str| -> Result<Option<u64>> {
+            let found = self.get(tx, log, Key::new(space::ONCE).bytes(&log.once_tag(&[event_type, call_id])?))?;
+            Ok(found.as_deref().and_then(super::first_number))
+        };
+        if first(tool::COMPLETED)? != Some(event.index) {
+            return Ok(());
+        }
+        let Some(begun) = first(tool::REQUESTED)? else { return Ok(()) };
+        if !self.leaf_hash(tx, log, begun)?.is_some_and(|leaf| event.header.refs.contains(&leaf)) {
+            return Ok(());
+        }
+        let key = || Key::new(space::OPEN_CALL).number(begun);
+        if self.get(tx, log, key())?.as_deref() != Some(&short(&event.header.actor)) {
+            return Ok(());
+        }
+        // Most end soon: then nothing of them is left here.
+        if self.index.take_out(key()).is_none() {
+            self.index.put(key(), [0]);
+        }
+        Ok(())
     }
 
     /// Returns the schema of the record that the event created, if it did.
@@ -233,7 +263,7 @@ impl View {
                     self.index.put(super::erase::named(log, name)?.number(leaf), []);
                 }
             }
-            return self.called(log, event, body);
+            return self.called(tx, log, event, body);
         }
         if !matches!(kind, Kind::RECORD_PUT | Kind::RECORD_PATCH | Kind::RECORD_ARCHIVE) {
             return Ok(None);

@@ -61,6 +61,10 @@ pub(super) mod space {
     pub(crate) const GONE: u8 = b'G';
     /// `source 32` -> whether the import ended.
     pub(crate) const IMPORT: u8 = b'M';
+    /// `leaf 8` -> actor 16: calls of tools by the event that began them, until the
+    /// fold sees how they ended; 0 instead of one that stands in an older segment,
+    /// or in the log before, and ended.
+    pub(crate) const OPEN_CALL: u8 = b'L';
     /// `tag 16, record 8`: profiles by the keyed tag of a name.
     pub(crate) const NAME: u8 = b'N';
     /// `tag 16` -> leaf 8: events by their idempotency tag; where that was

@@ -46,6 +46,7 @@ use mirrordna_core::{Code, Error, Hash, Header, Leaf, Result};
 use mirrordna_storage::{ReadTx, WriteTx};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// First half of a hash: 128 bits are beyond second preimages.
 pub(crate) type Short = [u8; 16];
@@ -462,6 +463,24 @@ impl View {
         }
     }
 
+    /// Where it is said that a record was erased: the position of that event, and
+    /// those of all that it names and that is gone, among which the record's are.
+    /// Nobody can tell which these are: what was said of it is gone.
+    pub(crate) fn erased_record(&self, tx: &dyn ReadTx, log: &Log, id: &str) -> Result<Option<(u64, Vec<u64>)>> {
+        let found = self.get(tx, log, Key::new(space::ID).bytes(&key_of(log, id)?))?;
+        let Some(by) = found.as_deref().and_then(first_number) else { return Ok(None) };
+        let Some(event) = self.bare_event(tx, log, by)? else { return Ok(None) };
+        let Content::Public(bytes) = &event.content else { return Ok(None) };
+        let Some(PublicBody::Erase { positions, .. }) = PublicBody::decode(event.header.kind, bytes)? else { return Ok(None) };
+        let mut named = Vec::with_capacity(positions.len());
+        for (position, leaf) in positions.into_iter().zip(&event.header.refs) {
+            // The position only helps; what is erased is what has the leaf hash.
+            let there = self.bare_event(tx, log, position)?;
+            named.extend(there.filter(|e| e.hash == *leaf && matches!(e.content, Content::Erased)).map(|e| e.index));
+        }
+        Ok(Some((by, named)))
+    }
+
     /// Records of a schema in order of creation, filtered, a page at a time.
     pub(crate) fn records(&self, tx: &dyn ReadTx, log: &Log, schema: u64, query: &Query) -> Result<Vec<(Record, String)>> {
         self.records_before(tx, log, schema, query, u64::MAX)
@@ -530,19 +549,25 @@ impl View {
         Ok(())
     }
 
-    /// Leaves of the calls of tools of a request, a session or an actor, from one
-    /// on, until `each` returns false.
+    /// Leaves of the calls of tools of a request, a session or an actor, or of the
+    /// open ones, from one on, until `each` returns false.
     pub(crate) fn calls(&self, tx: &dyn ReadTx, log: &Log, of: Calls, start: u64, each: &mut dyn FnMut(u64) -> Result<bool>) -> Result<()> {
         let schema = schema::TOOL_CALL as u16;
         let prefix = match of {
             Calls::OfRequest(tag) => Key::new(space::REQUEST).bytes(&tag),
             Calls::OfSession(session) => Key::new(space::EVENT_OF_SESSION).bytes(&session),
             Calls::OfActor(actor) => Key::new(space::RECORD_OF_ACTOR).bytes(&short(&actor)).schema(schema),
+            Calls::Open => Key::new(space::OPEN_CALL),
             Calls::All => Key::new(space::SCHEMA).schema(schema),
         };
-        let mixed = matches!(of, Calls::OfSession(_));
         self.scan(tx, log, prefix, start, &mut |key, value| {
-            if mixed && *value != schema.to_be_bytes() {
+            let other = match of {
+                Calls::OfSession(_) => *value != schema.to_be_bytes(),
+                // One that ended, or is of a log before.
+                Calls::Open => *value == [0],
+                _ => false,
+            };
+            if other {
                 return Ok(true);
             }
             each(last_number(key))
@@ -708,13 +733,41 @@ impl View {
             Said::Revoked { .. } => 0,
         };
         earlier.sort_by_key(|events: &Vec<IdentityEvent>| events.iter().map(length).max());
+        let mut found: Vec<IdentityEvent> = earlier.into_iter().flatten().collect();
+        found.extend(self.identity_events_in(tx, log, digest, 0..end)?);
+        Ok(found)
+    }
+
+    /// The position of the event by which an actor no longer stands by one of its
+    /// own, which is at `position`; the first one, if there are several.
+    pub(crate) fn disputed_by(&self, tx: &dyn ReadTx, log: &Log, header: &Header, position: u64) -> Result<Option<u64>> {
+        if let Some((view, log)) = self.foreign_at(log, position) {
+            return view.disputed_by(tx, log, header, position);
+        }
+        // What is disputed is of the chain in one log, and comes before.
+        let number = log.at(position).0.number;
+        for said in self.identity_events_in(tx, log, &header.actor, position + 1..u64::MAX)? {
+            let (epoch, trusted) = match said.what {
+                Said::Brought { trusted: Some(trusted), .. } => (None, trusted),
+                Said::Brought { trusted: None, .. } => continue,
+                Said::Revoked { epoch, trusted } => (Some(epoch), trusted),
+            };
+            let own = log.at(said.position).0.number == number && epoch.is_none_or(|epoch| epoch == header.signer);
+            if own && header.aseq > trusted {
+                return Ok(Some(said.position));
+            }
+        }
+        Ok(None)
+    }
+
+    fn identity_events_in(&self, tx: &dyn ReadTx, log: &Log, digest: &Hash, range: Range<u64>) -> Result<Vec<IdentityEvent>> {
         let mut leaves = Vec::new();
-        self.scan(tx, log, Key::new(space::IDENTITY).bytes(&short(digest)), 0, &mut |key, _| {
+        self.scan(tx, log, Key::new(space::IDENTITY).bytes(&short(digest)), range.start, &mut |key, _| {
             leaves.push(last_number(key));
             Ok(true)
         })?;
-        let mut found: Vec<IdentityEvent> = earlier.into_iter().flatten().collect();
-        for position in leaves.into_iter().take_while(|p| *p < end) {
+        let mut found = Vec::with_capacity(leaves.len());
+        for position in leaves.into_iter().filter(|p| range.contains(p)) {
             let altered = || Error::new(Code::Altered, format!("the event at {position} is not one of the identity it was found for"));
             let event = self.bare_event(tx, log, position)?.filter(|e| e.header.actor == *digest).ok_or_else(altered)?;
             let Content::Public(bytes) = event.content else { return Err(altered()) };
@@ -907,6 +960,8 @@ pub(crate) enum Calls {
     OfSession(Short),
     /// By the actor of their first event.
     OfActor(Hash),
+    /// Those of which the fold saw no end, and few others.
+    Open,
     All,
 }
 
