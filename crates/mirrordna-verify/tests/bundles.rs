@@ -562,7 +562,7 @@ fn cases() -> Vec<Case> {
         let log = Source { id: vec![7; 16], ..Source::read() };
         both(&log.at(14))
     };
-    file("witnessed by one, kept with the line of another log", one.clone(), &two, &[of_another.clone()]);
+    file("witnessed by one, kept with the line of another log", one.clone(), &two, std::slice::from_ref(&of_another));
     let moved = |from: &str, onto: &str| from.rsplit_once('\u{2014}').map(|(_, line)| format!("{onto}\u{2014}{line}")).unwrap();
     let mut with = |name, line_of: &str| {
         let mut section = by(&[1_700_000_000]);
