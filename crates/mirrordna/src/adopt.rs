@@ -27,7 +27,7 @@ use mirrordna_core::verify::did::DidLog;
 use mirrordna_core::verify::merkle::Frontier;
 use mirrordna_core::verify::multibase::digest_of;
 use mirrordna_core::verify::{Policy, leaf};
-use mirrordna_core::{Code, Error, Hash, Kind, Leaf, Result};
+use mirrordna_core::{Code, Error, Hash, Leaf, Result};
 use mirrordna_storage::{LogRow, MemoryStore, Outlined, ReadTx, Store, SubjectRow, WriteTx};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -472,36 +472,35 @@ impl Arrival<'_> {
                 None => {}
             }
         }
-        let mut brought: Vec<(Hash, Vec<u8>)> = Vec::new();
+        let coming = self.coming;
         let mut erased = HashSet::new();
+        let mut moved: HashSet<Hash> = HashSet::new();
         staged.read(&mut |tx| {
-            brought.clear();
-            for row in &self.coming.rows {
+            for row in &coming.rows {
                 tx.outline(row.number, 0..row.size, &mut |event| {
                     let header = Leaf::decode(event.leaf)?.header;
                     let Outlined::Clear(body) = event.body else { return Ok(()) };
-                    if header.kind == Kind::ERASE {
-                        erased.extend(header.refs.iter().copied());
-                    }
-                    if let Some(PublicBody::Entry { did_log } | PublicBody::Recover { did_log, .. }) =
-                        PublicBody::decode(header.kind, body)?
-                    {
-                        brought.push((header.actor, did_log.to_vec()));
+                    match PublicBody::decode(header.kind, body)? {
+                        Some(PublicBody::Erase { .. }) => erased.extend(header.refs.iter().copied()),
+                        Some(PublicBody::Entry { did_log } | PublicBody::Recover { did_log, .. }) => {
+                            if !known {
+                                self.continues(tenant, &header.actor, did_log)?;
+                            }
+                            // What it brings last says whether the actor goes on.
+                            if self.keys_of(&header.actor, did_log)? {
+                                moved.insert(header.actor);
+                            } else {
+                                moved.remove(&header.actor);
+                            }
+                        }
+                        _ => {}
                     }
                     Ok(())
                 })?;
             }
             Ok(())
         })?;
-        // Of each identity the longest history counts: the others begin it.
-        brought.sort_by(|a, b| (a.0, b.1.len()).cmp(&(b.0, a.1.len())));
-        brought.dedup_by_key(|(actor, _)| *actor);
-        for (actor, did_log) in &brought {
-            if !known {
-                self.continues(tenant, actor, did_log)?;
-            }
-            self.keys_of(actor, did_log)?;
-        }
+        self.identities = moved.len() as u64;
         tenant.view(|view, tx| {
             for position in view.erasures(tx, self.log, 0)? {
                 erased.extend(view.bare_event(tx, self.log, position)?.into_iter().flat_map(|event| event.header.refs));
@@ -531,9 +530,10 @@ impl Arrival<'_> {
         Err(e.with_hint("Adopt the log before the identity is changed in both, or leave it where it is."))
     }
 
-    /// Takes the keys of an identity that the other keyring has.
-    fn keys_of(&mut self, actor: &Hash, did_log: &[u8]) -> Result<()> {
-        let Some(other) = self.other else { return Ok(()) };
+    /// Takes the keys of an identity that the other keyring has; returns whether
+    /// the one is there that speaks for it by this DID log.
+    fn keys_of(&mut self, actor: &Hash, did_log: &[u8]) -> Result<bool> {
+        let Some(other) = self.other else { return Ok(false) };
         let did = DidLog::verify(did_log)?;
         let mut here = false;
         for version in &did.versions {
@@ -551,8 +551,7 @@ impl Arrival<'_> {
                 }
             }
         }
-        self.identities += u64::from(here);
-        Ok(())
+        Ok(here)
     }
 
     /// The key of a subject, under this database's store key where it opens.
@@ -578,24 +577,15 @@ impl Arrival<'_> {
         }
         self.inner.store.write(&mut |tx| {
             let here: HashMap<[u8; 16], u32> = tx.logs()?.into_iter().map(|row| (row.id, row.number)).collect();
-            let mut subjects = Vec::new();
             staged.read(&mut |theirs| {
-                subjects.clear();
-                theirs.subjects(&mut |row| {
-                    subjects.push(row);
-                    Ok(())
+                theirs.subjects(&mut |subject| {
+                    let Some(row) = self.coming.rows.iter().find(|row| row.number == subject.log) else { return Ok(()) };
+                    let own = here.get(&row.id).zip(Hash::try_from(subject.tag.as_slice()).ok());
+                    // It may have been erased here since.
+                    let own = own.map(|(log, tag)| tx.subject(*log, &tag)).transpose()?.flatten();
+                    own.map_or(Ok(()), |own| tx.rewrap_subject(own.number, &self.wrapped(row, &subject)?))
                 })
-            })?;
-            for subject in &subjects {
-                let Some(row) = self.coming.rows.iter().find(|row| row.number == subject.log) else { continue };
-                let own = here.get(&row.id).zip(Hash::try_from(subject.tag.as_slice()).ok());
-                // It may have been erased here since.
-                let own = own.map(|(log, tag)| tx.subject(*log, &tag)).transpose()?.flatten();
-                if let Some(own) = own {
-                    tx.rewrap_subject(own.number, &self.wrapped(row, subject)?)?;
-                }
-            }
-            Ok(())
+            })
         })?;
         self.publish_keys()
     }
@@ -637,17 +627,13 @@ impl Arrival<'_> {
         let number = |of: u32| numbers.get(&of).copied().ok_or_else(|| Error::new(Code::Bug, "a log was not expected"));
         let rows: HashMap<u32, &LogRow> = self.coming.rows.iter().map(|row| (row.number, row)).collect();
         let mut subjects: HashMap<u64, u64> = HashMap::new();
-        let mut listed = Vec::new();
-        theirs.subjects(&mut |row| {
-            listed.extend(rows.contains_key(&row.log).then_some(row));
-            Ok(())
-        })?;
-        for subject in listed {
-            let Some(row) = rows.get(&subject.log) else { continue };
+        theirs.subjects(&mut |subject| {
+            let Some(row) = rows.get(&subject.log) else { return Ok(()) };
             let key = self.wrapped(row, &subject)?;
             let made = tx.put_subject(&SubjectRow { number: 0, log: number(subject.log)?, tag: subject.tag, key })?;
             subjects.insert(subject.number, made);
-        }
+            Ok(())
+        })?;
         let (mut refused, mut done) = (0, 0);
         for row in &self.coming.rows {
             let own = number(row.number)?;
@@ -676,12 +662,10 @@ impl Arrival<'_> {
                 }
                 Ok(())
             })?;
-            let mut heads = Vec::new();
-            theirs.heads(row.number, &mut |actor, last| {
-                heads.extend(Hash::try_from(actor).ok().map(|actor| (actor, last)));
-                Ok(())
+            theirs.heads(row.number, &mut |actor, last| match Hash::try_from(actor) {
+                Ok(actor) => tx.put_head(own, &actor, last),
+                Err(_) => Err(Error::new(Code::ExportInvalid, "the export has the head of no actor")),
             })?;
-            heads.iter().try_for_each(|(actor, last)| tx.put_head(own, actor, *last))?;
             let successor = row.successor.map_or(Ok(self.log.number), number)?;
             tx.put_log(&LogRow { number: own, successor: Some(successor), ..row.clone() })?;
         }

@@ -65,7 +65,10 @@ pub(super) fn audit(settings: &Settings, args: &Export, folder: &Path, out: &mut
     let file = File::open(folder.join(BUNDLE)).map_err(failed)?;
     let judged = proof::judge(&mut BufReader::with_capacity(1 << 20, file), Policy::default(), &[], &mut |_| {})?;
     let report = BundleReport::from(&judged);
-    let keys: Vec<&str> = report.logs.iter().filter_map(|log| log.log_key.as_deref()).collect();
+    // A log that was adopted has the verdict of the one that names it; its own key
+    // is not for this owner to vouch for.
+    let adopted = |id: &String| report.logs.iter().any(|log| log.imported.contains(id));
+    let keys: Vec<&str> = report.logs.iter().filter(|log| !adopted(&log.log)).filter_map(|log| log.log_key.as_deref()).collect();
     if out.json {
         out.value(&json!({"folder": folder.display().to_string(), "bundled": bundled, "fingerprints": keys, "problems": report.problems}))?;
         return Ok(u8::from(!report.problems.is_empty()));

@@ -542,7 +542,11 @@ impl View {
 
     /// The `erase` event that names an event, if there is one: its position.
     pub(crate) fn eraser(&self, tx: &dyn ReadTx, log: &Log, position: u64) -> Result<Option<u64>> {
-        Ok(self.get(tx, log, erased_by(position))?.as_deref().and_then(first_number))
+        match self.get(tx, log, erased_by(position))?.as_deref().and_then(first_number) {
+            // What was erased before its log was adopted that one says.
+            None => self.foreign_at(log, position).map_or(Ok(None), |(view, log)| view.eraser(tx, log, position)),
+            here => Ok(here),
+        }
     }
 
     /// The `erase.done` event that names an `erase` event, if there is one: its

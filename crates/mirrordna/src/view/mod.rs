@@ -240,10 +240,10 @@ impl View {
         if self.overtaken {
             *self = self.emptied();
         }
-        if let Some(before) = &log.before {
-            if !self.before.get_or_insert_default().catch_up_own(tx, before, leaves)? {
-                return Ok(false);
-            }
+        if let Some(before) = &log.before
+            && !self.before.get_or_insert_default().catch_up_own(tx, before, leaves)?
+        {
+            return Ok(false);
         }
         self.base = log.base;
         let row = log.row(tx)?;
