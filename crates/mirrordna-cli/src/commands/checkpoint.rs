@@ -169,7 +169,8 @@ fn show(note: &str, policy: &Policy, anchors: &[u64], out: &mut Output) -> Resul
     let checkpoint = Checkpoint::parse(parsed.text).map_err(bug)?;
     let cosigned = policy.cosigned(&parsed).times;
     let name = |witness| policy.witness(witness).map(|w| w.name.clone());
-    let cosigned: Vec<_> = cosigned.into_iter().map(|(witness, time)| json!({"witness": name(witness), "time": time})).collect();
+    let cosigned: Vec<_> =
+        cosigned.into_iter().map(|(witness, time)| json!({"witness": name(witness), "time": (time > 0).then_some(time)})).collect();
     out.value(&json!({"origin": checkpoint.origin, "size": checkpoint.size, "checkpoint": note, "cosigned": cosigned, "anchors": anchors}))
 }
 

@@ -44,7 +44,7 @@ fn second_key(settings: &Settings, out: &mut Output) -> Result<()> {
     if out.json {
         return out.value(&json!({ "made": made, "pq_verifier_key": key }));
     }
-    out.line(key.unwrap_or_default());
+    out.line(key.ok_or_else(|| Error::new(Code::Bug, "the key that was made is not in the keyring"))?);
     if made {
         out.remark("Checkpoints that leave are signed by this key, too, from now on. Back up the keyring.");
     } else {

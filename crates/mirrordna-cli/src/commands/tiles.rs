@@ -101,7 +101,7 @@ fn verify_proof(bytes: &[u8], policy: &Policy, out: &mut Output) -> Result<u8> {
     let name = judged.verdict.name();
     let (origin, size) = (proof.checkpoint.origin, proof.checkpoint.size);
     if out.json {
-        let times: Vec<u64> = judged.cosigned.times.iter().map(|(_, time)| *time).collect();
+        let times: Vec<u64> = judged.cosigned.times.iter().map(|(_, time)| *time).filter(|time| *time > 0).collect();
         out.value(&json!({"verdict": name, "origin": origin, "leaf": proof.index, "size": size, "signed": judged.signed,
             "quorum": judged.cosigned.quorum, "cosigned": times, "not_after": judged.cosigned.not_after, "problems": problems}))?;
         return Ok(exit_status(name));
@@ -148,7 +148,7 @@ fn verify_checkpoint(bytes: &[u8], kept: &[PathBuf], policy: &Policy, out: &mut 
         (true, false) => "unproven",
     };
     if out.json {
-        let times: Vec<u64> = cosigned.times.iter().map(|(_, time)| *time).collect();
+        let times: Vec<u64> = cosigned.times.iter().map(|(_, time)| *time).filter(|time| *time > 0).collect();
         out.value(&json!({"verdict": name, "origin": checkpoint.origin, "size": checkpoint.size, "signed": signed,
             "quorum": cosigned.quorum, "cosigned": times, "problems": problems}))?;
         return Ok(exit_status(name));
