@@ -103,20 +103,27 @@ impl Inner {
         if !unpurged {
             return Ok(());
         }
-        for log in logs {
-            // To read a whole log for this would cost more than it is worth.
-            let read = lock(&log.view).is_whole();
-            if read && !self.settle_erasures(log).inspect_err(|_| self.unpurged.store(true, Ordering::Release))? {
-                self.unpurged.store(true, Ordering::Release);
+        let all = || -> Result<bool> {
+            let mut settled = self.settle_noted()?;
+            for log in logs {
+                // To read a whole log for this would cost more than it is worth.
+                let read = lock(&log.view).is_whole();
+                settled &= !read || self.settle_erasures(log)?;
             }
+            Ok(settled)
+        };
+        let done = all();
+        if !matches!(done, Ok(true)) {
+            self.unpurged.store(true, Ordering::Release);
         }
-        Ok(())
+        done.map(drop)
     }
 
     /// Tries once, before something is written, where an erasure is known to be
     /// pending. Nobody waits for it, and what fails is tried again later.
     pub(crate) fn settle_before_write(&self, log: &Arc<Log>) {
-        if !self.unpurged.load(Ordering::Acquire) {
+        // Where the log was not read yet, reading it is for the service thread.
+        if !self.unpurged.load(Ordering::Acquire) || !lock(&log.view).is_whole() {
             return;
         }
         let alone = match self.purging.try_lock() {
@@ -197,5 +204,42 @@ impl Engine {
             self.inner.unpurged.store(false, Ordering::Release);
         }
         Ok(if settled { ErasureState::Done } else { ErasureState::Pending })
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::log::lock;
+    use crate::{Engine, ErasureState, IdentityType, Keys, Witness};
+    use rusqlite::{Connection, OpenFlags};
+
+    #[test]
+    fn what_could_not_be_settled_at_open_is_settled_by_the_service_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        let open = || {
+            let builder = Engine::builder(path.to_str().unwrap()).keys(Keys::Folder(dir.path().join("keys")));
+            builder.witness(Witness::Off).open().unwrap()
+        };
+        let engine = open();
+        let agent = engine.identities().create(IdentityType::Agent).unwrap();
+        agent.memories().add("Sam prefers trains").subject("Sam").send().unwrap();
+        drop(agent);
+        let reader = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        reader.query_row("SELECT count(*) FROM event", [], |r| r.get::<_, i64>(0)).unwrap();
+        assert_eq!(engine.erase().subject("Sam").run().unwrap().state, Some(ErasureState::Pending));
+        engine.close().unwrap();
+        let engine = open();
+        assert!(!lock(&engine.main().log.view).is_whole(), "nothing was read that need not be");
+        engine.inner.tend().unwrap();
+        reader.execute_batch("COMMIT").unwrap();
+        // What the thread does every second.
+        engine.inner.tend().unwrap();
+        let says = engine.timeline().list(0, 100).unwrap().iter().filter(|e| e.kind == "erase.done").count();
+        assert_eq!(says, 1);
+        assert!(engine.verify().unwrap().is_intact());
     }
 }

@@ -142,6 +142,7 @@ impl View {
         positions: &[u64],
         [records, once, subjects]: [&[u8]; 3],
     ) -> Result<()> {
+        let mut erased = Vec::with_capacity(positions.len());
         for (said, leaf) in positions.iter().zip(&event.header.refs) {
             let Some(position) = log.position_of(*said) else { continue };
             if log.origin == 0 && position >= WINDOW {
@@ -153,9 +154,10 @@ impl View {
                 self.forget(tx, log, position, leaf)?;
             }
             self.index.put(erased_by(position), event.index.to_be_bytes());
+            erased.push(position);
         }
         for schema in EVENTS {
-            self.pass_erased(tx, log, schema as u16)?;
+            self.pass_erased(tx, log, schema as u16, &erased)?;
         }
         let (records, _) = records.as_chunks::<16>();
         for tag in records {
@@ -201,15 +203,24 @@ impl View {
 
     /// Moves the place up to which all events of a schema are erased. Each event
     /// is passed once, however often something is erased.
-    fn pass_erased(&mut self, tx: &dyn ReadTx, log: &Log, schema: u16) -> Result<()> {
+    fn pass_erased(&mut self, tx: &dyn ReadTx, log: &Log, schema: u16, positions: &[u64]) -> Result<()> {
+        match self.oldest.get(&schema) {
+            Some(Some(oldest)) if positions.contains(oldest) => {}
+            Some(_) => return Ok(()),
+            None => {}
+        }
         let from = self.erased_up_to(tx, log, schema)?;
-        let mut to = from;
+        let (mut to, mut oldest) = (from, None);
         self.scan(tx, log, Key::new(space::SCHEMA).schema(schema), from, &mut |key, _| {
             let position = last_number(key);
             let erased = self.get(tx, log, erased_by(position))?.is_some();
-            to = if erased { position + 1 } else { to };
+            match erased {
+                true => to = position + 1,
+                false => oldest = Some(position),
+            }
             Ok(erased)
         })?;
+        self.oldest.insert(schema, oldest);
         if to > from {
             self.index.put(erased_to(schema), to.to_be_bytes());
         }

@@ -257,7 +257,11 @@ impl View {
         }
         let kind = event.header.kind;
         if kind == Kind::EVENT {
-            self.index.put(Key::new(space::SCHEMA).schema(u16::try_from(body.schema).unwrap_or(u16::MAX)).number(leaf), []);
+            let schema = u16::try_from(body.schema).unwrap_or(u16::MAX);
+            self.index.put(Key::new(space::SCHEMA).schema(schema).number(leaf), []);
+            if let Some(none @ None) = self.oldest.get_mut(&schema) {
+                *none = Some(leaf);
+            }
             if log.tags.is_some() {
                 for name in super::erase::names(body) {
                     self.index.put(super::erase::named(log, name)?.number(leaf), []);

@@ -176,6 +176,9 @@ pub(crate) struct View {
     partial: bool,
     /// Another process saved first: the next to come begins with that.
     overtaken: bool,
+    /// The oldest event of a schema that is not erased, where that was looked
+    /// for; `None` where there was none.
+    oldest: HashMap<u16, Option<u64>>,
 }
 
 /// Leaves folded at once, where what comes of them can go into the store before
