@@ -204,13 +204,17 @@ fn logs_of_others_are_brought_in_once_each_by_the_logs_own_actor() {
     walk.adopt(one);
     walk.adopt(another);
     let report = walk.finish();
-    assert_eq!((codes(&report), &report.imported[..], report.adopted.map(|a| a.log)), (vec![], &[one, another][..], Some([6; 16])));
+    assert_eq!(
+        (codes(&report), &report.imported[..], report.adopted.map(|a| a.log)),
+        (vec![], &[(3, one), (4, another)][..], Some([6; 16]))
+    );
     for again in [one, Adopted { size: 9, ..one }, Adopted { log: LOG, ..one }] {
         let mut walk = Walk::begun();
         walk.adopt(one);
         walk.adopt(again);
         let report = walk.finish();
-        assert_eq!((codes(&report), &report.imported[..]), (vec!["log.adopted"], &[one][..]));
+        let imported: Vec<Adopted> = report.imported.iter().map(|(_, adopted)| *adopted).collect();
+        assert_eq!((codes(&report), imported), (vec!["log.adopted"], vec![one]));
     }
     let by_another = PublicBody::Adopt(one).encode();
     assert_eq!(after(|w| w.public(Kind::LOG_ADOPT, &by_another, |_| ())), ["log.adopted"]);
@@ -469,7 +473,8 @@ fn an_epoch_that_was_rotated_away_may_still_seal_what_it_wrote() {
     };
     assert_eq!(left(&twice), fine);
     // Nothing else, and nothing in it; not by another key; not when its time is over.
-    let (event, refs, session): (fn(&mut Walk), fn(&mut Walk), fn(&mut Walk)) =
+    type Act = fn(&mut Walk);
+    let (event, refs, session): (Act, Act, Act) =
         (|w| unsigned(w, 1), |w| w.seal(|h| h.refs = vec![[7; 32]]), |w| w.seal(|h| h.session = [7; 16]));
     for (step, code) in [
         (event, "signer.ended"),

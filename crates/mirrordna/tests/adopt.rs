@@ -100,7 +100,7 @@ fn what_was_adopted_is_read_and_its_agent_goes_on_here() {
         let report = new.verify().unwrap();
         assert!(report.is_intact(), "{report:#?}");
         assert_eq!((report.closed, report.identities, report.bodies.locked), (1, 3, 0), "{round}");
-        assert_eq!(report.logs[0].imported, [adopted.log.clone()]);
+        assert_eq!(report.logs[0].imported, std::slice::from_ref(&adopted.log));
         let listed = new.main().adopted().unwrap();
         assert_eq!((listed.len(), &listed[0].log, listed[0].events, listed[0].readable), (1, &adopted.log, events, true));
         if round == 0 {
