@@ -1883,6 +1883,8 @@ class Part(Section):
                     self.unattributed += 1
                 if actor.shown(leaf.signer) and leaf.signer not in actor.bringers:
                     finding = "signer.unknown", "Field 5 names an event that brings no key."
+        elif asked and finding != REVOKED and not actor.ended:
+            self.unattributed += 1
         if finding:
             self.problem(finding[0], finding[1], index)
 

@@ -646,10 +646,19 @@ fn lives() -> Vec<Case> {
     });
     case(
         "life altered, a recovery by a key that nothing committed to",
-        Some(("life altered part, a recovery by another key", &[3])),
+        Some(("life altered part, a recovery by another key", &[3, 6])),
         &|x| {
             acts(x);
             x.recover(Version { by: 39, ..RECOVERED }, 2);
+        },
+    );
+    case(
+        "life altered, an epoch that the old key certified",
+        Some(("life altered part, an epoch that the old key certified", &[3, 7])),
+        &|x| {
+            acts(x);
+            x.recover(RECOVERED, 2);
+            x.open_by(41, 20);
         },
     );
     case("life altered, the old epoch after a recovery", Some(("life altered part, the old epoch after a recovery", &[3])), &|x| {

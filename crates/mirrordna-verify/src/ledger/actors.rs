@@ -72,10 +72,11 @@ impl Actor {
     /// Enters a key under the number of the event that brings it.
     fn enter(&mut self, aseq: u64, key: PublicKey, epoch: bool, not_after: u64) {
         let signer = Signer { aseq, key: Box::new(key), epoch, not_after, term: Term::Open, unsigned: 0 };
-        match self.place_of(aseq) {
-            Ok(at) => self.signers.get_mut(at).map(|known| *known = signer).unwrap_or_default(),
-            Err(at) => self.signers.insert(at, signer),
+        let at = self.place_of(aseq);
+        if let Ok(at) = at {
+            self.signers.remove(at);
         }
+        self.signers.insert(at.unwrap_or_else(|at| at), signer);
     }
 
     fn end_all(&mut self) {

@@ -209,9 +209,14 @@ impl Life {
 
     /// An epoch of the agent with a key, certified by the actor key in force.
     pub(crate) fn open(&mut self, seed: u8) {
+        self.open_by(seed, self.agent.actor());
+    }
+
+    /// The same, certified by another key.
+    pub(crate) fn open_by(&mut self, seed: u8, by: u8) {
         let (key_bytes, version) = (public(&key(seed)).to_bytes(), self.agent.versions.len() as u64);
         let message = epoch_certificate(&LOG, &self.agent.digest, &key_bytes, version, NOT_AFTER);
-        let certificate = key(self.agent.actor()).sign(&message).to_bytes();
+        let certificate = key(by).sign(&message).to_bytes();
         let body = PublicBody::EpochOpen { key: key_bytes, version, not_after: NOT_AFTER, certificate, ends: Vec::new() };
         let number = self.agent.next;
         self.say(Kind::EPOCH_OPEN, number, Some(seed), Some(&body), |_| ());
