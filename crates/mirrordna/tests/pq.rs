@@ -132,6 +132,23 @@ fn a_policy_asks_for_the_second_key_by_naming_it_alone_or_as_a_quorum() {
     assert_eq!(found.map(|j| j.verdict), [INTACT, Verdict::Altered, Verdict::Altered, Verdict::Altered]);
 }
 
+#[test]
+fn another_first_key_changes_nothing_about_the_second() {
+    let engine = Engine::open("memory:").unwrap();
+    remember(&engine, "by the first key");
+    engine.add_pq_key().unwrap();
+    let log = engine.main();
+    let (known, before) = (policies(&log), second(&log));
+    log.rotate_log_key().unwrap();
+    remember(&engine, "by the next one");
+    assert_eq!(second(&engine.main()), before);
+    let whole = audit(&engine);
+    for policy in known.iter().chain(&policies(&engine.main())) {
+        let found = judged(&whole, policy);
+        assert_eq!((found.verdict, found.problems.len()), (INTACT, 0), "{policy} {found:?}");
+    }
+}
+
 /// Sixteen lines are the limit: what has them is not handed out without the
 /// second signature, as if there were no such key.
 #[test]
