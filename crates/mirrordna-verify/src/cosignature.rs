@@ -81,6 +81,8 @@ pub fn judge(line: &SignatureLine<'_>, text: &str, witness: &VerifierKey) -> Opt
     if line.name != witness.name || line.id != witness.id() {
         return None;
     }
+    // Without the feature there is one kind of key.
+    #[cfg_attr(not(feature = "pq"), allow(clippy::infallible_destructuring_match))]
     let key = match &witness.key {
         NoteKey::Ed25519(key) => key,
         #[cfg(feature = "pq")]
