@@ -143,7 +143,7 @@ fn consistency(size: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
     path
 }
 
-/// The line by ML-DSA-44 with which a log signs a checkpoint (7.4), made without
+/// The line by ML-DSA-44 with which a log signs a checkpoint (7.5), made without
 /// the code under test.
 fn second_line(checkpoint: &str) -> String {
     use fips204::traits::{KeyGen as _, SerDes as _, Signer as _};

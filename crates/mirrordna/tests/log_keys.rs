@@ -6,7 +6,7 @@ mod common;
 
 use common::Place;
 use mirrordna::peer::PeerWitness;
-use mirrordna::proof::{Bodies, Judgement, Policy, judge};
+use mirrordna::proof::{Bodies, Judgement, Policy, Under, judge};
 use mirrordna::tiles;
 use mirrordna::{Code, Engine, Fingerprint, Identity, IdentityType, Keys, LogKeyRotation, Witness};
 use std::path::Path;
@@ -289,6 +289,10 @@ fn a_witness_is_told_of_the_new_key() {
     let bridge = log.cosign(&rotated.bridge, &policy, &mut ask).unwrap();
     assert_eq!(bridge.matches('\u{2014}').count(), 3, "both keys and the witness: {bridge}");
     log.anchor(&bridge, &policy).unwrap();
+    // A history that ends with the bridge would lack what it leads to.
+    let under = |under: &Under| engine.audit_under(Bodies::Sealed, under, &mut Vec::new(), &mut |_, _| {}).unwrap_err().code();
+    assert_eq!(under(&Under::Checkpoints(vec![bridge])), Code::InputInvalid);
+    assert_eq!(under(&Under::Witnessed(policy.clone())), Code::NotFound);
     say(&agent, "second");
     let note = log.checkpoint().unwrap();
     let size = rotated.key.since - 1;

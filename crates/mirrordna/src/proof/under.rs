@@ -39,11 +39,15 @@ impl Under {
     pub(super) fn choose(&self, tx: &dyn ReadTx, row: &LogRow, keyring: Option<&Keyring>) -> Result<Chosen> {
         let newest = signed_size(row)?;
         let last = || Ok(Chosen { note: crate::pq::released(keyring, &row.id, row.checkpoint.clone())?, size: newest });
+        // A history that ends there lacks what the bridge leads to.
+        let keys = crate::log::genesis(tx, row)?.keys;
+        let bridges = |size: u64| keys.all().iter().skip(1).any(|(since, _)| *since == size + 1);
         let note = match self {
             Self::Witnessed(policy) if row.successor.is_none() => {
                 let witnessed =
                     |note: &String| Note::parse(note.as_bytes()).is_ok_and(|n| n.signatures.len() > 1 && policy.cosigned(&n).quorum);
-                anchored(tx, row, newest)?.into_values().rev().find(witnessed).ok_or_else(|| {
+                let usable = |(size, note): &(u64, String)| witnessed(note) && !bridges(*size);
+                anchored(tx, row, newest)?.into_iter().rev().find(usable).map(|(_, note)| note).ok_or_else(|| {
                     let why = format!("log {} records no checkpoint with the cosignatures that are asked for", row.number);
                     Error::new(Code::NotFound, why)
                         .with_hint("Have it cosigned first: mirrordna checkpoint --witness URL --policy FILE --anchor")
@@ -55,8 +59,12 @@ impl Under {
             },
             _ => return last(),
         };
-        let (keys, origin) = (crate::log::genesis(tx, row)?.keys, note::origin(&row.id));
+        let origin = note::origin(&row.id);
         let (size, _) = of_log(tx, row, &|size, note| keys.sign(&origin, size, note), &note)?;
+        if bridges(size) {
+            let message = format!("the checkpoint of {size} events is the bridge to another key of log {}", row.number);
+            return Err(Error::new(Code::InputInvalid, message).with_hint("Take one from before it, or from after it."));
+        }
         if row.successor.is_some() && size != newest {
             let message = format!("log {} was left with {} events, this checkpoint covers {size}", row.number, newest);
             return Err(Error::new(Code::InputInvalid, message));
