@@ -37,7 +37,7 @@ impl Subjects {
             return Ok(Self { keys, readable: false, locked: HashSet::new() });
         };
         let mut locked = HashSet::new();
-        for row in logs {
+        for row in logs.iter().filter(|row| row.successor.is_some()) {
             // Of another database, and its keys did not come with it.
             let foreign = genesis(tx, row).is_ok_and(|genesis| genesis.database != *keyring.database());
             if foreign && keyring.secret(Role::Tags, &owner(&row.id))?.is_none() {

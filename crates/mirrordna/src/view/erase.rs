@@ -4,7 +4,7 @@
 use super::event::{Content, Event};
 use super::index::{Key, first_number, last_number, space};
 use super::{Entry, View, short};
-use crate::log::{Log, WINDOW};
+use crate::log::{Log, WINDOW, lock};
 use mirrordna_core::body::{Body, field, schema};
 use mirrordna_core::tool;
 use mirrordna_core::verify::body::PublicBody;
@@ -150,6 +150,8 @@ impl View {
                 // when it was folded; this says the same either way.
                 self.index.put(Key::new(space::GONE).number(position), leaf);
                 self.recall.forget(position);
+                // Its subject may be gone with it.
+                lock(&log.at(position).0.subjects).clear();
             } else {
                 self.forget(tx, log, position, leaf)?;
             }

@@ -170,6 +170,7 @@ impl View {
             Some(PublicBody::Adopt(adopted)) if adopted.cause == Adopted::IMPORTED => {
                 let value = [&adopted.log[..], &adopted.size.to_be_bytes(), &adopted.root].concat();
                 self.index.put(Key::new(space::FOREIGN).number(event.index), value);
+                self.settled = false;
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use super::index::{Key, last_number, space};
 use super::{Actor, Short, View, short};
-use crate::log::{Foreign, Log, WINDOW, foreign, lock};
+use crate::log::{Foreign, Log, WINDOW, foreign};
 use mirrordna_core::verify::body::Adopted;
 use mirrordna_core::{Code, Error, Hash, Result};
 use mirrordna_storage::ReadTx;
@@ -37,12 +37,8 @@ impl View {
     pub(super) fn catch_up_foreign(&mut self, tx: &dyn ReadTx, log: &Log, leaves: u64) -> Result<bool> {
         // Of logs before another one, and of adopted ones, the log at the top
         // reads what they had adopted.
-        if log.successor.is_some() || self.looked == Some(self.size()) {
+        if log.successor.is_some() || self.settled {
             return Ok(true);
-        }
-        // Others may have erased subjects.
-        for one in log.foreign().flat_map(|f| std::iter::successors(Some(&f.log), |log| log.before.as_deref())) {
-            lock(&one.subjects).clear();
         }
         let mut nth = 0;
         for named in self.names(tx, log)? {
@@ -50,7 +46,7 @@ impl View {
                 return Ok(false);
             }
         }
-        self.looked = Some(self.size());
+        self.settled = true;
         Ok(true)
     }
 

@@ -165,10 +165,10 @@ pub(crate) struct View {
     before: Option<Box<View>>,
     /// Number of events before this log's own.
     base: u64,
-    /// The views of timelines that were adopted, in their order, and the size of
-    /// this one up to which it was looked for them.
+    /// The views of timelines that were adopted, in their order, and whether they
+    /// all are there: what was adopted is closed, so this ends with the next one.
     foreign: Vec<View>,
-    looked: Option<u64>,
+    settled: bool,
     /// Of an adopted log without its key: none of it is saved.
     keyless: bool,
     /// More leaves are to be folded before they were compared with the tree:
