@@ -370,7 +370,7 @@ impl mirrordna::Clock for Still {
 #[test]
 fn rotations_run_ahead_of_the_clock_by_a_little_only() {
     let place = Place::new();
-    let clock = std::sync::Arc::new(Still(1_790_000_000_000.into()));
+    let clock = std::sync::Arc::new(Still(std::sync::atomic::AtomicU64::new(1_790_000_000_000)));
     let engine = place.builder().clock(clock.clone()).open().unwrap();
     let agent = created(&engine);
     let times = |agent: &Identity| -> Vec<String> {

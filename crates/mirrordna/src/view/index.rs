@@ -26,7 +26,7 @@ pub(super) const LARGEST: u64 = FREEZE * FANOUT as u64;
 /// Blocks that one transaction writes.
 const STEP: usize = 1_024;
 /// Version of keys, values, segments and manifest together.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 /// Where the manifest is: segment and block.
 const MANIFEST: (u32, u32) = (0, 0);
 /// What the manifest's MAC is for.
