@@ -34,7 +34,8 @@ impl Tenant {
             let row = log.row(tx)?;
             log.learn_keys(tx, &row)?;
             for (size, note) in notes.into_iter().rev() {
-                let seen = Note::parse(note.as_bytes()).is_ok_and(|note| policy.cosigned(&note).not_after.is_some());
+                let cosigned = Note::parse(note.as_bytes()).map(|note| policy.cosigned(&note)).unwrap_or_default();
+                let seen = cosigned.quorum && !cosigned.times.is_empty();
                 // Only its second leaf names the logs before.
                 if !seen || (log.base > 0 && size < 2) {
                     continue;

@@ -239,6 +239,15 @@ fn a_log_that_was_left_has_the_quorum_of_the_one_that_goes_on_from_it() {
     let (_, file) = whole(&engine, &under(&[2])).unwrap();
     let found = judged(&file, &policy, &[]);
     assert!(found.verdict.name() == "unproven" && found.logs.iter().all(|l| l.quorum == Some(false)), "{found:#?}");
+
+    // The database says the same of both.
+    let seen = three.cosign(&log, &log.checkpoint().unwrap(), &[0, 1]);
+    engine.close().unwrap();
+    let report = place.builder().policy(policy.clone()).keep(seen.clone()).verify().unwrap();
+    let witnessed: Vec<_> = report.logs.iter().map(|l| l.witnessed).collect();
+    assert_eq!((report.verdict, witnessed), ("intact", vec![Some(report.logs[0].events), Some(size(&seen))]));
+    let report = place.builder().policy(policy).verify().unwrap();
+    assert_eq!((report.verdict, report.witnessed), ("unproven", Some(0)));
 }
 
 #[test]

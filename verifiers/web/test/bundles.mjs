@@ -35,6 +35,7 @@ export class Bundles {
     writeFileSync(this.at('bad.policy'), 'nonsense\n');
     this.fingerprint = this.verify('open/history.mdna-bundle').logs[0].log_key;
     this.alter();
+    this.witness();
     // A longer history, of another database.
     const turns = Array.from({ length: 120 }, (_, i) => JSON.stringify({ id: `t${i}`, session: 's', speaker: 'Nora', role: 'user', text: `turn ${i}` }));
     writeFileSync(this.at('chat.jsonl'), `${turns.join('\n')}\n`);
@@ -65,6 +66,25 @@ export class Bundles {
   keep(bundle, name) {
     const [note] = /local\.invalid\/log\/.{32}\n\d+\n.{44}\n\n(— .+\n)+/.exec(readFileSync(this.at(bundle)).toString());
     writeFileSync(this.at(name), note);
+  }
+
+  // Three witnesses, a policy that asks for two of them, and proofs under one
+  // checkpoint with the lines of one and of two.
+  witness() {
+    const key = this.run('checkpoint', '--vkey').trim();
+    const names = ['w1', 'w2', 'w3'];
+    const witnesses = names.map((name) => {
+      const own = this.run('witness', 'init', this.at(name), '--name', `witness.example/${name}`).trim();
+      this.run('witness', 'trust', this.at(name), key);
+      return `witness ${name} ${own}\n`;
+    });
+    writeFileSync(this.at('quorum.policy'), `log ${key}\n${witnesses.join('')}group two 2 ${names.join(' ')}\nquorum two\n`);
+    writeFileSync(this.at('of.checkpoint'), this.run('checkpoint'));
+    for (const [name, by] of [['one', ['w1']], ['two', ['w1', 'w2']], ['other', ['w3']]]) {
+      const asked = by.flatMap((witness) => ['--witness', this.at(witness)]);
+      writeFileSync(this.at(`${name}.checkpoint`), this.run('checkpoint', '--of', this.at('of.checkpoint'), '--policy', this.at('quorum.policy'), ...asked));
+      this.run('prove', '0', '4', '--checkpoint', this.at(`${name}.checkpoint`), '--out', this.at(`${name}.mdna-proof`));
+    }
   }
 
   // Bundles that somebody changed, in several ways.

@@ -67,6 +67,21 @@ test('a policy is believed', async () => {
   assert.equal(said.verdict, 'intact');
 });
 
+test('a quorum of witnesses is asked for, as by the command line', async () => {
+  const policy = readFileSync(bundles.at('quorum.policy'));
+  for (const [name, kept, verdict, quorum] of [
+    ['two', [], 'intact', true],
+    ['one', [], 'unproven', false],
+    ['one', ['other'], 'intact', true],
+    ['one', ['one'], 'unproven', false],
+  ]) {
+    const notes = kept.map((note) => bundles.at(`${note}.checkpoint`));
+    const said = await own(`${name}.mdna-proof`, { policy, kept: notes.map((note) => readFileSync(note)) });
+    assert.deepEqual(said, bundles.verify(`${name}.mdna-proof`, '--policy', bundles.at('quorum.policy'), ...notes.flatMap((note) => ['--kept', note])));
+    assert.deepEqual([said.verdict, said.logs[0].quorum, said.logs[0].witnessed], [verdict, quorum, quorum ? said.logs[0].size : 0]);
+  }
+});
+
 test('what is no bundle, policy or checkpoint is refused with a sentence', async () => {
   const bytes = Buffer.from('nonsense\n');
   await assert.rejects(own('none.mdna-bundle'), (e) => e instanceof Refused && e.message === "bundle: does not begin with the line 'mirrordna bundle v1'");
