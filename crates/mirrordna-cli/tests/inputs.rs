@@ -61,12 +61,13 @@ impl Place {
     }
 
     /// It is refused: by an error of its own, not for want of memory, and the
-    /// file is named.
+    /// file is named, as it was by the command or from there.
     fn refused(&self, args: &[&str], env: &[(&str, &str)], named: &Path) -> String {
         let out = self.run(args, env);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         let status = out.status.code().unwrap_or_else(|| panic!("{args:?} {env:?} was killed: {said}"));
         assert!((10..20).contains(&status), "{args:?} {env:?}: {status} {said}");
+        let named = named.strip_prefix(self.dir.path()).unwrap_or(named);
         assert!(said.contains(named.to_str().unwrap()), "{args:?} {env:?}: {said}");
         said
     }

@@ -68,7 +68,9 @@ proptest! {
         let read = ToolCall::read(&told(&requested, 4), Some(&told(&completed, 7)), "mdna_agt_x").unwrap();
         prop_assert_eq!((&read.endpoint, &read.request_id, &read.args_hash), (&new.endpoint, &new.request_id, &new.args.to_string()));
         prop_assert_eq!((&read.args_redacted, &read.attempt_of, &read.user_id), (&new.args_redacted, &new.attempt_of, &new.user));
-        prop_assert_eq!((&read.tenant_id, &read.session, &read.subject), (&new.tenant_id, &new.session, &new.subject));
+        prop_assert_eq!((&read.tenant_id, &read.session), (&new.tenant_id, &new.session));
+        // It is about its user, unless another subject is named.
+        prop_assert_eq!(&read.subject, &new.subject.clone().or_else(|| new.user.clone()));
         prop_assert_eq!((read.response_status, read.latency_ms), (Some(outcome.status), outcome.latency_ms));
         prop_assert_eq!(&read.response_hash, &outcome.response.map(|h| h.to_string()));
         prop_assert_eq!(&read.response_summary, &outcome.response_summary);
