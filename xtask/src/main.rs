@@ -59,7 +59,8 @@ fn cargo(args: &[&str]) -> bool {
 }
 
 fn lint() -> bool {
-    cargo(&["fmt", "--all", "--check"]) && cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    cargo(&["fmt", "--all", "--check"])
+        && cargo(&["clippy", "--workspace", "--features", "mirrordna-cli/pq", "--all-targets", "--locked", "--", "-D", "warnings"])
 }
 
 fn test() -> bool {

@@ -57,9 +57,8 @@ fn an_auditor_asks_for_the_second_line_by_its_key() {
     place.ok(&["export", "--tiles", "tiles"]);
     let (first, second) = (format!("log {first}"), format!("log {second}"));
     let strict = [first.clone(), second.replacen("log", "witness second", 1), "quorum second".to_owned()];
-    for (policy, before, after) in
-        [(&[first.clone()][..], 0, 0), (&[second.clone()], 3, 0), (&[first, second.clone()], 0, 0), (&strict, 3, 0)]
-    {
+    let both = [first, second.clone()];
+    for (policy, before, after) in [(&both[..1], 0, 0), (&both[1..], 3, 0), (&both, 0, 0), (&strict, 3, 0)] {
         let found = (place.verify("before", policy), place.verify("after", policy), place.verify("tiles", policy));
         assert_eq!(found, (before, after, after), "{policy:?}");
     }
