@@ -20,6 +20,7 @@ use crate::note::{self, Checkpoint, Note};
 use crate::policy::{Cosigned, Policy};
 use crate::{Kind, Ledger, Malformed, Problem, Report, Trust, Verdict};
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -257,6 +258,9 @@ pub struct Judge {
     digest: Sha256,
     state: State,
     sections: Vec<Section>,
+    /// The logs of all sections, and those that they name.
+    logs: BTreeSet<[u8; 16]>,
+    named: BTreeSet<[u8; 16]>,
     events: u64,
     problems: Vec<Problem>,
     unlisted: u64,
@@ -273,6 +277,8 @@ impl Judge {
             digest: Sha256::new(),
             state: State::Beginning,
             sections: Vec::new(),
+            logs: BTreeSet::new(),
+            named: BTreeSet::new(),
             events: 0,
             problems: Vec::new(),
             unlisted: 0,
@@ -400,10 +406,12 @@ impl Judge {
         if label.len() > MAX_LABEL {
             return Err(bad("has a label beyond 512 bytes"));
         }
-        if self.sections.iter().any(|s| s.log == log) {
+        // What the section before names is known by now.
+        self.named.extend(self.sections.iter().next_back().into_iter().flat_map(|s| s.ledger.named_logs()).map(|before| before.log));
+        if !self.logs.insert(log) {
             return Err(bad("has two sections of one log"));
         }
-        if self.sections.iter().any(|s| s.ledger.named_logs().any(|before| before.log == log)) {
+        if self.named.contains(&log) {
             return Err(bad("has a log after the one that goes on from it"));
         }
         let own = Named::read(&self.policy, checkpoint, None)?;
